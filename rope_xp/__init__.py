@@ -1,0 +1,37 @@
+"""Rotary and sinusoidal position encodings, written once for every array library.
+
+A rotary encoding is a linear map from positions to angles, and a rotation by those angles. The
+data flows through the rooms in this order, and so do the imports:
+
+=============== =======================================================================
+`positions`     where tokens are: offsets, packed sequences, masks
+`scaling`       how fast pairs turn: schedules of frequencies
+`phases`        positions × frequencies → cos, sin; decides precision
+`rotation`      turning the pairs; the two layouts are two ways of slicing the same array
+`rope`          `RoPE`, the one object that ties the rooms above together
+`additive`      `sinusoidal`, the additive ancestor, from the same phases
+`attention`     what it is for: reference attention, a cache that can shift
+`layouts`       weights and activations from one pairing to the other
+`_backend`      the only room that knows array libraries by name
+=============== =======================================================================
+"""
+
+from rope_xp import attention, positions, scaling
+from rope_xp.additive import sinusoidal
+from rope_xp.layouts import convert_layout
+from rope_xp.phases import cos_sin
+from rope_xp.rope import RoPE
+from rope_xp.rotation import rotate
+
+__all__ = [
+    "RoPE",
+    "attention",
+    "convert_layout",
+    "cos_sin",
+    "positions",
+    "rotate",
+    "scaling",
+    "sinusoidal",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,188 @@
+"""The only room that knows array libraries by name.
+
+Everything else works through the namespace that `namespace` returns. It is found from the name of
+the array's type, because the general lookup of array-api-compat costs more than a decode step can
+give away and does not trace under ``torch.compile``; for types that are not in the table (tensor
+subclasses, libraries that bring their own standard namespace) it falls back to that lookup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+Array = Any
+Namespace = Any
+Dtype = Any
+Device = Any
+
+FLOATING = ("float16", "bfloat16", "float32", "float64")
+_INTEGER = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+def namespace(**arrays: Array) -> Namespace:
+    """The one array API namespace of all ``arrays``, which are given by their argument names.
+
+    Arguments that are None are left out. Raises TypeError for what is no array and for arrays of
+    different libraries, ValueError for arrays on different devices.
+    """
+    first_name, first, xp, where = "", None, None, None
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        found = _namespace(name, array)
+        if xp is None:
+            first_name, first, xp, where = name, array, found, device(array)
+        elif found is not xp:
+            msg = (
+                f"`{name}` must be an array of the same library as `{first_name}` ({_root(first)}), "
+                f"got {_root(array)}"
+            )
+            raise TypeError(msg)
+        elif device(array) != where:
+            msg = (
+                f"`{name}` must be on the same device as `{first_name}` ({where}), got {device(array)}"
+            )
+            raise ValueError(msg)
+    return xp
+
+
+def _namespace(name: str, array: Array) -> Namespace:
+    if hasattr(array, "shape") and hasattr(array, "dtype"):
+        xp = _named(_root(array))
+        if xp is not None:
+            return xp
+        try:
+            return array_api_compat.array_namespace(array)
+        except TypeError:
+            pass  # told better below
+    msg = (
+        f"`{name}` must be an array of a library that follows the array API standard "
+        f"(numpy, torch, jax, cupy, dask, …), got {type(array).__name__}"
+    )
+    raise TypeError(msg)
+
+
+def standard(xp: Namespace | None) -> Namespace:
+    """The standard namespace behind a module that a user names (``torch``, ``numpy``, …)."""
+    if xp is None:
+        return _named("numpy")
+    return _named(xp.__name__.removeprefix("array_api_compat.").partition(".")[0]) or xp
+
+
+def _root(array: Array) -> str:
+    return type(array).__module__.partition(".")[0]
+
+
+# Imports stand inside so that nobody pays for a library that their arrays do not come from.
+def _named(root: str) -> Namespace | None:
+    if root == "numpy":
+        import array_api_compat.numpy as xp
+    elif root == "torch":
+        import array_api_compat.torch as xp
+    elif root in ("jax", "jaxlib"):
+        import jax.numpy as xp
+    elif root == "cupy":
+        import array_api_compat.cupy as xp
+    elif root == "dask":
+        import array_api_compat.dask.array as xp
+    else:
+        return None
+    return xp
+
+
+def device(array: Array) -> Device | None:
+    """Where new arrays that meet ``array`` must be made; None where the library decides by itself.
+
+    JAX moves new arrays to their partners, has no device on a tracer, and refuses mixed devices
+    with a ValueError of its own; Dask has no devices.
+    """
+    return None if _root(array) in ("jax", "jaxlib", "dask") else array.device
+
+
+def can_write(array: Array) -> bool:
+    """Whether elements of ``array`` can be assigned. Dask could, but only by rebuilding its graph."""
+    if isinstance(array, np.ndarray):
+        return array.flags.writeable
+    return _root(array) not in ("jax", "jaxlib", "dask")
+
+
+def is_array(value: Any) -> bool:
+    """Arrays, but not NumPy's scalars, nor the sizes that a compiler traces."""
+    return not isinstance(value, int | np.generic) and hasattr(value, "shape")
+
+
+def describe(array: Array) -> str:
+    """An array's library, shape and writability, for messages."""
+    state = "" if can_write(array) else " (not writable)"
+    return f"an array of {_root(array)}{state}"
+
+
+def is_chunked(array: Array) -> bool:
+    """Whether ``array`` is lazy and made of blocks (Dask)."""
+    return _root(array) == "dask"
+
+
+def map_blocks(function: Callable[..., Array], x: Array, *tables: Array) -> Array:
+    """``function(x, *tables)`` block by block: one task each, also where sizes are unknown.
+
+    Tables have the axes of ``x``, of the same size or 1, but for the last, which is whole.
+    """
+    import dask.array as da
+
+    if x.numblocks[-1] > 1:
+        x = x.rechunk({x.ndim - 1: -1})
+    axes = tuple(range(x.ndim))
+    operands = [part for table in tables for part in (table, (*axes[:-1], "pairs"))]
+    return da.blockwise(
+        function, axes, x, axes, *operands, concatenate=True, dtype=x.dtype, meta=x._meta
+    )
+
+
+def dtype_name(dtype: Dtype) -> str:
+    """``"float32"`` for NumPy's, torch's, JAX's, … own spelling of it.
+
+    Names, because bfloat16 is not in the standard: ``isdtype`` does not know it everywhere.
+    """
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None)
+    return name or str(dtype).rpartition(".")[2]
+
+
+def is_floating(array: Array) -> bool:
+    return dtype_name(array.dtype) in FLOATING
+
+
+def is_integer(array: Array) -> bool:
+    return dtype_name(array.dtype) in _INTEGER
+
+
+def require_floating(**arrays: Array) -> None:
+    """TypeError unless every array (None is left out) is real floating, bfloat16 included."""
+    for name, array in arrays.items():
+        if array is not None and not is_floating(array):
+            msg = f"`{name}` must be one of {', '.join(FLOATING)}, got {dtype_name(array.dtype)}"
+            raise TypeError(msg)
+
+
+def require_dtype(name: str, dtype: Dtype) -> str:
+    """The name of a floating ``dtype``; TypeError for any other."""
+    if dtype_name(dtype) not in FLOATING:
+        msg = f"`{name}` must be one of {', '.join(FLOATING)}, got {dtype_name(dtype)}"
+        raise TypeError(msg)
+    return dtype_name(dtype)
+
+
+def cast(array: Array, dtype: Dtype, xp: Namespace) -> Array:
+    """``array`` in ``dtype``: itself if it has it (``xp.astype`` would copy)."""
+    return array if array.dtype == dtype else xp.astype(array, dtype, copy=False)
+
+
+def cumulative_sum(array: Array, xp: Namespace) -> Array:
+    """Along the last axis; by its older name where there is one.
+
+    array-api-compat's wrapper makes ``torch.compile`` warn of a cached lookup.
+    """
+    return (xp.cumsum if hasattr(xp, "cumsum") else xp.cumulative_sum)(array, axis=-1)

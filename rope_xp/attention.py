@@ -1,0 +1,239 @@
+"""What the rotation is for: reference attention, and a cache of keys and values that can shift."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from rope_xp import _backend
+from rope_xp._backend import Array, Device, Dtype, Namespace
+from rope_xp.positions import as_int
+from rope_xp.rope import RoPE
+
+__all__ = ["KVCache", "attention", "causal_mask"]
+
+
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    causal: bool = False,
+    bias: Array | None = None,
+    scale: float | None = None,
+) -> Array:
+    r"""Scaled dot-product attention, :math:`\mathrm{softmax}(s\,q k^\top + B)\,v`, written plainly.
+
+    Parameters
+    ----------
+    q : array, shape (..., heads, q_len, head_dim), floating
+        Rotated queries.
+    k, v : array, shape (..., kv_heads, k_len, head_dim) and (..., kv_heads, k_len, v_dim)
+        Rotated keys, and values. ``heads`` is a multiple of ``kv_heads``: query head h reads
+        key head h // (heads // kv_heads).
+    causal : bool
+        Hide later keys. The last query stands at the last key, as with a cache.
+    bias : array, optional
+        Broadcasts to (..., heads, q_len, k_len): floats are added to the scores, booleans tell
+        where a query may look.
+    scale : float, optional
+        Default ``head_dim ** -0.5``.
+
+    Returns
+    -------
+    array, shape (..., heads, q_len, v_dim), dtype of ``q``
+        Computed in float32 at least. A query that may look at no key gives zeros.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+    TypeError
+        If an array is not floating (``bias``: or boolean), or libraries are mixed.
+
+    Notes
+    -----
+    A reference: it holds all scores at once. Source: Vaswani et al. 2017, arXiv:1706.03762,
+    section 3.2.1; shared key heads: Ainslie et al. 2023, arXiv:2305.13245.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> q = k = np.eye(2)
+    >>> attention(q, k, np.asarray([[1.0], [2.0]]), causal=True, scale=0.0)
+    array([[1. ],
+           [1.5]])
+    """
+    xp = _backend.namespace(q=q, k=k, v=v, bias=bias)
+    _backend.require_floating(q=q, k=k, v=v)
+    _require_shapes(q, k, v)
+    names = {_backend.dtype_name(array.dtype) for array in (q, k, v)}
+    compute = xp.float64 if "float64" in names else xp.float32
+    result = q.dtype
+    q, k, v = (_backend.cast(array, compute, xp) for array in (q, k, v))
+
+    q_len, k_len = q.shape[-2], k.shape[-2]
+    rows = q.shape[:-2]
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scores = _per_group(q * scale, k, xp) @ xp.matrix_transpose(_shared(q, k))
+    scores = xp.reshape(scores, (*rows, q_len, k_len))
+    never = xp.asarray(-math.inf, dtype=compute, device=_backend.device(q))
+    if causal:
+        steps = xp.arange(max(q_len, k_len), device=_backend.device(q))
+        mask = steps[None, :k_len] <= steps[:q_len, None] + (k_len - q_len)
+        scores = xp.where(mask, scores, never)
+    if bias is not None and "bool" in _backend.dtype_name(bias.dtype):
+        scores = xp.where(bias, scores, never)
+    elif bias is not None:
+        _backend.require_floating(bias=bias)
+        scores = scores + _backend.cast(bias, compute, xp)
+
+    peak = xp.max(scores, axis=-1, keepdims=True)
+    weights = xp.exp(scores - xp.where(peak == never, xp.zeros_like(peak), peak))
+    total = xp.sum(weights, axis=-1, keepdims=True)
+    weights = weights / xp.where(total == 0, xp.ones_like(total), total)
+    mixed = _per_group(weights, v, xp) @ _shared(weights, v)
+    return _backend.cast(xp.reshape(mixed, (*rows, q_len, v.shape[-1])), result, xp)
+
+
+def causal_mask(q_positions: Array, k_positions: Array) -> Array:
+    """Where a query may look: at keys whose position is not after its own.
+
+    Parameters
+    ----------
+    q_positions, k_positions : array, shape (q_len,), (k_len,) or (batch, q_len), (batch, k_len)
+
+    Returns
+    -------
+    array of bool, shape (q_len, k_len) or (batch, 1, q_len, k_len)
+        For the ``bias`` of `attention`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> causal_mask(np.asarray([1]), np.asarray([0, 1, 2]))
+    array([[ True,  True, False]])
+    """
+    _backend.namespace(q_positions=q_positions, k_positions=k_positions)
+    mask = k_positions[..., None, :] <= q_positions[..., :, None]  # (..., q_len, k_len)
+    return mask if mask.ndim == 2 else mask[..., None, :, :]
+
+
+class KVCache(NamedTuple):
+    """Rotated keys and values of ``length`` tokens, in arrays that hold up to ``capacity``.
+
+    A value: every method returns a new cache. Shapes never change, so one compiled step serves
+    every length; as a named tuple it passes through ``jax.jit`` and ``torch.compile`` as it is.
+
+    Attributes
+    ----------
+    k, v : array, shape (..., capacity, head_dim)
+        Slot i holds the token at position i; slots from ``length`` on are empty. Attention must
+        not see those: `causal_mask` over all slots hides them.
+    length : int or integer array, shape ()
+        Tokens held. As an array (under ``jax.jit``) it cannot be checked against the capacity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cache = KVCache.empty((1, 4, 2))  # (heads, capacity, head_dim)
+    >>> cache = cache.append(np.ones((1, 3, 2)), np.ones((1, 3, 2)))
+    >>> cache.length, cache.k[0, :, 0]
+    (3, array([1., 1., 1., 0.], dtype=float32))
+    """
+
+    k: Array
+    v: Array
+    length: int | Array = 0
+
+    @classmethod
+    def empty(
+        cls,
+        shape: tuple[int, ...],
+        *,
+        xp: Namespace | None = None,
+        dtype: Dtype | None = None,
+        device: Device | None = None,
+    ) -> KVCache:
+        """A cache of ``shape`` (..., capacity, head_dim); float32 in NumPy unless told otherwise."""
+        xp = _backend.standard(xp)
+        dtype = xp.float32 if dtype is None else dtype
+        k, v = (xp.zeros(shape, dtype=dtype, device=device) for _ in "kv")
+        return cls(k, v)
+
+    def append(self, k: Array, v: Array) -> KVCache:
+        """The cache with the tokens of ``k`` and ``v``, shape (..., seq, head_dim), at its end.
+
+        Raises ValueError if they do not fit.
+        """
+        xp = _backend.namespace(cache=self.k, k=k, v=v)
+        capacity, seq = self.k.shape[-2], k.shape[-2]
+        for name, new, old in (("k", k, self.k), ("v", v, self.v)):
+            expected = (*old.shape[:-2], seq, old.shape[-1])
+            if tuple(new.shape) != tuple(expected):
+                msg = f"`{name}` must have shape {tuple(expected)}, got {tuple(new.shape)}"
+                raise ValueError(msg)
+        free = capacity - self.length
+        if seq > capacity or (isinstance(free, int) and seq > free):
+            msg = f"`k` must fit into the cache of {capacity} tokens ({self.length} used), got {seq}"
+            raise ValueError(msg)
+        steps = xp.arange(capacity, device=_backend.device(k)) - self.length
+        new = (steps >= 0) & (steps < seq)  # (capacity,)
+        source = xp.clip(steps, 0, seq - 1)
+        k, v = (
+            xp.where(new[:, None], xp.take(_backend.cast(fresh, old.dtype, xp), source, axis=-2), old)
+            for fresh, old in ((k, self.k), (v, self.v))
+        )
+        return KVCache(k, v, self.length + seq)
+
+    def drop(self, n: int, rope: RoPE, *, keep: int = 0, seq_len: int | None = None) -> KVCache:
+        """The cache without ``n`` tokens after the first ``keep``; later keys move up by ``n``.
+
+        With ``keep`` > 0 this is a sliding window with attention sinks (Xiao et al. 2023,
+        arXiv:2309.17453). ``rope`` is the encoding that rotated the keys.
+
+        Raises ValueError if there are no such tokens.
+        """
+        n, keep = as_int("n", n), as_int("keep", keep)
+        held = self.length if isinstance(self.length, int) else self.k.shape[-2]
+        if n < 0 or keep < 0 or keep + n > held:
+            msg = f"`n` and `keep` must be within the {held} tokens held, got {n} and {keep}"
+            raise ValueError(msg)
+        xp = _backend.namespace(cache=self.k)
+        moved = rope.shift(self.k[..., keep + n :, :], -n, seq_len=seq_len)
+        k = xp.concat((self.k[..., :keep, :], moved, xp.zeros_like(self.k[..., :n, :])), axis=-2)
+        v = self.v
+        v = xp.concat((v[..., :keep, :], v[..., keep + n :, :], xp.zeros_like(v[..., :n, :])), axis=-2)
+        return KVCache(k, v, self.length - n)
+
+
+def _per_group(rows: Array, shared: Array, xp: Namespace) -> Array:
+    """(..., heads, q_len, d) as (..., kv_heads, group, q_len, d) where heads are shared."""
+    if rows.ndim < 3 or rows.shape[-3] == shared.shape[-3]:
+        return rows
+    kv_heads = shared.shape[-3]
+    group = rows.shape[-3] // kv_heads
+    return xp.reshape(rows, (*rows.shape[:-3], kv_heads, group, *rows.shape[-2:]))
+
+
+def _shared(rows: Array, shared: Array) -> Array:
+    """The partner of `_per_group`: an axis of size 1 for the group where heads are shared."""
+    if rows.ndim < 3 or rows.shape[-3] == shared.shape[-3]:
+        return shared
+    return shared[..., None, :, :]
+
+
+def _require_shapes(q: Array, k: Array, v: Array) -> None:
+    got = f"got {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
+    if not (q.ndim == k.ndim == v.ndim >= 2):
+        msg = f"`q`, `k` and `v` must have the same number of axes, at least 2, {got}"
+        raise ValueError(msg)
+    if k.shape[:-1] != v.shape[:-1]:
+        msg = f"`k` and `v` must agree but for their last axis, {got}"
+        raise ValueError(msg)
+    if q.shape[-1] != k.shape[-1]:
+        msg = f"`q` and `k` must have the same last axis (head_dim), {got}"
+        raise ValueError(msg)
+    if q.ndim > 2 and (k.shape[-3] == 0 or q.shape[-3] % k.shape[-3]):
+        msg = f"the heads of `q` must be a multiple of those of `k`, {got}"
+        raise ValueError(msg)

@@ -1,0 +1,206 @@
+r"""Positions times frequencies, as cos and sin. The only room that decides precision.
+
+An angle :math:`m\theta` is needed modulo one turn, and that reduction is where precision is lost:
+at position one million a float32 angle has an ulp of 0.06. Integers have no such trouble. With
+:math:`\theta/2\pi` as a fixed-point fraction of a turn in units of 2⁻³², an integer product that
+wraps around at 32 bits *is* the reduction modulo one turn. What 32 bits cannot hold is carried
+beside it as a small float, once per 16-bit digit of the position. Nothing here needs an integer
+of 64 bits or a float of more precision than the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from rope_xp import _backend
+from rope_xp._backend import Array, Dtype, Namespace
+
+__all__ = ["cos_sin"]
+
+PRECISIONS = ("exact", "float32")
+
+# floor(2**256 / 2π): in a product with a double, the fraction of a turn is right to 2**-200.
+_TURNS_PER_RADIAN = 0x28BE60DB9391054A7F09D5F47D4D377036D8A5664F10E4107F9458EAF7AEF158
+
+# Radians in 2**-32 of a turn, as 12 leading bits and the rest: products of the leading bits with
+# 12-bit integers are exact in float32.
+_UNIT = 2 * math.pi / 2**32
+_UNIT_HIGH = 0xC91 / 2**41
+_UNIT_LOW = -4.148534595389635e-15  # 2π/2**32 − _UNIT_HIGH, from 2π in full
+
+
+def cos_sin(
+    positions: Array,
+    inv_freq: Sequence[float] | Array,
+    *,
+    dtype: Dtype | None = None,
+    precision: str = "exact",
+    attention_factor: float = 1.0,
+) -> tuple[Array, Array]:
+    r"""Cosine and sine of the angles :math:`m\theta_i`: make once, use in every layer.
+
+    Parameters
+    ----------
+    positions : array, shape (...,), integer or real floating
+        Integers in [−2³¹, 2³¹), or real numbers.
+    inv_freq : sequence of float or array, shape (n_pairs,)
+        Radians per step. Python or NumPy floats are exact constants; an array of the positions'
+        library is data, to which gradients flow (learned frequencies). A NumPy array is taken as
+        floats whatever the library.
+    dtype : floating dtype, optional
+        Of the result; default float64 if ``positions`` are float64, else float32.
+    precision : {"exact", "float32"}
+        ``"exact"``: integer positions and float frequencies give the cos and sin of the angle as a
+        product of real numbers, within 1e-7 in float32 and 1e-15 in float64 at every position.
+        ``"float32"``: float32(position) · float32(inv_freq), rounded, is the angle. That is what
+        transformers and most trained models compute; it is off by 0.004 at position 131,072.
+        Real positions and learned frequencies have rounded products either way.
+    attention_factor : float
+        Multiplies both results.
+
+    Returns
+    -------
+    cos, sin : array, shape (..., n_pairs)
+
+    Raises
+    ------
+    TypeError
+        If ``positions`` are neither integer nor floating, ``dtype`` is not floating, or
+        ``inv_freq`` comes from another library than ``positions``.
+    ValueError
+        If ``inv_freq`` has not one axis, is not finite, or is on another device; if ``precision``
+        is unknown.
+
+    Notes
+    -----
+    Source: Su et al. 2021, arXiv:2104.09864, section 3.4.2.
+
+    Examples
+    --------
+    >>> cos, sin = cos_sin(np.asarray([1, 3]), [math.pi / 8])
+    >>> bool(abs(cos[0, 0] * sin[1, 0] - sin[0, 0] * cos[1, 0] - 2**-0.5) < 1e-7)
+    True
+    """
+    require_precision(precision)
+    xp = _backend.namespace(positions=positions)
+    integer = _backend.is_integer(positions)
+    if not (integer or _backend.is_floating(positions)):
+        found = _backend.dtype_name(positions.dtype)
+        msg = f"`positions` must be integer or real floating, got {found}"
+        raise TypeError(msg)
+    if dtype is not None:
+        _backend.require_dtype("dtype", dtype)
+    elif _backend.dtype_name(positions.dtype) == "float64":
+        dtype = xp.float64
+    else:
+        dtype = xp.float32
+
+    learned = not isinstance(inv_freq, (list, tuple, np.ndarray))
+    if learned:
+        _backend.namespace(positions=positions, inv_freq=inv_freq)
+        _backend.require_floating(inv_freq=inv_freq)
+        wide = "float64" in (
+            _backend.dtype_name(d) for d in (positions.dtype, inv_freq.dtype, dtype)
+        )
+        _require_one_axis(tuple(inv_freq.shape))
+    else:
+        inv_freq = _as_floats(inv_freq)
+        wide = "float64" in (_backend.dtype_name(d) for d in (positions.dtype, dtype))
+
+    if precision == "float32":
+        cos, sin = _rounded(positions, inv_freq, xp.float32, xp)
+    elif integer and not learned:
+        cos, sin = _exact(positions, inv_freq, xp.float64 if wide else xp.float32, xp)
+    else:
+        cos, sin = _rounded(positions, inv_freq, xp.float64 if wide else xp.float32, xp)
+
+    if attention_factor != 1.0:
+        cos, sin = cos * attention_factor, sin * attention_factor
+    return _backend.cast(cos, dtype, xp), _backend.cast(sin, dtype, xp)
+
+
+def _rounded(
+    positions: Array, inv_freq: Sequence[float] | Array, dtype: Dtype, xp: Namespace
+) -> tuple[Array, Array]:
+    """cos, sin of the rounded product. Elementwise: autocast and TF32 would round a matmul more."""
+    if isinstance(inv_freq, tuple):
+        inv_freq = xp.asarray(inv_freq, dtype=dtype, device=_backend.device(positions))
+    angles = _backend.cast(positions, dtype, xp)[..., None] * _backend.cast(inv_freq, dtype, xp)
+    return xp.cos(angles), xp.sin(angles)
+
+
+def _exact(
+    positions: Array, inv_freq: tuple[float, ...], dtype: Dtype, xp: Namespace
+) -> tuple[Array, Array]:
+    """cos, sin of the true product of integers and floats, rounded as if once."""
+    # Balanced 16-bit digits, position = 2**16 high + low, so that −m mirrors m to the last bit.
+    position = _backend.cast(positions, xp.int32, xp)[..., None]  # (..., 1)
+    low = ((position & 0xFFFF) ^ 0x8000) - 0x8000
+    high = (position >> 16) + ((position >> 15) & 1)
+
+    def table(values: list, dtype: Dtype) -> Array:
+        return xp.asarray(values, dtype=dtype, device=_backend.device(positions))  # (n_pairs,)
+
+    low_units, low_rests = _turns(inv_freq, steps=1)
+    high_units, high_rests = _turns(inv_freq, steps=2**16)
+    turn = low * table(low_units, xp.int32) + high * table(high_units, xp.int32)  # wraps around
+    rest = xp.astype(low, dtype) * table(low_rests, dtype) + xp.astype(high, dtype) * table(
+        high_rests, dtype
+    )  # (..., n_pairs), both in units of 2**-32 of a turn
+
+    # To the nearest quarter turn and what is within ±1/8, in forms that cannot overflow.
+    quarter = ((turn >> 29) + 1) >> 1
+    within = ((turn & 0x3FFF_FFFF) ^ 0x2000_0000) - 0x2000_0000
+
+    # To radians, rounded once: `coarse` has 12 bits, `fine` and `rest` are small.
+    coarse = (within + 0x1_0000) & -0x2_0000
+    fine = xp.astype(within - coarse, dtype) + rest
+    coarse = xp.astype(coarse, dtype)
+    angle = coarse * _UNIT_HIGH + (coarse * _UNIT_LOW + fine * _UNIT)
+
+    cos, sin = xp.cos(angle), xp.sin(angle)
+    odd = (quarter & 1) == 1
+    cos_sign = xp.astype(1 - ((quarter + 1) & 2), dtype)
+    sin_sign = xp.astype(1 - (quarter & 2), dtype)
+    return xp.where(odd, sin, cos) * cos_sign, xp.where(odd, cos, sin) * sin_sign
+
+
+def _turns(inv_freq: tuple[float, ...], *, steps: int) -> tuple[list[int], list[float]]:
+    """How far each pair turns in ``steps`` steps, modulo one turn, in units of 2⁻³² of a turn.
+
+    As whole units that fit int32 and the rest in [−½, ½], from Python's long integers: with a 2π
+    in float64 the units would be wrong from 2⁵³ on.
+    """
+    units, rests = [], []
+    for frequency in inv_freq:
+        numerator, denominator = frequency.as_integer_ratio()
+        fixed = (numerator * steps * _TURNS_PER_RADIAN << 96) // (denominator << 256)  # units·2**64
+        whole = (fixed + (1 << 63)) >> 64
+        units.append((whole + (1 << 31)) % (1 << 32) - (1 << 31))
+        rests.append((fixed - (whole << 64)) / (1 << 64))
+    return units, rests
+
+
+def _as_floats(inv_freq: Sequence[float] | Array) -> tuple[float, ...]:
+    if isinstance(inv_freq, np.ndarray):
+        _require_one_axis(inv_freq.shape)
+    floats = tuple(float(f) for f in inv_freq)
+    if not floats or not all(math.isfinite(f) for f in floats):
+        msg = f"`inv_freq` must be finite numbers, at least one, got {inv_freq!r}"
+        raise ValueError(msg)
+    return floats
+
+
+def _require_one_axis(shape: tuple[int, ...]) -> None:
+    if len(shape) != 1:
+        msg = f"`inv_freq` must have shape (n_pairs,), got {shape}"
+        raise ValueError(msg)
+
+
+def require_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        msg = f"unknown precision {precision!r}; known: {', '.join(map(repr, PRECISIONS))}"
+        raise ValueError(msg)

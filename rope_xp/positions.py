@@ -1,0 +1,207 @@
+"""Where tokens are: positions of whole, continued, packed and padded sequences.
+
+Positions are integers in [−2³¹, 2³¹), of any integer dtype, shape ``(seq,)`` or ``(batch, seq)``.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+from rope_xp import _backend
+from rope_xp._backend import Array, Device, Dtype, Namespace
+
+__all__ = ["mask_positions", "packed_positions", "token_positions"]
+
+#: Positions p with DOMAIN[0] <= p < DOMAIN[1] have exact phases.
+DOMAIN = (-(2**31), 2**31)
+
+
+def token_positions(
+    n: int,
+    *,
+    offset: int | Array = 0,
+    xp: Namespace | None = None,
+    dtype: Dtype | None = None,
+    device: Device | None = None,
+) -> Array:
+    """Positions ``offset + 0 … n − 1`` of ``n`` tokens that follow ``offset`` earlier ones.
+
+    Parameters
+    ----------
+    n : int
+        Number of tokens.
+    offset : int or integer array, shape () or (batch,)
+        Tokens before the first one, for each row of the batch if it is an array.
+    xp : namespace, optional
+        The array library; default: that of ``offset`` if it is an array, else NumPy.
+    dtype, device : optional
+        Of the result. The dtype is an integer one, the library's default if not given.
+
+    Returns
+    -------
+    array, shape (n,) or (batch, n)
+
+    Raises
+    ------
+    ValueError
+        If ``n`` is negative, ``offset`` has more than one axis, or an int ``offset`` leaves
+        [−2³¹, 2³¹).
+    TypeError
+        If ``n`` or ``offset`` is not integral, ``dtype`` not an integer dtype, or ``offset`` an
+        array of another library than ``xp``.
+
+    Examples
+    --------
+    >>> token_positions(3, offset=7)
+    array([7, 8, 9])
+    >>> token_positions(2, offset=np.asarray([0, 5]))
+    array([[0, 1],
+           [5, 6]])
+    """
+    n = as_int("n", n)
+    if n < 0:
+        msg = f"`n` must be non-negative, got {n}"
+        raise ValueError(msg)
+    if dtype is not None and "int" not in _backend.dtype_name(dtype):
+        msg = f"`dtype` must be an integer dtype, got {_backend.dtype_name(dtype)}"
+        raise TypeError(msg)
+    offset = as_offset("offset", offset)
+    if not _backend.is_array(offset):
+        xp = _backend.standard(xp)
+        require_domain("offset", offset, n)
+        return xp.arange(offset, offset + n, dtype=dtype, device=device)
+
+    found = _backend.namespace(offset=offset)
+    if xp is not None and _backend.standard(xp) is not found:
+        msg = f"`offset` must be an int or an array of {xp.__name__}, got {found.__name__}"
+        raise TypeError(msg)
+    device = _backend.device(offset) if device is None else device
+    steps = found.arange(n, dtype=dtype, device=device)
+    return _backend.cast(offset[..., None], steps.dtype, found) + steps  # (n,) or (batch, n)
+
+
+def packed_positions(cu_seqlens: Array, total: int) -> Array:
+    """Positions of sequences laid end to end: each starts again at 0.
+
+    Parameters
+    ----------
+    cu_seqlens : integer array, shape (n_sequences + 1,)
+        Where sequences start: 0, then the running sum of their lengths, which may be 0.
+    total : int
+        Number of tokens. What is past ``cu_seqlens[-1]`` (padding) counts on from 0.
+
+    Returns
+    -------
+    array, shape (total,), dtype of ``cu_seqlens``
+
+    Raises
+    ------
+    ValueError
+        If ``cu_seqlens`` has not one axis or is empty, or ``total`` is negative.
+    TypeError
+        If ``cu_seqlens`` is not an integer array or ``total`` not an int.
+
+    Notes
+    -----
+    The format of flash-attention's and TransformerEngine's variable-length kernels.
+
+    Examples
+    --------
+    >>> packed_positions(np.asarray([0, 3, 5]), 6)
+    array([0, 1, 2, 0, 1, 0])
+    """
+    xp = _backend.namespace(cu_seqlens=cu_seqlens)
+    require_integer("cu_seqlens", cu_seqlens)
+    if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0:
+        msg = f"`cu_seqlens` must have shape (n_sequences + 1,), got {tuple(cu_seqlens.shape)}"
+        raise ValueError(msg)
+    total = as_int("total", total)
+    if total < 0:
+        msg = f"`total` must be non-negative, got {total}"
+        raise ValueError(msg)
+    tokens = xp.arange(total, dtype=cu_seqlens.dtype, device=_backend.device(cu_seqlens))
+    sequence = xp.searchsorted(cu_seqlens, tokens, side="right") - 1  # (total,)
+    return tokens - xp.take(cu_seqlens, sequence, axis=0)
+
+
+def mask_positions(mask: Array) -> Array:
+    """Positions of the real tokens in padded rows, wherever the padding stands.
+
+    Parameters
+    ----------
+    mask : bool or integer array, shape (..., seq)
+        True or 1 at tokens, False or 0 at padding.
+
+    Returns
+    -------
+    array, shape (..., seq), the library's default integer dtype
+        0, 1, 2, … along the tokens of each row. Padding repeats the position before it (0 at the
+        start): it is masked in attention, so its position does not matter.
+
+    Raises
+    ------
+    TypeError
+        If ``mask`` is neither boolean nor integer.
+    ValueError
+        If it has no axis.
+
+    Examples
+    --------
+    >>> mask_positions(np.asarray([[0, 0, 1, 1], [1, 1, 1, 0]]))
+    array([[0, 0, 0, 1],
+           [0, 1, 2, 2]])
+    """
+    xp = _backend.namespace(mask=mask)
+    if not (_backend.is_integer(mask) or "bool" in _backend.dtype_name(mask.dtype)):
+        msg = f"`mask` must be boolean or integer, got {_backend.dtype_name(mask.dtype)}"
+        raise TypeError(msg)
+    if mask.ndim == 0:
+        msg = "`mask` must have shape (..., seq), got ()"
+        raise ValueError(msg)
+    integer = xp.arange(0, device=_backend.device(mask)).dtype
+    seen = _backend.cumulative_sum(xp.astype(mask, integer), xp)
+    return xp.where(seen > 0, seen - 1, seen)
+
+
+def as_int(name: str, value: int) -> int:
+    """``value`` if it is a Python or NumPy integer, else TypeError.
+
+    A size that a compiler traces is an integer too, and stays what it is: converting would fix it.
+    """
+    if isinstance(value, np.integer):
+        return int(value)
+    traced = not _backend.is_array(value) and hasattr(type(value), "__index__")
+    if isinstance(value, bool) or not (isinstance(value, int) or traced):
+        msg = f"`{name}` must be an int, got {value!r}"
+        raise TypeError(msg)
+    return value
+
+
+def as_offset(name: str, offset: int | Array) -> int | Array:
+    """An int for Python and NumPy integers, else an integer array of shape () or (batch,)."""
+    if isinstance(offset, np.ndarray) and offset.ndim == 0:
+        offset = offset[()]  # NumPy's 0-d arrays are integers here, whatever the library of x
+    if not _backend.is_array(offset):
+        return as_int(name, offset)
+    require_integer(name, offset)
+    if offset.ndim > 1:
+        msg = f"`{name}` must be an int or have shape () or (batch,), got {tuple(offset.shape)}"
+        raise ValueError(msg)
+    return offset
+
+
+def require_domain(name: str, first: int, n: int = 1) -> None:
+    """ValueError unless ``first`` and the ``n`` − 1 positions after it lie in the domain."""
+    # From 0 on no array reaches the end, and a comparison would bound sizes that compilers trace.
+    if first < DOMAIN[0] or (first > 0 and first + n > DOMAIN[1]):
+        msg = f"`{name}` must keep positions in [-2**31, 2**31), got {first} for {n} tokens"
+        raise ValueError(msg)
+
+
+def require_integer(name: str, array: Array) -> None:
+    """TypeError unless ``array`` has an integer dtype (bool is none)."""
+    if not _backend.is_integer(array):
+        msg = f"`{name}` must be integer, got {_backend.dtype_name(array.dtype)}"
+        raise TypeError(msg)

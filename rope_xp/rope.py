@@ -1,0 +1,426 @@
+"""`RoPE`, the one object that ties frequencies, phases and rotation together."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+import numpy as np
+
+from rope_xp import _backend, phases, rotation
+from rope_xp._backend import Array, Dtype
+from rope_xp.positions import as_int, as_offset, require_domain, require_integer, token_positions
+from rope_xp.scaling import Default, Frequencies, Schedule, require_base
+
+__all__ = ["RoPE"]
+
+
+@dataclass(frozen=True, repr=False)
+class RoPE:
+    """A rotary position encoding: everything about it but the arrays.
+
+    Frozen, hashable, equal by value, picklable; holds Python values only, so it can be a static
+    argument of ``jax.jit`` and a constant under ``torch.compile``.
+
+    Parameters
+    ----------
+    head_dim : int
+        Features per head.
+    layout : {"half", "interleaved"}
+        Pair i is features (i, i + n_pairs), or (2i, 2i + 1). There is no default, because models
+        differ and the wrong one gives wrong numbers without an error.
+    base : float
+        Of the geometric frequencies, :math:`b` in :math:`b^{-2i/d_r}`.
+    rotary_dim : int, optional
+        Number of rotated features, even; the others pass bit for bit. Default: all from
+        ``rotary_start`` on.
+    rotary_start : int
+        First rotated feature.
+    scaling : schedule, optional
+        From `rope_xp.scaling`; default: none.
+    axes : None
+        One position axis.
+    precision : {"exact", "float32"}
+        ``"exact"``: phases right to the last bit or so at every position. ``"float32"``: what
+        transformers computes, rounded frequencies included. See `cos_sin`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the argument's name, the rule, and the value.
+
+    Notes
+    -----
+    Source: Su et al. 2021, arXiv:2104.09864.
+
+    Examples
+    --------
+    >>> rope = RoPE(4, layout="half", base=100.0)
+    >>> rope
+    RoPE(4, layout='half', base=100.0)
+    >>> q = np.ones((2, 4), dtype=np.float32)  # (seq, head_dim)
+    >>> rope(q, offset=1).round(3)
+    array([[-0.301,  0.895,  1.382,  1.095],
+           [-1.325,  0.781,  0.493,  1.179]], dtype=float32)
+    """
+
+    head_dim: int
+    _: KW_ONLY
+    layout: str
+    base: float = 10000.0
+    rotary_dim: int | None = None
+    rotary_start: int = 0
+    scaling: Schedule | None = None
+    axes: None = None
+    precision: str = "exact"
+
+    def __post_init__(self) -> None:
+        def settle(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # the way to normalise a frozen field
+
+        settle("head_dim", as_int("head_dim", self.head_dim))
+        settle("rotary_start", as_int("rotary_start", self.rotary_start))
+        if self.head_dim <= 0:
+            msg = f"`head_dim` must be positive, got {self.head_dim}"
+            raise ValueError(msg)
+        if not 0 <= self.rotary_start < self.head_dim:
+            msg = (
+                f"`rotary_start` must be in [0, head_dim={self.head_dim}), got {self.rotary_start}"
+            )
+            raise ValueError(msg)
+
+        room = self.head_dim - self.rotary_start
+        rotary_dim = room if self.rotary_dim is None else as_int("rotary_dim", self.rotary_dim)
+        if rotary_dim <= 0 or rotary_dim % 2:
+            msg = f"`rotary_dim` must be even and positive, got {rotary_dim}"
+            raise ValueError(msg)
+        if rotary_dim > room:
+            msg = (
+                f"`rotary_dim` must be at most head_dim - rotary_start = {room}, got {rotary_dim}"
+            )
+            raise ValueError(msg)
+        settle("rotary_dim", rotary_dim)
+
+        settle("base", require_base(self.base))
+        rotation.require_layout("layout", self.layout)
+        phases.require_precision(self.precision)
+        if self.scaling is not None and (isinstance(self.scaling, type) or not callable(self.scaling)):
+            msg = f"`scaling` must be None or a value from rope_xp.scaling, got {self.scaling!r}"
+            raise TypeError(msg)
+        if self.axes is not None:
+            msg = f"`axes` must be None (one position axis), got {self.axes!r}"
+            raise TypeError(msg)
+
+    def __repr__(self) -> str:
+        defaults = {
+            "base": 10000.0,
+            "rotary_dim": self.head_dim - self.rotary_start,
+            "rotary_start": 0,
+            "scaling": None,
+            "axes": None,
+            "precision": "exact",
+        }
+        told = [f"{n}={getattr(self, n)!r}" for n, d in defaults.items() if getattr(self, n) != d]
+        return f"RoPE({', '.join([str(self.head_dim), f'layout={self.layout!r}', *told])})"
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of rotated pairs, the width of the tables."""
+        return self.rotary_dim // 2
+
+    def frequencies(self, seq_len: int | None = None) -> Frequencies:
+        """Frequencies in use at length ``seq_len``.
+
+        Parameters
+        ----------
+        seq_len : int, optional
+            Matters only to schedules that depend on length; None: within the original context.
+
+        Returns
+        -------
+        Frequencies
+            ``inv_freq`` as NumPy float64, shape (n_pairs,), radians per step; ``attention_factor``
+            and ``softmax_factor`` as float.
+        """
+        inv_freq, *factors = self._schedule(seq_len)
+        return Frequencies(np.asarray(inv_freq, dtype=np.float64), *factors)
+
+    def cos_sin(
+        self, positions: Array, *, seq_len: int | None = None, dtype: Dtype | None = None
+    ) -> tuple[Array, Array]:
+        """Tables for `rotate`, attention factor included: make once, use in every layer.
+
+        Parameters
+        ----------
+        positions : integer or real array, shape (seq,) or (batch, seq)
+        seq_len : int, optional
+            As in `frequencies`.
+        dtype : floating dtype, optional
+            Default float64 if ``positions`` are float64, else float32.
+
+        Returns
+        -------
+        cos, sin : array, shape (..., seq, n_pairs)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `rope_xp.cos_sin`.
+        """
+        schedule = self._schedule(seq_len)
+        return self._tables(positions, schedule.inv_freq, schedule.attention_factor, dtype)
+
+    def rotate(
+        self,
+        x: Array,
+        cos: Array,
+        sin: Array,
+        *,
+        seq_axis: int = -2,
+        inverse: bool = False,
+        out: Array | None = None,
+    ) -> Array:
+        """Apply tables from `cos_sin` with this object's layout and rotated part.
+
+        Parameters, result and errors as in `rope_xp.rotate`; ``x`` must have ``head_dim`` features
+        and the tables width ``n_pairs``.
+        """
+        self._require_features("x", x)
+        for name, table in (("cos", cos), ("sin", sin)):
+            if table.shape[-1:] != (self.n_pairs,):
+                msg = (
+                    f"`{name}` must have width n_pairs={self.n_pairs} for head_dim={self.head_dim}, "
+                    f"got {table.shape[-1] if table.ndim else 'a scalar'}; "
+                    f"tables are not repeated to head_dim here"
+                )
+                raise ValueError(msg)
+        return rotation.rotate(
+            x,
+            cos,
+            sin,
+            layout=self.layout,
+            seq_axis=seq_axis,
+            rotary_start=self.rotary_start,
+            inverse=inverse,
+            out=out,
+        )
+
+    def __call__(
+        self,
+        q: Array,
+        k: Array | None = None,
+        *,
+        positions: Array | None = None,
+        offset: int | Array = 0,
+        seq_len: int | None = None,
+        seq_axis: int = -2,
+    ) -> Array | tuple[Array, Array]:
+        """Rotate queries, or queries and keys, to their positions.
+
+        Parameters
+        ----------
+        q, k : array, shape (..., seq, head_dim)
+            float16, bfloat16, float32 or float64, each its own; numbers of heads may differ.
+        positions : integer or real array, shape (seq,) or (batch, seq), optional
+            Integers in [−2³¹, 2³¹), or real numbers. Default: ``offset + 0 … seq − 1``. ``batch``
+            is the first axis of ``q``.
+        offset : int or integer array, shape () or (batch,)
+            Tokens before the first one (in the cache); not together with ``positions``.
+        seq_len : int, optional
+            As in `frequencies`; neither inferred nor remembered.
+        seq_axis : int
+            Axis of ``q`` and ``k`` along which tokens stand; -3 for (batch, seq, heads, head_dim).
+
+        Returns
+        -------
+        array or tuple of two arrays
+            Shapes, dtypes and devices of ``q`` and ``k``. Tables are float64 if one of them is.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, ``positions`` and ``offset`` are both given, an int ``offset``
+            leaves [−2³¹, 2³¹), devices differ, or a lazy array's length is needed but unknown.
+        TypeError
+            If dtypes or libraries do not fit.
+        """
+        return self._apply(q, k, positions, offset, seq_len, seq_axis, inverse=False)
+
+    def inverse(
+        self,
+        q: Array,
+        k: Array | None = None,
+        *,
+        positions: Array | None = None,
+        offset: int | Array = 0,
+        seq_len: int | None = None,
+        seq_axis: int = -2,
+    ) -> Array | tuple[Array, Array]:
+        """Undo the rotation, attention factor included. Everything as in calling the object."""
+        return self._apply(q, k, positions, offset, seq_len, seq_axis, inverse=True)
+
+    def shift(
+        self, k: Array, delta: int | Array, *, seq_len: int | None = None, seq_axis: int = -2
+    ) -> Array:
+        """Move keys that are already rotated by ``delta`` positions, as when a cache drops tokens.
+
+        Parameters
+        ----------
+        k : array, shape (..., seq, head_dim)
+            Rotated keys.
+        delta : int or integer array, shape (), (batch,) or (batch, seq)
+            Steps to move by, negative towards the start.
+        seq_len, seq_axis
+            As in calling the object.
+
+        Returns
+        -------
+        array, shape and dtype of ``k``
+            Keys as if rotated at their positions + ``delta``: R(m) then R(δ) is R(m + δ). The
+            attention factor is in ``k`` already and not applied again.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in calling the object.
+        """
+        xp = _backend.namespace(k=k)
+        _backend.require_floating(k=k)
+        self._require_features("k", k)
+        axis = rotation.resolve_seq_axis("k", k, seq_axis)
+        if _backend.is_array(delta) and delta.ndim == 2:
+            require_integer("delta", delta)
+            _require_line_up("delta", delta, "k", k, axis)
+        else:
+            delta = as_offset("delta", delta)
+        if not _backend.is_array(delta):
+            require_domain("delta", delta)
+            delta = xp.asarray(delta, dtype=xp.int32, device=_backend.device(k))
+        _backend.namespace(k=k, delta=delta)
+        if delta.ndim == 1:
+            _require_batch("delta", delta, "k", k, axis)
+            delta = delta[:, None]  # (batch, 1)
+        cos, sin = self._tables(delta, self._schedule(seq_len).inv_freq, 1.0, _table_dtype(xp, k))
+        return self.rotate(k, cos, sin, seq_axis=seq_axis)
+
+    def _schedule(self, seq_len: int | None) -> Frequencies:
+        """Frequencies as Python floats: arrays begin in `phases`."""
+        if seq_len is not None and as_int("seq_len", seq_len) <= 0:
+            msg = f"`seq_len` must be positive, got {seq_len}"
+            raise ValueError(msg)
+        schedule = Default() if self.scaling is None else self.scaling
+        return schedule(self.rotary_dim, self.base, seq_len=seq_len, precision=self.precision)
+
+    def _tables(
+        self, positions: Array, inv_freq: tuple[float, ...], factor: float, dtype: Dtype | None
+    ) -> tuple[Array, Array]:
+        return phases.cos_sin(
+            positions, inv_freq, dtype=dtype, precision=self.precision, attention_factor=factor
+        )
+
+    def _apply(
+        self,
+        q: Array,
+        k: Array | None,
+        positions: Array | None,
+        offset: int | Array,
+        seq_len: int | None,
+        seq_axis: int,
+        *,
+        inverse: bool,
+    ) -> Array | tuple[Array, Array]:
+        xp = _backend.namespace(q=q, k=k, positions=positions)
+        _backend.require_floating(q=q, k=k)
+        self._require_features("q", q)
+        axis = rotation.resolve_seq_axis("q", q, seq_axis)
+        if k is not None:
+            self._require_features("k", k)
+            _require_same_length(q, axis, k, rotation.resolve_seq_axis("k", k, seq_axis))
+        positions = _positions(q, axis, positions, offset)
+
+        inv_freq, factor, _ = self._schedule(seq_len)
+        cos, sin = self._tables(
+            positions, inv_freq, 1 / factor if inverse else factor, _table_dtype(xp, q, k)
+        )
+        rotated = [
+            self.rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse)
+            for x in (q, k)
+            if x is not None
+        ]
+        return rotated[0] if k is None else tuple(rotated)
+
+    def _require_features(self, name: str, x: Array) -> None:
+        if x.ndim < 2 or x.shape[-1] != self.head_dim:
+            msg = (
+                f"`{name}` must have shape (..., seq, head_dim={self.head_dim}), "
+                f"got {tuple(x.shape)}"
+            )
+            raise ValueError(msg)
+
+
+def _table_dtype(xp: _backend.Namespace, *arrays: Array | None) -> Dtype:
+    names = {_backend.dtype_name(array.dtype) for array in arrays if array is not None}
+    return xp.float64 if "float64" in names else xp.float32
+
+
+def _positions(q: Array, axis: int, positions: Array | None, offset: int | Array) -> Array:
+    """The positions given, or those that follow ``offset``; checked against the shape of ``q``."""
+    offset = as_offset("offset", offset)
+    seq = q.shape[axis]
+    if positions is not None:
+        if _backend.is_array(offset) or offset != 0:
+            msg = f"`offset` must be 0 when `positions` are given, got {offset!r}"
+            raise ValueError(msg)
+        _require_line_up("positions", positions, "q", q, axis)
+        return positions
+    if not rotation.is_known(seq):
+        msg = "`positions` must be given where the sequence length of a lazy `q` is unknown"
+        raise ValueError(msg)
+    xp = _backend.namespace(q=q)
+    if _backend.is_array(offset):
+        _backend.namespace(q=q, offset=offset)
+        if offset.ndim == 1:
+            _require_batch("offset", offset, "q", q, axis)
+    return token_positions(
+        seq, offset=offset, xp=xp, dtype=xp.int32, device=_backend.device(q)
+    )  # (seq,) or (batch, seq)
+
+
+def _require_same_length(q: Array, q_axis: int, k: Array, k_axis: int) -> None:
+    seq, got = q.shape[q_axis], k.shape[k_axis]
+    if seq != got and rotation.is_known(seq) and rotation.is_known(got):
+        msg = (
+            f"`k` must have the sequence length of `q`, {seq}, got {got} (axis {k_axis} of shape "
+            f"{tuple(k.shape)}); rotate them in two calls, each with its positions"
+        )
+        raise ValueError(msg)
+
+
+def _require_line_up(name: str, positions: Array, of: str, x: Array, axis: int) -> None:
+    """ValueError unless ``positions`` are (seq,), or (batch, seq) with the batch of ``x`` or 1."""
+    seq = x.shape[axis]
+    got = positions.shape[-1] if positions.ndim in (1, 2) else None
+    if got is None or (got != seq and rotation.is_known(got) and rotation.is_known(seq)):
+        msg = (
+            f"`{name}` must have shape (seq,) or (batch, seq) with seq={seq} (axis {axis} of "
+            f"`{of}`), got {tuple(positions.shape)}"
+        )
+        raise ValueError(msg)
+    if positions.ndim == 2:
+        _require_batch(name, positions, of, x, axis)
+
+
+def _require_batch(name: str, positions: Array, of: str, x: Array, axis: int) -> None:
+    """ValueError unless the first axis of ``positions`` fits a batch axis in front of ``x``."""
+    if x.ndim < 3 or axis == 0:
+        msg = (
+            f"`{name}` must not have a batch axis, got shape {tuple(positions.shape)}: `{of}` of "
+            f"shape {tuple(x.shape)} has none in front of axis {axis}"
+        )
+        raise ValueError(msg)
+    batch, got = x.shape[0], positions.shape[0]
+    if got not in (1, batch) and rotation.is_known(got) and rotation.is_known(batch):
+        msg = (
+            f"`{name}` must have batch={batch} (axis 0 of `{of}`) or 1 as its first axis, "
+            f"got shape {tuple(positions.shape)}"
+        )
+        raise ValueError(msg)

@@ -1,0 +1,220 @@
+r"""Turning the pairs: the one place where the rotation formula stands.
+
+A layout says which two features make a pair. It is no more than two ways of slicing the same
+array: ``"half"`` pairs feature i with i + n_pairs, ``"interleaved"`` pairs 2i with 2i + 1.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from rope_xp import _backend
+from rope_xp._backend import Array, Namespace
+from rope_xp.positions import as_int
+
+__all__ = ["rotate"]
+
+LAYOUTS = ("half", "interleaved")
+
+
+def turn(a: Array, b: Array, cos: Array, sin: Array) -> tuple[Array, Array]:
+    """The pair (a, b) turned counter-clockwise by the angle of cos and sin."""
+    return a * cos - b * sin, a * sin + b * cos
+
+
+def rotate(
+    x: Array,
+    cos: Array,
+    sin: Array,
+    *,
+    layout: str,
+    seq_axis: int = -2,
+    rotary_start: int = 0,
+    inverse: bool = False,
+    out: Array | None = None,
+) -> Array:
+    r"""Rotate feature pairs of ``x`` by the angles of ``cos`` and ``sin``.
+
+    Pair :math:`(a, b)` becomes :math:`(a\cos\phi - b\sin\phi,\ a\sin\phi + b\cos\phi)`.
+
+    Parameters
+    ----------
+    x : array, shape (..., seq, head_dim), float16, bfloat16, float32 or float64
+        Queries or keys.
+    cos, sin : array, shape (n_pairs,), (seq, n_pairs), (batch, seq, n_pairs) or as many axes as x
+        From `cos_sin`, same library and device as ``x``. Axes line up by meaning: ``batch`` is the
+        first axis of ``x`` and ``seq`` its ``seq_axis``, whatever stands between; a table with as
+        many axes as ``x`` broadcasts as arrays do. Never repeated to ``head_dim``; a table
+        narrower than ``head_dim // 2`` is a partial rotation.
+    layout : {"half", "interleaved"}
+        Pair i is features (i, i + n_pairs), or (2i, 2i + 1), counted from ``rotary_start``.
+    seq_axis : int
+        Axis of ``x`` along which tokens stand: -2, or -3 for (batch, seq, heads, head_dim).
+    rotary_start : int
+        First rotated feature. Features before it and after the last pair pass bit for bit.
+    inverse : bool
+        Turn by −θ instead. A factor in the tables stays: this is the transpose, and the gradient.
+    out : array, optional
+        Where to write, shape and dtype of ``x``; ``out=x`` rotates in place. Not for JAX and Dask.
+
+    Returns
+    -------
+    array, shape and dtype of ``x``
+        Computed in float32 at least, in float64 if ``x`` or the tables are.
+
+    Raises
+    ------
+    ValueError
+        For an unknown ``layout``, tables that are too wide or do not line up with ``x``, an
+        impossible ``seq_axis`` or ``rotary_start``, another device, or an ``out`` of another shape.
+    TypeError
+        If an argument is not a floating array or of another library, or ``out`` cannot be written.
+
+    Notes
+    -----
+    Norms are kept, and scores of two rotated vectors depend on the difference of their angles.
+    Source: Su et al. 2021, arXiv:2104.09864, section 3.4.2, there with cos and sin repeated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cos, sin = np.asarray([[0.0]]), np.asarray([[1.0]])  # a quarter turn
+    >>> rotate(np.asarray([[1.0, 0.0]]), cos, sin, layout="half")
+    array([[0., 1.]])
+    """
+    require_layout("layout", layout)
+    xp = _backend.namespace(x=x, cos=cos, sin=sin, out=out)
+    _backend.require_floating(x=x, cos=cos, sin=sin)
+    if out is not None:
+        _require_out(x, out)
+    rotary_start = as_int("rotary_start", rotary_start)
+    _require_width(x, cos, sin, rotary_start)
+    n_pairs = cos.shape[-1]
+
+    cos, sin = _line_up("cos", cos, x, seq_axis), _line_up("sin", sin, x, seq_axis)
+    if _backend.is_chunked(x):
+        options = {"layout": layout, "rotary_start": rotary_start, "inverse": inverse}
+        return _backend.map_blocks(partial(rotate, **options), x, cos, sin)
+
+    names = {_backend.dtype_name(array.dtype) for array in (x, cos, sin)}
+    compute = xp.float64 if "float64" in names else xp.float32
+    cos, sin = _backend.cast(cos, compute, xp), _backend.cast(sin, compute, xp)
+    first, second = pair_slices(layout, rotary_start, n_pairs)
+    a, b = _backend.cast(x[..., first], compute, xp), _backend.cast(x[..., second], compute, xp)
+    a, b = turn(a, b, cos, -sin if inverse else sin)
+    a, b = _backend.cast(a, x.dtype, xp), _backend.cast(b, x.dtype, xp)
+
+    before, after = slice(0, rotary_start), slice(rotary_start + 2 * n_pairs, None)
+    if out is None:
+        return replace_features(x, join_pairs(a, b, layout, xp), rotary_start, xp)
+    if out is not x:
+        out[..., before], out[..., after] = x[..., before], x[..., after]
+    out[..., first], out[..., second] = a, b
+    return out
+
+
+def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
+    """The features that are first in their pair, and those that are second."""
+    end = start + 2 * n_pairs
+    if layout == "half":
+        return slice(start, start + n_pairs), slice(start + n_pairs, end)
+    return slice(start, end, 2), slice(start + 1, end, 2)
+
+
+def join_pairs(a: Array, b: Array, layout: str, xp: Namespace) -> Array:
+    """The inverse of slicing by `pair_slices`: (..., n_pairs) twice to (..., 2 n_pairs)."""
+    if layout == "half":
+        return xp.concat((a, b), axis=-1)
+    return xp.reshape(xp.stack((a, b), axis=-1), (*a.shape[:-1], 2 * a.shape[-1]))
+
+
+def replace_features(x: Array, part: Array, start: int, xp: Namespace) -> Array:
+    """``x`` with its features from ``start`` on replaced by ``part``, the others bit for bit."""
+    end = start + part.shape[-1]
+    pieces = [x[..., :start], part, x[..., end:]]
+    pieces = [piece for piece in pieces if piece.shape[-1] != 0]
+    return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=-1)
+
+
+def _line_up(name: str, table: Array, x: Array, seq_axis: int) -> Array:
+    """``table`` with axes of size 1 where ``x`` has axes that it does not know of."""
+    seq_axis = resolve_seq_axis("x", x, seq_axis)
+    known = {1: [], 2: [seq_axis], 3: [0, seq_axis]}.get(table.ndim)  # axes of x but the last
+    if table.ndim == x.ndim:
+        known = list(range(x.ndim - 1))
+    elif known is None or table.ndim > x.ndim or len(set(known)) < len(known):
+        msg = (
+            f"`{name}` must have shape (seq, n_pairs), (batch, seq, n_pairs) or as many axes as `x`, "
+            f"got {tuple(table.shape)} for `x` of shape {tuple(x.shape)} with seq_axis={seq_axis}"
+        )
+        raise ValueError(msg)
+    table = table[(*(slice(None) if i in known else None for i in range(x.ndim - 1)), slice(None))]
+    for axis in known:
+        size, wanted = table.shape[axis], x.shape[axis]
+        if size not in (1, wanted) and is_known(size) and is_known(wanted):
+            msg = (
+                f"`{name}` must line up with `x` of shape {tuple(x.shape)}: along axis {axis} of `x` "
+                f"it must have size {wanted} or 1, got {size}"
+            )
+            raise ValueError(msg)
+    return table
+
+
+def resolve_seq_axis(name: str, x: Array, seq_axis: int) -> int:
+    """``seq_axis`` counted from the front; ValueError if ``x`` has no such axis before its last."""
+    axis = as_int("seq_axis", seq_axis)
+    axis = axis + x.ndim if axis < 0 else axis
+    if not 0 <= axis < x.ndim - 1:
+        msg = (
+            f"`seq_axis` must be an axis of `{name}` other than its last, got {seq_axis} for shape "
+            f"{tuple(x.shape)}"
+        )
+        raise ValueError(msg)
+    return axis
+
+
+def is_known(size: float) -> bool:
+    """Lazy arrays have NaN for sizes that they do not know yet."""
+    return size == size
+
+
+def require_layout(name: str, layout: str) -> None:
+    if layout not in LAYOUTS:
+        msg = f"`{name}` must be one of {', '.join(map(repr, LAYOUTS))}, got {layout!r}"
+        raise ValueError(msg)
+
+
+def _require_width(x: Array, cos: Array, sin: Array, rotary_start: int) -> None:
+    if x.ndim < 2 or cos.ndim == 0:
+        msg = (
+            f"`x` must have shape (..., seq, head_dim) and `cos` (..., seq, n_pairs), "
+            f"got {tuple(x.shape)} and {tuple(cos.shape)}"
+        )
+        raise ValueError(msg)
+    if tuple(cos.shape) != tuple(sin.shape) and all(map(is_known, (*cos.shape, *sin.shape))):
+        msg = f"`sin` must have the shape of `cos` {tuple(cos.shape)}, got {tuple(sin.shape)}"
+        raise ValueError(msg)
+    head_dim, n_pairs = x.shape[-1], cos.shape[-1]
+    if not 0 <= rotary_start < head_dim:
+        msg = f"`rotary_start` must be in [0, head_dim={head_dim}), got {rotary_start}"
+        raise ValueError(msg)
+    room = (head_dim - rotary_start) // 2
+    if not 0 < n_pairs <= room:
+        start = f" from rotary_start={rotary_start} on" if rotary_start else ""
+        msg = (
+            f"`cos` must have width n_pairs={room} for head_dim={head_dim}{start}, got {n_pairs}; "
+            f"tables are not repeated to head_dim here, narrower ones turn fewer pairs"
+        )
+        raise ValueError(msg)
+
+
+def _require_out(x: Array, out: Array) -> None:
+    if not _backend.can_write(out):
+        msg = f"`out` must be an array that can be written, got {_backend.describe(out)}"
+        raise TypeError(msg)
+    if tuple(out.shape) != tuple(x.shape) or out.dtype != x.dtype:
+        msg = (
+            f"`out` must have the shape and dtype of `x`, {tuple(x.shape)} {x.dtype}, "
+            f"got {tuple(out.shape)} {out.dtype}"
+        )
+        raise ValueError(msg)
