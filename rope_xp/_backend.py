@@ -136,7 +136,7 @@ def map_blocks(function: Callable[..., Array], x: Array, *tables: Array) -> Arra
     if x.numblocks[-1] > 1:
         x = x.rechunk({x.ndim - 1: -1})
     axes = tuple(range(x.ndim))
-    operands = [part for table in tables for part in (table, (*axes[:-1], "pairs"))]
+    operands = [part for table in tables for part in (table, (*axes[:-1], x.ndim))]
     return da.blockwise(
         function, axes, x, axes, *operands, concatenate=True, dtype=x.dtype, meta=x._meta
     )
