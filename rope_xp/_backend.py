@@ -9,7 +9,7 @@ subclasses, libraries that bring their own standard namespace) it falls back to 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import array_api_compat
 import numpy as np
@@ -43,9 +43,7 @@ def namespace(**arrays: Array) -> Namespace:
             )
             raise TypeError(msg)
         elif device(array) != where:
-            msg = (
-                f"`{name}` must be on the same device as `{first_name}` ({where}), got {device(array)}"
-            )
+            msg = f"`{name}` must be on the same device as `{first_name}` ({where}), got {device(array)}"
             raise ValueError(msg)
     return xp
 
@@ -110,7 +108,7 @@ def can_write(array: Array) -> bool:
     return _root(array) not in ("jax", "jaxlib", "dask")
 
 
-def is_array(value: Any) -> bool:
+def is_array(value: Any) -> TypeGuard[Array]:
     """Arrays, but not NumPy's scalars, nor the sizes that a compiler traces."""
     return not isinstance(value, int | np.generic) and hasattr(value, "shape")
 

@@ -175,13 +175,17 @@ class KVCache(NamedTuple):
                 raise ValueError(msg)
         free = capacity - self.length
         if seq > capacity or (isinstance(free, int) and seq > free):
-            msg = f"`k` must fit into the cache of {capacity} tokens ({self.length} used), got {seq}"
+            msg = (
+                f"`k` must fit into the cache of {capacity} tokens ({self.length} used), got {seq}"
+            )
             raise ValueError(msg)
         steps = xp.arange(capacity, device=_backend.device(k)) - self.length
         new = (steps >= 0) & (steps < seq)  # (capacity,)
         source = xp.clip(steps, 0, seq - 1)
         k, v = (
-            xp.where(new[:, None], xp.take(_backend.cast(fresh, old.dtype, xp), source, axis=-2), old)
+            xp.where(
+                new[:, None], xp.take(_backend.cast(fresh, old.dtype, xp), source, axis=-2), old
+            )
             for fresh, old in ((k, self.k), (v, self.v))
         )
         return KVCache(k, v, self.length + seq)
@@ -203,7 +207,9 @@ class KVCache(NamedTuple):
         moved = rope.shift(self.k[..., keep + n :, :], -n, seq_len=seq_len)
         k = xp.concat((self.k[..., :keep, :], moved, xp.zeros_like(self.k[..., :n, :])), axis=-2)
         v = self.v
-        v = xp.concat((v[..., :keep, :], v[..., keep + n :, :], xp.zeros_like(v[..., :n, :])), axis=-2)
+        v = xp.concat(
+            (v[..., :keep, :], v[..., keep + n :, :], xp.zeros_like(v[..., :n, :])), axis=-2
+        )
         return KVCache(k, v, self.length - n)
 
 

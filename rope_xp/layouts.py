@@ -72,7 +72,9 @@ def convert_layout(
         msg = f"`axis` must be an axis of `x`, got {axis} for shape {tuple(x.shape)}"
         raise ValueError(msg)
     if head_dim <= 0 or x.shape[axis] % head_dim:
-        msg = f"`head_dim` must divide axis {axis} of `x`, of length {x.shape[axis]}, got {head_dim}"
+        msg = (
+            f"`head_dim` must divide axis {axis} of `x`, of length {x.shape[axis]}, got {head_dim}"
+        )
         raise ValueError(msg)
     if rotary_dim <= 0 or rotary_dim % 2:
         msg = f"`rotary_dim` must be even and positive, got {rotary_dim}"

@@ -5,7 +5,7 @@ Positions are integers in [−2³¹, 2³¹), of any integer dtype, shape ``(seq,
 
 from __future__ import annotations
 
-import operator
+from typing import Any
 
 import numpy as np
 
@@ -165,21 +165,20 @@ def mask_positions(mask: Array) -> Array:
     return xp.where(seen > 0, seen - 1, seen)
 
 
-def as_int(name: str, value: int) -> int:
+def as_int(name: str, value: Any) -> Any:
     """``value`` if it is a Python or NumPy integer, else TypeError.
 
     A size that a compiler traces is an integer too, and stays what it is: converting would fix it.
     """
     if isinstance(value, np.integer):
         return int(value)
-    traced = not _backend.is_array(value) and hasattr(type(value), "__index__")
-    if isinstance(value, bool) or not (isinstance(value, int) or traced):
+    if isinstance(value, bool) or _backend.is_array(value) or not hasattr(type(value), "__index__"):
         msg = f"`{name}` must be an int, got {value!r}"
         raise TypeError(msg)
     return value
 
 
-def as_offset(name: str, offset: int | Array) -> int | Array:
+def as_offset(name: str, offset: int | Array) -> Any:
     """An int for Python and NumPy integers, else an integer array of shape () or (batch,)."""
     if isinstance(offset, np.ndarray) and offset.ndim == 0:
         offset = offset[()]  # NumPy's 0-d arrays are integers here, whatever the library of x

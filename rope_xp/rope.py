@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -67,11 +68,12 @@ class RoPE:
     _: KW_ONLY
     layout: str
     base: float = 10000.0
-    rotary_dim: int | None = None
+    rotary_dim: int = None  # type: ignore[assignment]  # settled below
     rotary_start: int = 0
     scaling: Schedule | None = None
-    axes: None = None
+    axes: Any = None
     precision: str = "exact"
+    _unscaled: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         def settle(name: str, value: object) -> None:
@@ -89,26 +91,33 @@ class RoPE:
             raise ValueError(msg)
 
         room = self.head_dim - self.rotary_start
-        rotary_dim = room if self.rotary_dim is None else as_int("rotary_dim", self.rotary_dim)
+        rotary_dim = self.rotary_dim
+        rotary_dim = room if rotary_dim is None else as_int("rotary_dim", rotary_dim)
         if rotary_dim <= 0 or rotary_dim % 2:
             msg = f"`rotary_dim` must be even and positive, got {rotary_dim}"
             raise ValueError(msg)
         if rotary_dim > room:
-            msg = (
-                f"`rotary_dim` must be at most head_dim - rotary_start = {room}, got {rotary_dim}"
-            )
+            msg = f"`rotary_dim` must be at most head_dim - rotary_start = {room}, got {rotary_dim}"
             raise ValueError(msg)
         settle("rotary_dim", rotary_dim)
 
         settle("base", require_base(self.base))
         rotation.require_layout("layout", self.layout)
         phases.require_precision(self.precision)
-        if self.scaling is not None and (isinstance(self.scaling, type) or not callable(self.scaling)):
+        schedule: Any = self.scaling
+        if isinstance(schedule, type) or not (schedule is None or callable(schedule)):
             msg = f"`scaling` must be None or a value from rope_xp.scaling, got {self.scaling!r}"
             raise TypeError(msg)
+        if schedule == Default():
+            settle("scaling", None)
         if self.axes is not None:
             msg = f"`axes` must be None (one position axis), got {self.axes!r}"
             raise TypeError(msg)
+
+        # As text, because torch.compile takes a number that differs between two objects for data,
+        # and frequencies must be constants.
+        inv_freq, *factors = self._scheduled(None)
+        settle("_unscaled", " ".join(map(repr, (*factors, *inv_freq))))
 
     def __repr__(self) -> str:
         defaults = {
@@ -243,7 +252,9 @@ class RoPE:
         TypeError
             If dtypes or libraries do not fit.
         """
-        return self._apply(q, k, positions, offset, seq_len, seq_axis, inverse=False)
+        return self._apply(
+            False, q, k, positions=positions, offset=offset, seq_len=seq_len, seq_axis=seq_axis
+        )
 
     def inverse(
         self,
@@ -256,7 +267,9 @@ class RoPE:
         seq_axis: int = -2,
     ) -> Array | tuple[Array, Array]:
         """Undo the rotation, attention factor included. Everything as in calling the object."""
-        return self._apply(q, k, positions, offset, seq_len, seq_axis, inverse=True)
+        return self._apply(
+            True, q, k, positions=positions, offset=offset, seq_len=seq_len, seq_axis=seq_axis
+        )
 
     def shift(
         self, k: Array, delta: int | Array, *, seq_len: int | None = None, seq_axis: int = -2
@@ -307,11 +320,17 @@ class RoPE:
         if seq_len is not None and as_int("seq_len", seq_len) <= 0:
             msg = f"`seq_len` must be positive, got {seq_len}"
             raise ValueError(msg)
+        if seq_len is not None:
+            return self._scheduled(seq_len)
+        attention_factor, softmax_factor, *inv_freq = (float(n) for n in self._unscaled.split())
+        return Frequencies(tuple(inv_freq), attention_factor, softmax_factor)
+
+    def _scheduled(self, seq_len: int | None) -> Frequencies:
         schedule = Default() if self.scaling is None else self.scaling
         return schedule(self.rotary_dim, self.base, seq_len=seq_len, precision=self.precision)
 
     def _tables(
-        self, positions: Array, inv_freq: tuple[float, ...], factor: float, dtype: Dtype | None
+        self, positions: Array, inv_freq: Any, factor: float, dtype: Dtype | None
     ) -> tuple[Array, Array]:
         return phases.cos_sin(
             positions, inv_freq, dtype=dtype, precision=self.precision, attention_factor=factor
@@ -319,14 +338,14 @@ class RoPE:
 
     def _apply(
         self,
+        inverse: bool,
         q: Array,
         k: Array | None,
+        *,
         positions: Array | None,
         offset: int | Array,
         seq_len: int | None,
         seq_axis: int,
-        *,
-        inverse: bool,
     ) -> Array | tuple[Array, Array]:
         xp = _backend.namespace(q=q, k=k, positions=positions)
         _backend.require_floating(q=q, k=k)

@@ -93,8 +93,8 @@ def rotate(
 
     cos, sin = _line_up("cos", cos, x, seq_axis), _line_up("sin", sin, x, seq_axis)
     if _backend.is_chunked(x):
-        options = {"layout": layout, "rotary_start": rotary_start, "inverse": inverse}
-        return _backend.map_blocks(partial(rotate, **options), x, cos, sin)
+        on_blocks = partial(rotate, layout=layout, rotary_start=rotary_start, inverse=inverse)
+        return _backend.map_blocks(on_blocks, x, cos, sin)
 
     names = {_backend.dtype_name(array.dtype) for array in (x, cos, sin)}
     compute = xp.float64 if "float64" in names else xp.float32
@@ -106,7 +106,8 @@ def rotate(
 
     before, after = slice(0, rotary_start), slice(rotary_start + 2 * n_pairs, None)
     if out is None:
-        return replace_features(x, join_pairs(a, b, layout, xp), rotary_start, xp)
+        y = replace_features(x, join_pairs(a, b, layout, xp), rotary_start, xp)
+        return _backend.cast(y, x.dtype, xp)  # joining gave up NumPy's other byte order
     if out is not x:
         out[..., before], out[..., after] = x[..., before], x[..., after]
     out[..., first], out[..., second] = a, b
@@ -162,7 +163,7 @@ def _line_up(name: str, table: Array, x: Array, seq_axis: int) -> Array:
 
 def resolve_seq_axis(name: str, x: Array, seq_axis: int) -> int:
     """``seq_axis`` counted from the front; ValueError if ``x`` has no such axis before its last."""
-    axis = as_int("seq_axis", seq_axis)
+    axis: int = as_int("seq_axis", seq_axis)
     axis = axis + x.ndim if axis < 0 else axis
     if not 0 <= axis < x.ndim - 1:
         msg = (
@@ -175,7 +176,7 @@ def resolve_seq_axis(name: str, x: Array, seq_axis: int) -> int:
 
 def is_known(size: float) -> bool:
     """Lazy arrays have NaN for sizes that they do not know yet."""
-    return size == size
+    return size == size  # noqa: PLR0124 - a traced size has no isnan
 
 
 def require_layout(name: str, layout: str) -> None:

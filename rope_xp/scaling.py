@@ -8,9 +8,12 @@ host, the same for every array library.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import NamedTuple, Protocol
+
+import numpy as np
 
 __all__ = ["Default", "Frequencies", "Schedule", "inverse_frequencies"]
 
@@ -28,7 +31,7 @@ class Frequencies(NamedTuple):
         Multiplies the scale of the softmax, outside of the rotation.
     """
 
-    inv_freq: tuple[float, ...]
+    inv_freq: Sequence[float] | np.ndarray
     attention_factor: float = 1.0
     softmax_factor: float = 1.0
 
@@ -54,7 +57,12 @@ class Default:
     """
 
     def __call__(
-        self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
+        self,
+        rotary_dim: int,
+        base: float,
+        *,
+        seq_len: int | None = None,  # noqa: ARG002 - one signature for all schedules
+        precision: str = "exact",
     ) -> Frequencies:
         return Frequencies(inverse_frequencies(rotary_dim, base, precision=precision))
 
@@ -90,7 +98,7 @@ def require_base(base: float) -> float:
     if isinstance(base, bool) or not isinstance(base, Real):
         msg = f"`base` must be a number, got {base!r}"
         raise TypeError(msg)
-    base = float(base)
+    base = float(base)  # NumPy's too
     if not 0 < base < math.inf:
         msg = f"`base` must be positive and finite, got {base}"
         raise ValueError(msg)

@@ -1,0 +1,135 @@
+"""The array libraries that tests run on.
+
+`lib` is each library in turn. ``ROPE_XP_BACKEND`` names one (as nox does): then it must be there.
+Without it, tests run on every library that is installed, and say which are not.
+"""
+
+import contextlib
+import importlib
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+# What each library needs besides NumPy, and the variants in which it is tried.
+MODULES = {
+    "numpy": None,
+    "strict": "array_api_strict",
+    "torch": "torch",
+    "jax": "jax",
+    "dask": "dask.array",
+    "cupy": "cupy",
+}
+VARIANTS = {"strict": ["strict", "strict-no_x64"], "jax": ["jax", "jax-x64"]}
+
+
+@dataclass
+class Library:
+    """One array library, with what tests need to go there and back."""
+
+    name: str
+    xp: object
+    has_float64: bool = True
+    device: object = None
+
+    def array(self, values, dtype=None):
+        """An array of this library; ``dtype`` is a name."""
+        values = np.asarray(values)
+        name = dtype or values.dtype.name
+        if not self.has_float64:
+            name = {"float64": "float32", "int64": "int32", "uint64": "uint32"}.get(name, name)
+        if self.name == "dask":
+            values = values.astype(name)
+            return self.xp.from_array(values, chunks=tuple(max(1, n // 2) for n in values.shape))
+        if self.name == "numpy":
+            return values.astype(self.dtype(name))
+        if values.dtype.name not in ("float64", "float32", "bool"):
+            values = values.astype(np.int64 if self.has_float64 else np.int32)
+        elif not self.has_float64 and values.dtype == np.float64:
+            values = values.astype(np.float32)
+        return self.xp.asarray(values.copy(), dtype=self.dtype(name), device=self.device)
+
+    def dtype(self, name):
+        if self.name == "numpy" and name == "bfloat16":
+            return pytest.importorskip("ml_dtypes", reason="NumPy has bfloat16 from ml_dtypes").bfloat16
+        return np.dtype(name) if self.name == "dask" else getattr(self.xp, name)
+
+    def numpy(self, array):
+        """A NumPy array, float64 if floating (so also for bfloat16)."""
+        if self.name == "dask":
+            array = array.compute()
+        elif self.name == "torch":
+            array = array.detach().cpu()
+            array = (array.double() if array.is_floating_point() else array).numpy()
+        elif self.name == "cupy":
+            array = array.get()
+        elif self.name == "strict":
+            array = array.to_device(self.xp.Device("CPU_DEVICE"))
+        array = np.asarray(array)
+        integral = array.dtype.kind in "iub"
+        return array if integral else array.astype(np.float64)
+
+
+def installed(name):
+    with contextlib.suppress(ImportError):
+        return importlib.import_module(MODULES[name] or "numpy")
+    return None
+
+
+def no_gpu():
+    """Why CuPy cannot compute here, or None."""
+    cupy = installed("cupy")
+    if cupy is None:
+        return "cupy is not installed"
+    try:
+        cupy.zeros(1)
+    except Exception as error:  # noqa: BLE001 - whatever the driver says
+        return f"no GPU for cupy: {str(error).splitlines()[0]}"
+    return None
+
+
+def chosen():
+    only = os.environ.get("ROPE_XP_BACKEND")
+    if only is None:
+        return list(MODULES)
+    if only not in MODULES:
+        msg = f"ROPE_XP_BACKEND must be one of {', '.join(MODULES)}, got {only!r}"
+        raise pytest.UsageError(msg)
+    if installed(only) is None:
+        msg = f"ROPE_XP_BACKEND={only}, but it is not installed"
+        raise pytest.UsageError(msg)
+    return [only]
+
+
+def pytest_generate_tests(metafunc):
+    if "lib" in metafunc.fixturenames:
+        names = [v for name in chosen() for v in VARIANTS.get(name, [name])]
+        metafunc.parametrize("lib", names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def lib(request):
+    name, _, variant = request.param.partition("-")
+    if installed(name) is None:
+        pytest.skip(f"{name} is not installed")
+    if name == "cupy" and (reason := no_gpu()):
+        pytest.skip(reason)
+    with contextlib.ExitStack() as stack:
+        if name == "numpy":
+            yield Library(name, np)
+        elif name == "strict":
+            xp = importlib.import_module("array_api_strict")
+            device = xp.Device(variant) if variant else None
+            yield Library(name, xp, has_float64=not variant, device=device)
+        elif name == "jax":
+            jax = importlib.import_module("jax")
+            stack.enter_context(jax.enable_x64(bool(variant)))
+            yield Library(name, jax.numpy, has_float64=bool(variant))
+        else:
+            yield Library(name, installed(name))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20211)

@@ -1,0 +1,92 @@
+"""A slow oracle in plain Python: complex numbers, loops, and mpmath for exact angles.
+
+It imports nothing from rope_xp and shares no idea with it but the definition.
+"""
+
+import cmath
+import functools
+import math
+
+import mpmath
+
+mpmath.mp.prec = 160  # positions of 31 bits, frequencies of 53, results of 53: to spare
+
+
+def inv_freq(rotary_dim, base=10000.0):
+    """base^(−2i / rotary_dim)."""
+    return [base ** (-2 * i / rotary_dim) for i in range(rotary_dim // 2)]
+
+
+@functools.cache
+def exact_cos_sin(position, frequency):
+    """cos and sin of the integer times the float64, as real numbers; as mpmath numbers."""
+    angle = mpmath.mpf(position) * mpmath.mpf(frequency)
+    return mpmath.cos(angle), mpmath.sin(angle)
+
+
+def pairs(layout, n_pairs, start=0):
+    """The two features of each pair."""
+    if layout == "half":
+        return [(start + i, start + i + n_pairs) for i in range(n_pairs)]
+    return [(start + 2 * i, start + 2 * i + 1) for i in range(n_pairs)]
+
+
+def rotate_vector(vector, position, frequencies, layout, start=0):
+    """One token's features, each pair a complex number times e^{i position θ}."""
+    result = [float(v) for v in vector]
+    for frequency, (first, second) in zip(
+        frequencies, pairs(layout, len(frequencies), start), strict=True
+    ):
+        cos, sin = exact_cos_sin(int(position), float(frequency))
+        turned = complex(result[first], result[second]) * complex(float(cos), float(sin))
+        result[first], result[second] = turned.real, turned.imag
+    return result
+
+
+def rotate(x, positions, frequencies, layout, start=0):
+    """Nested lists (..., seq, head_dim) with positions per token, (seq,)."""
+    if isinstance(x[0][0], (list, tuple)):
+        return [rotate(part, positions, frequencies, layout, start) for part in x]
+    return [
+        rotate_vector(v, p, frequencies, layout, start) for v, p in zip(x, positions, strict=True)
+    ]
+
+
+def score(q, k, m, n, frequencies, layout):
+    """Re Σ q_i conj(k_i) e^{i(m−n)θ_i}: RoFormer's g(q, k, m − n)."""
+    total = 0.0
+    for frequency, (a, b) in zip(frequencies, pairs(layout, len(frequencies)), strict=True):
+        product = complex(q[a], q[b]) * complex(k[a], k[b]).conjugate()
+        total += (product * cmath.exp(1j * (m - n) * frequency)).real
+    return total
+
+
+def attention(q, k, v, *, causal, scale):
+    """One head: lists (q_len, d), (k_len, d), (k_len, e)."""
+    rows = []
+    for i, query in enumerate(q):
+        limit = i + len(k) - len(q) + 1 if causal else len(k)
+        weights = [
+            math.exp(scale * sum(a * b for a, b in zip(query, key, strict=True)))
+            for key in k[: max(limit, 0)]
+        ]
+        total = sum(weights)
+        rows.append(
+            [
+                sum(w * value[j] for w, value in zip(weights, v, strict=False)) / (total or 1.0)
+                for j in range(len(v[0]))
+            ]
+        )
+    return rows
+
+
+def sinusoidal(position, dim, base=10000.0, order="interleaved", shift=0.0):
+    """One row of the table."""
+    n_pairs = dim // 2
+    angles = [position * base ** (-i / (n_pairs - shift)) for i in range(n_pairs)]
+    sines, cosines = [math.sin(a) for a in angles], [math.cos(a) for a in angles]
+    if order == "sin_cos":
+        return sines + cosines
+    if order == "cos_sin":
+        return cosines + sines
+    return [value for pair in zip(sines, cosines, strict=True) for value in pair]

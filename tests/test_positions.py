@@ -1,0 +1,69 @@
+"""Where tokens are."""
+
+import numpy as np
+import pytest
+
+from rope_xp import positions
+
+
+def test_token_positions(lib):
+    options = {"xp": lib.xp, "device": lib.device}
+    np.testing.assert_array_equal(lib.numpy(positions.token_positions(4, **options)), [0, 1, 2, 3])
+    after = positions.token_positions(2, offset=5, **options)
+    np.testing.assert_array_equal(lib.numpy(after), [5, 6])
+    assert "int" in str(after.dtype)
+    small = positions.token_positions(2, offset=-3, dtype=lib.dtype("int32"), **options)
+    assert small.dtype == lib.dtype("int32")
+    np.testing.assert_array_equal(lib.numpy(small), [-3, -2])
+    assert tuple(positions.token_positions(0, **options).shape) == (0,)
+
+
+def test_token_positions_after_each_row_of_a_batch(lib):
+    rows = positions.token_positions(3, offset=lib.array([0, 10], "int32"))
+    np.testing.assert_array_equal(lib.numpy(rows), [[0, 1, 2], [10, 11, 12]])
+    flat = positions.token_positions(3, offset=lib.array(10, "int32"))
+    np.testing.assert_array_equal(lib.numpy(flat), [10, 11, 12])
+    if lib.device is not None:
+        assert rows.device == lib.device
+
+
+def test_token_positions_are_numpy_by_default():
+    assert isinstance(positions.token_positions(3), np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("starts", "total", "expected"),
+    [
+        ([0, 3, 5], 5, [0, 1, 2, 0, 1]),
+        ([0, 3, 5], 8, [0, 1, 2, 0, 1, 0, 1, 2]),  # padding after the last counts on from 0
+        ([0, 2, 2, 4], 4, [0, 1, 0, 1]),  # an empty sequence
+        ([0], 2, [0, 1]),
+        ([0, 4], 0, []),
+    ],
+)
+def test_packed_positions(lib, starts, total, expected):
+    if lib.name == "dask" and total == 0:
+        pytest.skip("dask makes no blocks of size 0")
+    got = positions.packed_positions(lib.array(starts, "int32"), total)
+    assert got.dtype == lib.dtype("int32")
+    np.testing.assert_array_equal(lib.numpy(got), expected)
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        ([[0, 0, 1, 1], [1, 1, 1, 1]], [[0, 0, 0, 1], [0, 1, 2, 3]]),  # padded left
+        ([[1, 1, 0, 0]], [[0, 1, 1, 1]]),  # padded right
+        ([0, 1, 0, 1, 1], [0, 0, 0, 1, 2]),
+        ([[0, 0]], [[0, 0]]),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["bool", "int32", "uint8"])
+def test_mask_positions(lib, mask, expected, dtype):
+    got = positions.mask_positions(lib.array(mask, dtype))
+    np.testing.assert_array_equal(lib.numpy(got), expected)
+
+
+def test_a_long_uint8_mask_does_not_overflow(lib):
+    got = positions.mask_positions(lib.array(np.ones(600), "uint8"))
+    assert lib.numpy(got)[-1] == 599
