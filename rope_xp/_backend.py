@@ -178,9 +178,10 @@ def cast(array: Array, dtype: Dtype, xp: Namespace) -> Array:
     return array if array.dtype == dtype else xp.astype(array, dtype, copy=False)
 
 
-def cumulative_sum(array: Array, xp: Namespace) -> Array:
-    """Along the last axis; by its older name where there is one.
+def cumulative_sum(array: Array, dtype: Dtype, xp: Namespace) -> Array:
+    """Along the last axis, in ``dtype``; by its older name where there is one.
 
     array-api-compat's wrapper makes ``torch.compile`` warn of a cached lookup.
     """
-    return (xp.cumsum if hasattr(xp, "cumsum") else xp.cumulative_sum)(array, axis=-1)
+    function = xp.cumsum if hasattr(xp, "cumsum") else xp.cumulative_sum
+    return function(array, axis=-1, dtype=dtype)

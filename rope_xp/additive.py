@@ -23,7 +23,9 @@ def sinusoidal(
     shift: float = 0.0,
     dtype: Dtype | None = None,
 ) -> Array:
-    r"""Sines and cosines of :math:`m b^{-i/(n - s)}`, to be added to an embedding.
+    r"""Sines and cosines of positions, to be added to an embedding.
+
+    Feature pair i turns at :math:`b^{-i/(n - s)}` radians per step, n pairs and shift s.
 
     Parameters
     ----------

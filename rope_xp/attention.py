@@ -1,4 +1,4 @@
-"""What the rotation is for: reference attention, and a cache of keys and values that can shift."""
+"""What the rotation is for: reference attention, a cache that can shift."""
 
 from __future__ import annotations
 

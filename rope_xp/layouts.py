@@ -20,7 +20,7 @@ def convert_layout(
     rotary_start: int = 0,
     axis: int = -1,
 ) -> Array:
-    """Reorder features, head by head, from pairing ``source`` to pairing ``target``.
+    """Reorder features, head by head, from one pairing to the other.
 
     Rotating the result with ``target`` is the reordered result of rotating ``x`` with ``source``,
     and scores are the same. Projection weights are converted once and for all instead of every

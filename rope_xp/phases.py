@@ -1,11 +1,12 @@
 r"""Positions times frequencies, as cos and sin. The only room that decides precision.
 
 An angle :math:`m\theta` is needed modulo one turn, and that reduction is where precision is lost:
-at position one million a float32 angle has an ulp of 0.06. Integers have no such trouble. With
-:math:`\theta/2\pi` as a fixed-point fraction of a turn in units of 2⁻³², an integer product that
-wraps around at 32 bits *is* the reduction modulo one turn. What 32 bits cannot hold is carried
-beside it as a small float, once per 16-bit digit of the position. Nothing here needs an integer
-of 64 bits or a float of more precision than the result.
+at position one million a float32 angle has an ulp of 0.06. Integers have no such trouble. With the
+position as two 16-bit digits, and what each pair turns in one step of a digit as a fixed-point
+fraction of a turn, products of small integers give the angle in units of 2⁻³⁰ of a turn, and masking
+bits *is* the reduction. What is finer than the unit is carried beside it as a small float. Nothing
+here needs an integer of 64 bits or a float of more precision than the result, and no product
+overflows: C++ that torch generates takes signed overflow for impossible.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ PRECISIONS = ("exact", "float32")
 # floor(2**256 / 2π): in a product with a double, the fraction of a turn is right to 2**-200.
 _TURNS_PER_RADIAN = 0x28BE60DB9391054A7F09D5F47D4D377036D8A5664F10E4107F9458EAF7AEF158
 
-# Radians in 2**-32 of a turn, as 12 leading bits and the rest: products of the leading bits with
+# Radians in 2**-30 of a turn, as 12 leading bits and the rest: products of the leading bits with
 # 12-bit integers are exact in float32.
-_UNIT = 2 * math.pi / 2**32
-_UNIT_HIGH = 0xC91 / 2**41
-_UNIT_LOW = -4.148534595389635e-15  # 2π/2**32 − _UNIT_HIGH, from 2π in full
+_UNIT = 2 * math.pi / 2**30
+_UNIT_HIGH = 0xC91 / 2**39
+_UNIT_LOW = -1.659413838155854e-14  # 2π/2**30 − _UNIT_HIGH, from 2π in full
 
 _FACTORIALS = tuple(math.factorial(n) for n in range(20))
 
@@ -42,7 +43,7 @@ def cos_sin(
     precision: str = "exact",
     attention_factor: float = 1.0,
 ) -> tuple[Array, Array]:
-    r"""Cosine and sine of the angles :math:`m\theta_i`: make once, use in every layer.
+    r"""Cosine and sine of positions times frequencies: make once, use in every layer.
 
     Parameters
     ----------
@@ -139,19 +140,21 @@ def _exact(
     def table(values: list[Any], dtype: Dtype) -> Array:
         return xp.asarray(values, dtype=dtype, device=_backend.device(positions))  # (n_pairs,)
 
-    low_units, low_rests = _turns(inv_freq, steps=1)
-    high_units, high_rests = _turns(inv_freq, steps=2**16)
-    turn = low * table(low_units, xp.int32) + high * table(high_units, xp.int32)  # wraps around
-    rest = xp.astype(low, dtype) * table(low_rests, dtype) + xp.astype(high, dtype) * table(
-        high_rests, dtype
-    )  # (..., n_pairs), both in units of 2**-32 of a turn
+    # The turn modulo one, (..., n_pairs): 15 bits, 15 bits, and the rest in units of 2**-30.
+    turn, middle, rest = 0, 0, 0
+    for digit, steps in ((low, 1), (high, 2**16)):
+        upper, lower, finer = _turns(inv_freq, steps=steps)
+        turn = turn + digit * table(upper, xp.int32)  # within ±2**30
+        middle = middle + digit * table(lower, xp.int32)  # within ±2**30
+        rest = rest + xp.astype(digit, dtype) * table(finer, dtype)  # within ±2**15
+    turn = (((turn & 0x7FFF) << 15) + middle) & 0x3FFF_FFFF
 
-    # To the nearest quarter turn and what is within ±1/8, in forms that cannot overflow.
-    quarter = ((turn >> 29) + 1) >> 1
-    within = ((turn & 0x3FFF_FFFF) ^ 0x2000_0000) - 0x2000_0000
+    # To the nearest quarter turn and what is within ±1/8 of a turn.
+    quarter = ((turn >> 27) + 1) >> 1  # 0 … 4
+    within = turn - (quarter << 28)
 
     # To radians, rounded once: `coarse` has 12 bits, `fine` and `rest` are small.
-    coarse = (within + 0x1_0000) & -0x2_0000
+    coarse = (within + 0x4000) & -0x8000
     fine = xp.astype(within - coarse, dtype) + rest
     coarse = xp.astype(coarse, dtype)
     angle = coarse * _UNIT_HIGH + (coarse * _UNIT_LOW + fine * _UNIT)
@@ -182,20 +185,24 @@ def _series(square: Array, odd: int, dtype: Dtype) -> Array:
     return total
 
 
-def _turns(inv_freq: tuple[float, ...], *, steps: int) -> tuple[list[int], list[float]]:
-    """How far each pair turns in ``steps`` steps, modulo one turn, in units of 2⁻³² of a turn.
+def _turns(
+    inv_freq: tuple[float, ...], *, steps: int
+) -> tuple[list[int], list[int], list[float]]:
+    """How far each pair turns in ``steps`` steps, modulo one turn, in units of 2⁻³⁰ of a turn.
 
-    As whole units that fit int32 and the rest in [−½, ½], from Python's long integers: with a 2π
-    in float64 the units would be wrong from 2⁵³ on.
+    Upper and lower 15 bits, both balanced around 0, and the rest in [−½, ½): from Python's long
+    integers, because with a 2π in float64 they would be wrong from 2⁵³ units on.
     """
-    units, rests = [], []
+    uppers, lowers, rests = [], [], []
     for frequency in inv_freq:
         numerator, denominator = frequency.as_integer_ratio()
-        fixed = (numerator * steps * _TURNS_PER_RADIAN << 96) // (denominator << 256)  # units·2**64
+        fixed = (numerator * steps * _TURNS_PER_RADIAN << 94) // (denominator << 256)  # units·2**64
         whole = (fixed + (1 << 63)) >> 64
-        units.append((whole + (1 << 31)) % (1 << 32) - (1 << 31))
+        lower = (whole + 0x4000) % 0x8000 - 0x4000
+        uppers.append((((whole - lower) >> 15) + 0x4000) % 0x8000 - 0x4000)
+        lowers.append(lower)
         rests.append((fixed - (whole << 64)) / (1 << 64))
-    return units, rests
+    return uppers, lowers, rests
 
 
 def _as_floats(inv_freq: Any) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Where tokens are: positions of whole, continued, packed and padded sequences.
+"""Where tokens are: whole, continued, packed and padded sequences.
 
 Positions are integers in [−2³¹, 2³¹), of any integer dtype, shape ``(seq,)`` or ``(batch, seq)``.
 """
@@ -161,7 +161,7 @@ def mask_positions(mask: Array) -> Array:
         msg = "`mask` must have shape (..., seq), got ()"
         raise ValueError(msg)
     integer = xp.arange(0, device=_backend.device(mask)).dtype
-    seen = _backend.cumulative_sum(xp.astype(mask, integer), xp)
+    seen = _backend.cumulative_sum(xp.astype(mask, integer), integer, xp)
     return xp.where(seen > 0, seen - 1, seen)
 
 
@@ -193,8 +193,8 @@ def as_offset(name: str, offset: int | Array) -> Any:
 
 def require_domain(name: str, first: int, n: int = 1) -> None:
     """ValueError unless ``first`` and the ``n`` − 1 positions after it lie in the domain."""
-    # From 0 on no array reaches the end, and a comparison would bound sizes that compilers trace.
-    if first < DOMAIN[0] or (first > 0 and first + n > DOMAIN[1]):
+    # From below 2**30 no sequence reaches the end, and comparing would bound a size being traced.
+    if first < DOMAIN[0] or (first > 2**30 and first + n > DOMAIN[1]):
         msg = f"`{name}` must keep positions in [-2**31, 2**31), got {first} for {n} tokens"
         raise ValueError(msg)
 

@@ -1,0 +1,73 @@
+"""What only Dask has: laziness, blocks, unknown lengths."""
+
+import numpy as np
+import pytest
+
+import rope_xp
+from rope_xp import RoPE
+
+da = pytest.importorskip("dask.array", reason="dask is not installed")
+pytestmark = pytest.mark.skipif("dask" not in __import__("conftest").chosen(), reason="another backend was asked for")
+
+
+class Computed(Exception):  # noqa: N818
+    pass
+
+
+@pytest.fixture
+def lazy():
+    """Any computation is an error."""
+    import dask
+
+    def refuse(*_, **__):
+        raise Computed
+
+    with dask.config.set(scheduler=refuse):
+        yield
+
+
+@pytest.fixture
+def x(rng):
+    return rng.standard_normal((2, 4, 6, 8)).astype(np.float32)
+
+
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+@pytest.mark.parametrize("chunks", [(1, 2, 3, 8), (2, 4, 6, 4), (2, 1, 4, 3), -1])
+def test_stays_lazy_and_agrees_with_numpy(x, layout, chunks, lazy):
+    rope = RoPE(8, layout=layout, rotary_dim=6, rotary_start=1)
+    q, k = rope(da.from_array(x, chunks=chunks), da.from_array(x[:, :2], chunks=2), offset=5)
+    moved = rope.shift(k, da.from_array(np.asarray([3, -4])))
+    assert (q.dtype, q.shape, moved.shape) == (x.dtype, x.shape, (2, 2, 6, 8))
+    wanted_q, wanted_k = rope(x, x[:, :2], offset=5)
+    np.testing.assert_allclose(q.compute(scheduler="sync"), wanted_q, atol=1e-6)
+    np.testing.assert_allclose(
+        moved.compute(scheduler="sync"), rope.shift(wanted_k, np.asarray([3, -4])), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+@pytest.mark.parametrize("partial", [{}, {"rotary_dim": 4, "rotary_start": 2}])
+def test_an_unknown_length_with_positions_is_trusted(x, layout, partial, lazy):
+    rope = RoPE(8, layout=layout, **partial)
+    keep = np.asarray([True, False, True, True, False, True])
+    chosen = da.from_array(x, chunks=(1, 2, 3, 8))[:, :, da.from_array(keep, chunks=3)]
+    at = da.arange(6, chunks=3)[da.from_array(keep, chunks=3)]
+    y = rope(chosen, positions=at)
+    assert np.isnan(y.shape[2])
+    wanted = rope(x[:, :, keep], positions=np.asarray([0, 2, 3, 5]))
+    np.testing.assert_allclose(y.compute(scheduler="sync"), wanted, atol=1e-6)
+
+
+def test_an_unknown_length_without_positions_is_refused(x):
+    unknown = da.from_array(x)[:, :, da.from_array(np.ones(6, bool))]
+    with pytest.raises(ValueError, match=r"`positions` must be given where the sequence length"):
+        RoPE(8, layout="half")(unknown)
+
+
+def test_one_task_a_block(x):
+    blocks = da.from_array(x, chunks=(1, 1, 6, 8))
+    tables = rope_xp.cos_sin(np.arange(6), [1.0, 0.1])
+    y = rope_xp.rotate(blocks, *map(da.from_array, tables), layout="half")
+    layers = [layer for name, layer in y.dask.layers.items() if name.startswith("rotate")]
+    assert len(layers) == 1
+    assert len(layers[0]) == 8

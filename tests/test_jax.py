@@ -1,0 +1,104 @@
+"""What only JAX has: jit, grad, vmap, static arguments, 32 bits by default."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+import rope_xp
+from rope_xp import RoPE, attention, positions
+
+jax = pytest.importorskip("jax", reason="jax is not installed")
+jnp = jax.numpy
+pytestmark = pytest.mark.skipif("jax" not in __import__("conftest").chosen(), reason="another backend was asked for")
+
+ROPE = RoPE(8, layout="half", rotary_dim=6, rotary_start=1)
+
+
+def close(a, b, atol=1e-6):
+    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=atol)
+
+
+def test_jit_with_the_encoding_as_a_static_argument_compiles_once():
+    traced = []
+
+    @partial(jax.jit, static_argnums=0)
+    def step(rope, q, at):
+        traced.append(rope)
+        return rope(q, positions=at)
+
+    q = jnp.ones((2, 3, 5, 8))
+    for start in (0, 7, 1_000_000, 2**31 - 5):
+        at = jnp.arange(5) + start
+        close(step(ROPE, q, at), ROPE(q, positions=at))
+        step(RoPE(8, layout="half", rotary_dim=6, rotary_start=1), q, at)  # equal by value
+    assert len(traced) == 1
+
+
+def test_jit_with_traced_offsets():
+    q = jnp.ones((2, 3, 5, 8))
+    step = jax.jit(lambda q, offset: ROPE(q, offset=offset))
+    close(step(q, jnp.asarray(9)), ROPE(q, offset=9))
+    close(step(q, jnp.asarray([9, 2])), ROPE(q, offset=jnp.asarray([9, 2])))
+
+
+def test_jitted_phases_are_exact_in_32_bits():
+    assert not jax.config.jax_enable_x64
+    at = np.random.default_rng(0).integers(-(2**31), 2**31, 4000)
+    exact = ROPE.cos_sin(at, dtype=np.float64)
+    for got, wanted in zip(jax.jit(ROPE.cos_sin)(jnp.asarray(at)), exact, strict=True):
+        assert got.dtype == jnp.float32
+        assert np.abs(np.asarray(got, dtype=np.float64) - wanted).max() < 1e-7
+
+
+def test_grad_is_the_transpose():
+    x, g = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 8)), jnp.float32)
+    at = jnp.asarray([1, 10**6, 10**9])
+    grad = jax.grad(lambda x: jnp.sum(ROPE(x, positions=at) * g))(x)
+    close(grad, ROPE.inverse(g, positions=at))
+
+
+def test_grad_of_learned_frequencies():
+    at = jnp.asarray([0.0, 1.0, 2.0])
+    grad = jax.grad(lambda w: jnp.sum(rope_xp.cos_sin(at, w)[1]))(jnp.asarray([0.3]))
+    close(grad, [np.sum([m * np.cos(0.3 * m) for m in range(3)])])
+
+
+def test_vmap_over_rows_with_their_offsets():
+    q = jnp.asarray(np.random.default_rng(0).standard_normal((4, 3, 5, 8)), jnp.float32)
+    offset = jnp.asarray([0, 5, 70, 10**6])
+    close(jax.vmap(lambda q, o: ROPE(q, offset=o))(q, offset), ROPE(q, offset=offset))
+
+
+def test_jit_everything_else():
+    k = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 8)), jnp.float32)
+    for function, arguments in (
+        (lambda k, d: ROPE.shift(k, d), (k, jnp.asarray([1, -2]))),
+        (lambda k: attention.attention(*ROPE(k, k), k, causal=True), (k,)),
+        (lambda at: rope_xp.sinusoidal(at, 8), (jnp.arange(5),)),
+        (lambda c: positions.packed_positions(c, 7), (jnp.asarray([0, 3, 5]),)),
+        (lambda m: positions.mask_positions(m), (jnp.asarray([[0, 1, 1]]),)),
+        (lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8), (k,)),
+    ):
+        close(jax.jit(function)(*arguments), function(*arguments))
+
+
+def test_the_cache_goes_through_jit():
+    step = jax.jit(lambda cache, k: cache.append(k, k))
+    cache = attention.KVCache.empty((2, 8, 4), xp=jnp)._replace(length=jnp.asarray(0))
+    for value in (1.0, 2.0):
+        cache = step(cache, jnp.full((2, 3, 4), value))
+    assert int(cache.length) == 6
+    close(cache.k[0, :, 0], [1, 1, 1, 2, 2, 2, 0, 0])
+
+
+def test_bfloat16_in_and_out():
+    q = jnp.ones((5, 8), dtype=jnp.bfloat16)
+    y = ROPE(q, offset=1_000_000)
+    assert y.dtype == jnp.bfloat16
+    close(y.astype(jnp.float32), ROPE(q.astype(jnp.float32), offset=1_000_000), atol=2**-8)
+
+
+def test_mixed_with_numpy():
+    with pytest.raises(TypeError, match=r"`positions` must be .* same library as `q` \(jax"):
+        ROPE(jnp.ones((5, 8)), positions=np.arange(5))

@@ -1,0 +1,181 @@
+"""Mistakes get a sentence: the argument, the rule, the value. None goes on with wrong numbers."""
+
+import re
+
+import numpy as np
+import pytest
+
+import rope_xp
+from rope_xp import RoPE, attention, positions
+
+F32 = np.float32
+X = np.ones((2, 3, 5, 8), dtype=F32)
+COS, SIN = rope_xp.cos_sin(np.arange(5), [1.0, 0.1, 0.01, 0.001])
+ROPE = RoPE(8, layout="half")
+
+
+def rotate(x=X, cos=COS, sin=SIN, **options):
+    return rope_xp.rotate(x, cos, sin, **{"layout": "half", **options})
+
+
+def convert(x=X, **options):
+    defaults = {"source": "half", "target": "interleaved", "head_dim": 8}
+    return rope_xp.convert_layout(x, **{**defaults, **options})
+
+
+def wide(n):
+    return {"cos": np.ones((5, n), F32), "sin": np.ones((5, n), F32)}
+
+
+CASES = {
+    # RoPE
+    "odd": (lambda: RoPE(64, layout="half", rotary_dim=7), ValueError, "`rotary_dim` must be even and positive, got 7"),
+    "zero": (lambda: RoPE(64, layout="half", rotary_dim=0), ValueError, "`rotary_dim` must be even and positive, got 0"),
+    "odd head": (lambda: RoPE(7, layout="half"), ValueError, "`rotary_dim` must be even and positive, got 7"),
+    "too large": (lambda: RoPE(64, layout="half", rotary_dim=80), ValueError, "`rotary_dim` must be at most head_dim - rotary_start = 64, got 80"),
+    "too far": (lambda: RoPE(64, layout="half", rotary_dim=60, rotary_start=8), ValueError, "`rotary_dim` must be at most head_dim - rotary_start = 56, got 60"),
+    "start": (lambda: RoPE(64, layout="half", rotary_start=64), ValueError, "`rotary_start` must be in [0, head_dim=64), got 64"),
+    "negative start": (lambda: RoPE(64, layout="half", rotary_start=-2), ValueError, "`rotary_start` must be in [0, head_dim=64), got -2"),
+    "head_dim": (lambda: RoPE(-4, layout="half"), ValueError, "`head_dim` must be positive, got -4"),
+    "head_dim float": (lambda: RoPE(64.0, layout="half"), TypeError, "`head_dim` must be an int, got 64.0"),
+    "head_dim bool": (lambda: RoPE(True, layout="half"), TypeError, "`head_dim` must be an int, got True"),
+    "layout": (lambda: RoPE(64, layout="neox"), ValueError, "`layout` must be one of 'half', 'interleaved', got 'neox'"),
+    "no layout": (lambda: RoPE(64), TypeError, "layout"),
+    "base": (lambda: RoPE(64, layout="half", base=-1), ValueError, "`base` must be positive and finite, got -1.0"),
+    "base inf": (lambda: RoPE(64, layout="half", base=float("inf")), ValueError, "`base` must be positive and finite, got inf"),
+    "base nan": (lambda: RoPE(64, layout="half", base=float("nan")), ValueError, "`base` must be positive and finite, got nan"),
+    "base text": (lambda: RoPE(64, layout="half", base="1e4"), TypeError, "`base` must be a number, got '1e4'"),
+    "precision": (lambda: RoPE(64, layout="half", precision="bf16"), ValueError, "unknown precision 'bf16'; known: 'exact', 'float32'"),
+    "scaling": (lambda: RoPE(64, layout="half", scaling="yarn"), TypeError, "`scaling` must be None or a value from rope_xp.scaling, got 'yarn'"),
+    "axes": (lambda: RoPE(64, layout="half", axes=2), TypeError, "`axes` must be None (one position axis), got 2"),
+    # calling it
+    "features": (lambda: ROPE(np.ones((2, 5, 16), F32)), ValueError, "`q` must have shape (..., seq, head_dim=8), got (2, 5, 16)"),
+    "one axis": (lambda: ROPE(np.ones(8, F32)), ValueError, "`q` must have shape (..., seq, head_dim=8), got (8,)"),
+    "k features": (lambda: ROPE(X, np.ones((2, 5, 4), F32)), ValueError, "`k` must have shape (..., seq, head_dim=8), got (2, 5, 4)"),
+    "k length": (lambda: ROPE(X, X[:, :, :4]), ValueError, "`k` must have the sequence length of `q`, 5, got 4"),
+    "integer x": (lambda: ROPE(np.ones((5, 8), int)), TypeError, "`q` must be one of float16, bfloat16, float32, float64, got int64"),
+    "complex x": (lambda: ROPE(np.ones((5, 8), complex)), TypeError, "`q` must be one of float16, bfloat16, float32, float64, got complex128"),
+    "list x": (lambda: ROPE([[1.0] * 8]), TypeError, "`q` must be an array of a library that follows the array API standard"),
+    "positions length": (lambda: ROPE(X, positions=np.arange(4)), ValueError, "`positions` must have shape (seq,) or (batch, seq) with seq=5 (axis 2 of `q`), got (4,)"),
+    "positions one": (lambda: ROPE(X, positions=np.arange(1)), ValueError, "got (1,)"),
+    "positions batch": (lambda: ROPE(X, positions=np.ones((3, 5), int)), ValueError, "`positions` must have batch=2 (axis 0 of `q`) or 1 as its first axis, got shape (3, 5)"),
+    "positions axes": (lambda: ROPE(X, positions=np.ones((1, 1, 5), int)), ValueError, "`positions` must have shape (seq,) or (batch, seq)"),
+    "positions scalar": (lambda: ROPE(X, positions=np.asarray(1)), ValueError, "`positions` must have shape (seq,) or (batch, seq)"),
+    "positions without batch": (lambda: ROPE(X[0, 0], positions=np.ones((2, 5), int)), ValueError, "`positions` must not have a batch axis, got shape (2, 5)"),
+    "positions bool": (lambda: ROPE(X, positions=np.ones(5, bool)), TypeError, "`positions` must be integer or real floating, got bool"),
+    "positions list": (lambda: ROPE(X, positions=[0, 1, 2, 3, 4]), TypeError, "`positions` must be an array of a library"),
+    "both": (lambda: ROPE(X, positions=np.arange(5), offset=3), ValueError, "`offset` must be 0 when `positions` are given, got 3"),
+    "offset float": (lambda: ROPE(X, offset=1.5), TypeError, "`offset` must be an int, got 1.5"),
+    "offset bool": (lambda: ROPE(X, offset=True), TypeError, "`offset` must be an int, got True"),
+    "offset float array": (lambda: ROPE(X, offset=np.ones(2)), TypeError, "`offset` must be integer, got float64"),
+    "offset batch": (lambda: ROPE(X, offset=np.arange(3)), ValueError, "`offset` must have batch=2 (axis 0 of `q`) or 1 as its first axis, got shape (3,)"),
+    "offset axes": (lambda: ROPE(X, offset=np.ones((2, 5), int)), ValueError, "`offset` must be an int or have shape () or (batch,), got (2, 5)"),
+    "offset past the end": (lambda: ROPE(X, offset=2**31 - 4), ValueError, "`offset` must keep positions in [-2**31, 2**31), got 2147483644 for 5 tokens"),
+    "offset before the start": (lambda: ROPE(X, offset=-(2**31) - 1), ValueError, "`offset` must keep positions in [-2**31, 2**31), got -2147483649"),
+    "seq_axis": (lambda: ROPE(X, seq_axis=-1), ValueError, "`seq_axis` must be an axis of `q` other than its last, got -1"),
+    "seq_axis out": (lambda: ROPE(X, seq_axis=-5), ValueError, "`seq_axis` must be an axis of `q` other than its last, got -5"),
+    "seq_len": (lambda: ROPE(X, seq_len=0), ValueError, "`seq_len` must be positive, got 0"),
+    "seq_len float": (lambda: ROPE(X, seq_len=5.0), TypeError, "`seq_len` must be an int, got 5.0"),
+    "delta": (lambda: ROPE.shift(X, 0.5), TypeError, "`delta` must be an int, got 0.5"),
+    "delta far": (lambda: ROPE.shift(X, 2**31), ValueError, "`delta` must keep positions in [-2**31, 2**31), got 2147483648"),
+    "delta batch": (lambda: ROPE.shift(X, np.arange(3)), ValueError, "`delta` must have batch=2 (axis 0 of `k`) or 1"),
+    "delta length": (lambda: ROPE.shift(X, np.ones((2, 4), int)), ValueError, "`delta` must have shape (seq,) or (batch, seq) with seq=5 (axis 2 of `k`), got (2, 4)"),
+    "table width": (lambda: ROPE.rotate(X, **wide(8)), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got 8; tables are not repeated to head_dim here"),
+    "table narrow": (lambda: ROPE.rotate(X, **wide(2)), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got 2"),
+    # rotate
+    "width": (lambda: rotate(**wide(8)), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got 8; tables are not repeated to head_dim here"),
+    "width after start": (lambda: rotate(rotary_start=2), ValueError, "`cos` must have width n_pairs=3 for head_dim=8 from rotary_start=2 on, got 4"),
+    "sin width": (lambda: rotate(sin=SIN[:, :2]), ValueError, "`sin` must have the shape of `cos` (5, 4), got (5, 2)"),
+    "table length": (lambda: rotate(cos=COS[:4], sin=SIN[:4]), ValueError, "`cos` must line up with `x` of shape (2, 3, 5, 8): along axis 2 of `x` it must have size 5 or 1, got 4"),
+    "table batch": (lambda: rotate(cos=np.ones((3, 5, 4), F32), sin=np.ones((3, 5, 4), F32)), ValueError, "along axis 0 of `x` it must have size 2 or 1, got 3"),
+    "table axes": (lambda: rotate(x=X[0, 0], cos=np.ones((1, 5, 4), F32), sin=np.ones((1, 5, 4), F32)), ValueError, "`cos` must have shape (seq, n_pairs), (batch, seq, n_pairs) or as many axes as `x`"),
+    "table type": (lambda: rotate(cos=np.ones((5, 4), int)), TypeError, "`cos` must be one of float16, bfloat16, float32, float64, got int64"),
+    "x type": (lambda: rotate(x=np.ones((5, 8), int)), TypeError, "`x` must be one of float16, bfloat16, float32, float64, got int64"),
+    "x bool": (lambda: rotate(x=np.ones((5, 8), bool)), TypeError, "`x` must be one of float16, bfloat16, float32, float64, got bool"),
+    "rotate layout": (lambda: rotate(layout="interleave"), ValueError, "`layout` must be one of 'half', 'interleaved', got 'interleave'"),
+    "rotate start": (lambda: rotate(rotary_start=-1), ValueError, "`rotary_start` must be in [0, head_dim=8), got -1"),
+    "out shape": (lambda: rotate(out=X[0].copy()), ValueError, "`out` must have the shape and dtype of `x`"),
+    "out dtype": (lambda: rotate(out=X.astype(np.float64)), ValueError, "`out` must have the shape and dtype of `x`"),
+    "out list": (lambda: rotate(out=[]), TypeError, "`out` must be an array of a library"),
+    # cos_sin
+    "no frequencies": (lambda: rope_xp.cos_sin(np.arange(3), []), ValueError, "`inv_freq` must be finite numbers, at least one, got []"),
+    "nan frequency": (lambda: rope_xp.cos_sin(np.arange(3), [float("nan")]), ValueError, "`inv_freq` must be finite numbers"),
+    "frequency axes": (lambda: rope_xp.cos_sin(np.arange(3), np.ones((2, 2))), ValueError, "`inv_freq` must have shape (n_pairs,), got (2, 2)"),
+    "integer dtype": (lambda: rope_xp.cos_sin(np.arange(3), [1.0], dtype=np.int32), TypeError, "`dtype` must be one of float16, bfloat16, float32, float64, got int32"),
+    "cos_sin precision": (lambda: rope_xp.cos_sin(np.arange(3), [1.0], precision="double"), ValueError, "unknown precision 'double'"),
+    "cos_sin list": (lambda: rope_xp.cos_sin([0, 1], [1.0]), TypeError, "`positions` must be an array of a library"),
+    # sinusoidal
+    "odd dim": (lambda: rope_xp.sinusoidal(np.arange(3), 7), ValueError, "`dim` must be even and positive, got 7"),
+    "order": (lambda: rope_xp.sinusoidal(np.arange(3), 8, order="cos"), ValueError, "`order` must be one of 'interleaved', 'sin_cos', 'cos_sin', got 'cos'"),
+    "shift": (lambda: rope_xp.sinusoidal(np.arange(3), 2, shift=1), ValueError, "`shift` must be below n_pairs=1, got 1"),
+    "sinusoidal base": (lambda: rope_xp.sinusoidal(np.arange(3), 8, base=0), ValueError, "`base` must be positive and finite, got 0.0"),
+    # convert_layout
+    "source": (lambda: convert(source="hf"), ValueError, "`source` must be one of 'half', 'interleaved', got 'hf'"),
+    "target": (lambda: convert(target="meta"), ValueError, "`target` must be one of 'half', 'interleaved', got 'meta'"),
+    "no multiple": (lambda: convert(np.ones(12), head_dim=8), ValueError, "`head_dim` must divide axis -1 of `x`, of length 12, got 8"),
+    "head_dim zero": (lambda: convert(head_dim=0), ValueError, "`head_dim` must divide axis -1 of `x`, of length 8, got 0"),
+    "convert odd": (lambda: convert(rotary_dim=3), ValueError, "`rotary_dim` must be even and positive, got 3"),
+    "convert large": (lambda: convert(rotary_dim=10), ValueError, "`rotary_dim` must fit into head_dim=8 from rotary_start=0 on, got 10"),
+    "convert axis": (lambda: convert(axis=4), ValueError, "`axis` must be an axis of `x`, got 4"),
+    # positions
+    "n": (lambda: positions.token_positions(-1), ValueError, "`n` must be non-negative, got -1"),
+    "n float": (lambda: positions.token_positions(3.0), TypeError, "`n` must be an int, got 3.0"),
+    "positions dtype": (lambda: positions.token_positions(3, dtype=F32), TypeError, "`dtype` must be an integer dtype, got float32"),
+    "token offset": (lambda: positions.token_positions(3, offset=2**31), ValueError, "`offset` must keep positions in [-2**31, 2**31)"),
+    "cu_seqlens": (lambda: positions.packed_positions(np.ones((2, 2), int), 3), ValueError, "`cu_seqlens` must have shape (n_sequences + 1,), got (2, 2)"),
+    "cu_seqlens float": (lambda: positions.packed_positions(np.ones(2), 3), TypeError, "`cu_seqlens` must be integer, got float64"),
+    "total": (lambda: positions.packed_positions(np.asarray([0, 2]), -1), ValueError, "`total` must be non-negative, got -1"),
+    "mask": (lambda: positions.mask_positions(np.ones(3)), TypeError, "`mask` must be boolean or integer, got float64"),
+    "mask scalar": (lambda: positions.mask_positions(np.asarray(True)), ValueError, "`mask` must have shape (..., seq), got ()"),
+    # attention
+    "heads": (lambda: attention.attention(X, np.ones((2, 2, 5, 8), F32), np.ones((2, 2, 5, 8), F32)), ValueError, "the heads of `q` must be a multiple of those of `k`, got (2, 3, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8)"),
+    "kv": (lambda: attention.attention(X, X, X[:, :, :4]), ValueError, "`k` and `v` must agree but for their last axis"),
+    "head sizes": (lambda: attention.attention(X, X[..., :4], X), ValueError, "`q` and `k` must have the same last axis (head_dim)"),
+    "attention axes": (lambda: attention.attention(X, X[0], X[0]), ValueError, "`q`, `k` and `v` must have the same number of axes"),
+    "attention type": (lambda: attention.attention(X, X, X.astype(int)), TypeError, "`v` must be one of float16"),
+    "bias type": (lambda: attention.attention(X, X, X, bias=np.ones((5, 5), int)), TypeError, "`bias` must be one of float16"),
+    "full": (lambda: attention.KVCache.empty((2, 3, 4, 8)).append(X, X), ValueError, "`k` must fit into the cache of 4 tokens (0 used), got 5"),
+    "cache shape": (lambda: attention.KVCache.empty((2, 4, 9, 8)).append(X, X), ValueError, "`k` must have shape (2, 4, 5, 8), got (2, 3, 5, 8)"),
+    "drop": (lambda: attention.KVCache.empty((2, 3, 9, 8)).append(X, X).drop(4, ROPE, keep=2), ValueError, "`n` and `keep` must be within the 5 tokens held, got 4 and 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_message(name):
+    call, kind, sentence = CASES[name]
+    with pytest.raises(kind, match=re.escape(sentence)):
+        call()
+
+
+def test_other_libraries_and_devices_are_named():
+    xp = pytest.importorskip("array_api_strict", reason="needs array-api-strict beside NumPy")
+    x = xp.asarray(X)
+    with pytest.raises(TypeError, match=r"`positions` must be an array of the same library as `q` \(array_api_strict\), got numpy"):
+        ROPE(x, positions=np.arange(5))
+    with pytest.raises(TypeError, match=r"`k` must be an array of the same library as `q`"):
+        ROPE(x, X)
+    with pytest.raises(TypeError, match=r"`cos` must be an array of the same library as `x`"):
+        rope_xp.rotate(x, COS, SIN, layout="half")
+    with pytest.raises(TypeError, match=r"`offset` must be an array of the same library as `q`"):
+        ROPE(x, offset=np.asarray([1, 2]))
+    with pytest.raises(TypeError, match=r"`delta` must be an array of the same library as `k`"):
+        ROPE.shift(x, np.asarray([1, 2]))
+    with pytest.raises(TypeError, match=r"`offset` must be an int or an array of numpy"):
+        positions.token_positions(3, offset=xp.asarray([1]), xp=np)
+    there = xp.asarray(np.arange(5), device=xp.Device("device1"))
+    with pytest.raises(ValueError, match=r"`positions` must be on the same device as `q` \(.*CPU.*\), got .*device1"):
+        ROPE(x, positions=there)
+    elsewhere = xp.asarray([1.0], dtype=xp.float32, device=xp.Device("device1"))
+    with pytest.raises(ValueError, match=r"`inv_freq` must be on the same device as `positions`"):
+        rope_xp.cos_sin(xp.asarray([1]), elsewhere)
+
+
+def test_results_stay_on_the_device():
+    xp = pytest.importorskip("array_api_strict", reason="needs array-api-strict beside NumPy")
+    there = xp.Device("device1")
+    x = xp.asarray(X, device=there)
+    q, k = ROPE(x, x, offset=xp.asarray([1, 2], device=there))
+    shifted = ROPE.shift(k, 3)
+    mixed = attention.attention(q, k, x, causal=True)
+    for array in (q, k, shifted, mixed, *ROPE.cos_sin(xp.asarray([1], device=there))):
+        assert array.device == there

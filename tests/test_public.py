@@ -1,0 +1,161 @@
+"""The public surface and the house rules that a parser can check."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rope_xp
+
+PACKAGE = Path(rope_xp.__file__).parent
+ROOMS = sorted(m.name for m in pkgutil.iter_modules([str(PACKAGE)]))
+
+# Data flows down this list and so do imports.
+ORDER = [
+    "_backend",
+    "positions",
+    "scaling",
+    "phases",
+    "rotation",
+    "rope",
+    "additive",
+    "attention",
+    "layouts",
+    "__main__",
+]
+
+SIGNATURES = {
+    "RoPE": "(head_dim, *, layout, base=10000.0, rotary_dim=None, rotary_start=0, scaling=None, "
+    "axes=None, precision='exact')",
+    "RoPE.__call__": "(self, q, k=None, *, positions=None, offset=0, seq_len=None, seq_axis=-2)",
+    "RoPE.inverse": "(self, q, k=None, *, positions=None, offset=0, seq_len=None, seq_axis=-2)",
+    "RoPE.shift": "(self, k, delta, *, seq_len=None, seq_axis=-2)",
+    "RoPE.cos_sin": "(self, positions, *, seq_len=None, dtype=None)",
+    "RoPE.rotate": "(self, x, cos, sin, *, seq_axis=-2, inverse=False, out=None)",
+    "RoPE.frequencies": "(self, seq_len=None)",
+    "cos_sin": "(positions, inv_freq, *, dtype=None, precision='exact', attention_factor=1.0)",
+    "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, out=None)",
+    "sinusoidal": "(positions, dim, *, base=10000.0, order='interleaved', shift=0.0, dtype=None)",
+    "convert_layout": "(x, *, source, target, head_dim, rotary_dim=None, rotary_start=0, axis=-1)",
+    "positions.token_positions": "(n, *, offset=0, xp=None, dtype=None, device=None)",
+    "positions.packed_positions": "(cu_seqlens, total)",
+    "positions.mask_positions": "(mask)",
+    "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None)",
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures_are_fixed(name):
+    found = rope_xp
+    for part in name.split("."):
+        found = getattr(found, part)
+    bare = inspect.Signature(
+        [
+            p.replace(annotation=inspect.Parameter.empty)
+            for p in inspect.signature(found).parameters.values()
+        ]
+    )
+    assert str(bare) == SIGNATURES[name]
+
+
+@pytest.mark.parametrize("room", [r for r in ROOMS if not r.startswith("_")])
+def test_all_is_what_a_room_defines(room):
+    module = importlib.import_module(f"rope_xp.{room}")
+    for name in module.__all__:
+        assert getattr(module, name).__module__ == module.__name__
+        assert getattr(module, name).__doc__
+    assert module.__all__ == sorted(module.__all__)
+    assert module.__doc__
+
+
+def test_no_module_bears_the_name_of_an_exported_function():
+    for name in rope_xp.__all__:
+        if name in ROOMS:
+            assert inspect.ismodule(getattr(rope_xp, name))
+
+
+def test_the_list_of_rooms_is_whole():
+    assert sorted(ORDER) == ROOMS
+    for room in ORDER[:-1]:
+        assert f"`{room}`" in rope_xp.__doc__, f"{room} is missing from the map"
+
+
+def imports(path):
+    """Modules that a file imports, as dotted names."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+@pytest.mark.parametrize("room", ORDER[:-1])
+def test_imports_go_one_way(room):
+    later = ORDER[ORDER.index(room) :]
+    upward = {i for i in imports(PACKAGE / f"{room}.py") for r in later if i == f"rope_xp.{r}"}
+    assert not upward
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda p: p.name)
+def test_array_libraries_are_named_in_one_room(path):
+    known = {"torch", "jax", "cupy", "dask", "array_api_compat", "numba", "mlx", "tensorflow"}
+    named = {i.partition(".")[0] for i in imports(path)} & known
+    assert not named or path.name == "_backend.py"
+
+
+def test_the_formula_stands_once():
+    text = "".join(p.read_text() for p in sorted(PACKAGE.glob("*.py")))
+    assert len(re.findall(r"\w+ \* \w*cos\w* - \w+ \* \w*sin", text)) == 1
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda p: p.name)
+def test_rooms_are_small_and_never_assert(path):
+    text = path.read_text()
+    code = [line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert len(code) <= 420  # docstrings included
+    assert not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(text)))
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+
+
+def test_importing_loads_no_array_library_but_numpy():
+    done = run(
+        "import sys, rope_xp; bad = {'torch', 'jax', 'cupy', 'dask', 'array_api_strict', "
+        "'array_api_compat.torch'} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_using_numpy_loads_no_other_library():
+    done = run(
+        "import sys, numpy as np, rope_xp; rope_xp.RoPE(8, layout='half')(np.ones((3, 8))); "
+        "bad = {'torch', 'jax', 'cupy', 'dask'} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_command_line():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "rope_xp"], capture_output=True, text=True, check=True
+    )
+    for name in rope_xp.__all__:
+        assert re.search(rf"^  {name} +\w", done.stdout, re.MULTILINE)
+    assert rope_xp.__version__ in subprocess.run(
+        [sys.executable, "-m", "rope_xp", "--version"], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_typed():
+    assert (PACKAGE / "py.typed").exists()

@@ -1,0 +1,223 @@
+"""What only torch has: compilers, autograd, export, autocast."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import rope_xp
+from rope_xp import RoPE, attention, positions
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytestmark = pytest.mark.skipif("torch" not in __import__("conftest").chosen(), reason="another backend was asked for")
+
+ROPE = RoPE(8, layout="interleaved", rotary_dim=6, rotary_start=1)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    with warnings.catch_warnings():  # inductor's own imports warn of torch's own deprecations
+        warnings.simplefilter("ignore")
+        import torch._inductor.compile_fx
+        import torch.utils.mkldnn  # noqa: F401
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+
+
+def compiled(function):
+    """One graph, and an error where it would have to be made again."""
+    return torch.compile(function, fullgraph=True)
+
+
+def close(a, b, atol=1e-6):
+    torch.testing.assert_close(a, b, rtol=0, atol=atol)
+
+
+@torch._dynamo.config.patch(error_on_recompile=True)
+def test_compile_in_one_graph_without_recompiling_when_positions_change():
+    q, k = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8, dtype=torch.bfloat16)
+    step = compiled(lambda q, k, p: ROPE(q, k, positions=p))
+    for start in (0, 7, 1_000_000, 2**31 - 5, -(2**31)):
+        at = torch.arange(5) + start
+        for got, wanted in zip(step(q, k, at), ROPE(q, k, positions=at), strict=True):
+            close(got, wanted)
+
+
+@torch._dynamo.config.patch(error_on_recompile=True)
+def test_compile_with_an_offset_that_changes():
+    q = torch.randn(2, 4, 5, 8)
+    step = compiled(lambda q, offset: ROPE(q, offset=offset))
+    for offset in ([0, 1], [5, 1_000_000]):
+        close(step(q, torch.tensor(offset)), ROPE(q, offset=torch.tensor(offset)))
+
+
+def test_compile_with_python_offsets():
+    """The second makes a graph for every offset; a third needs no more."""
+    q = torch.randn(2, 4, 5, 8)
+    step = compiled(lambda q, offset: ROPE(q, offset=offset))
+    for offset in (3, 9, 11):
+        close(step(q, offset), ROPE(q, offset=offset))
+
+
+def test_compile_one_layer_with_several_encodings():
+    """Layers that share code and differ in base, as Gemma's local and global ones do."""
+    q = torch.randn(2, 5, 8)
+    layer = compiled(lambda rope, q: rope(q, offset=3))
+    for base in (10000.0, 1e6, 5e5):
+        for rotary_dim in (8, 4):
+            rope = RoPE(8, layout="half", base=base, rotary_dim=rotary_dim)
+            close(layer(rope, q), rope(q, offset=3))
+
+
+def test_compile_everything_else():
+    k = torch.randn(2, 5, 8)
+    at = torch.arange(5) + 10**9
+    for function, arguments in (
+        (lambda k, d: ROPE.shift(k, d), (k, torch.tensor([1, -2]))),
+        (lambda k: ROPE.shift(k, -4), (k,)),
+        (lambda k: ROPE.inverse(k, offset=2), (k,)),
+        (lambda k, at: ROPE.rotate(k, *ROPE.cos_sin(at)), (k, at)),
+        (lambda k: attention.attention(*ROPE(k, k), k, causal=True), (k,)),
+        (lambda at: rope_xp.sinusoidal(at, 8), (at,)),
+        (lambda at: rope_xp.cos_sin(at, [1.0, 0.1], precision="float32"), (torch.arange(5),)),
+        (lambda c: positions.packed_positions(c, 7), (torch.tensor([0, 3, 5]),)),
+        (lambda m: positions.mask_positions(m), (torch.tensor([0, 1, 1]),)),
+        (lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8), (k,)),
+        (lambda k: RoPE(8, layout="half")(k), (k,)),
+    ):
+        torch._dynamo.reset()
+        close(compiled(function)(*arguments), function(*arguments))
+
+
+def test_compile_the_cache():
+    def step(cache, k):
+        return cache.append(k, k)
+
+    cache = attention.KVCache.empty((2, 8, 4), xp=torch)._replace(length=torch.tensor(0))
+    fast, slow = compiled(step), cache
+    for size in (3, 1, 1):
+        k = torch.randn(2, size, 4)
+        cache, slow = fast(cache, k), step(slow, k)
+        close(cache.k, slow.k)
+        assert int(cache.length) == int(slow.length)
+
+
+def test_compiled_phases_are_exact():
+    rng = np.random.default_rng(0)
+    at = rng.integers(-(2**31), 2**31, 4000)
+    exact = ROPE.cos_sin(at, dtype=np.float64)
+    for got, wanted in zip(compiled(ROPE.cos_sin)(torch.asarray(at)), exact, strict=True):
+        assert np.abs(got.numpy() - wanted).max() < 1e-7
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_export_with_a_dynamic_length(strict):
+    class Layer(torch.nn.Module):
+        def forward(self, q, k, at):
+            return *ROPE(q, k, positions=at), ROPE(q, offset=2)
+
+    seq = torch.export.Dim("seq")
+    arguments = (torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8), torch.arange(5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.export's own
+        program = torch.export.export(
+            Layer(), arguments, dynamic_shapes=({2: seq}, {2: seq}, {0: seq}), strict=strict
+        ).module()
+    q, k, at = torch.randn(2, 4, 9, 8), torch.randn(2, 2, 9, 8), torch.arange(9) + 10**8
+    for got, wanted in zip(program(q, k, at), Layer()(q, k, at), strict=True):
+        close(got, wanted)
+
+
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+def test_gradients(layout):
+    rope = RoPE(8, layout=layout, rotary_dim=4, rotary_start=2)
+    x = torch.randn(2, 3, 8, dtype=torch.float64, requires_grad=True)
+    at = torch.tensor([1, 10**6, 10**9])
+    assert torch.autograd.gradcheck(lambda x: rope(x, positions=at), x)
+    assert torch.autograd.gradcheck(lambda x: rope.inverse(x, positions=at), x)
+    assert torch.autograd.gradcheck(lambda x: rope.shift(x, 5), x)
+    assert torch.autograd.gradgradcheck(lambda x: rope(x, positions=at).square(), x)
+    assert torch.autograd.gradcheck(
+        lambda x: attention.attention(*rope(x, x, positions=at), x, causal=True), x
+    )
+
+
+def test_gradients_of_frequencies_and_real_positions():
+    x = torch.randn(3, 8, dtype=torch.float64)
+    at = torch.tensor([0.5, 1.25, 7.0], dtype=torch.float64, requires_grad=True)
+    learned = torch.rand(4, dtype=torch.float64, requires_grad=True)
+
+    def rotated(at, learned):
+        return rope_xp.rotate(x, *rope_xp.cos_sin(at, learned), layout="half")
+
+    assert torch.autograd.gradcheck(rotated, (at, learned))
+    assert torch.autograd.gradcheck(lambda at: RoPE(8, layout="half")(x, positions=at), at)
+
+
+def test_the_gradient_is_the_transpose():
+    x = torch.randn(3, 8, requires_grad=True)
+    g = torch.randn(3, 8)
+    cos, sin = ROPE.cos_sin(torch.arange(3) + 9)
+    ROPE.rotate(x, cos, sin).backward(g)
+    close(x.grad, ROPE.rotate(g, cos, sin, inverse=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_and_default_dtype_change_nothing(dtype):
+    q = torch.randn(2, 5, 8)
+    wanted = ROPE(q, offset=1_000_000)
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(ROPE(q, offset=1_000_000), wanted)
+    try:
+        torch.set_default_dtype(dtype)
+        assert torch.equal(ROPE(q, offset=1_000_000), wanted)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_model_cast_to_bfloat16_keeps_its_positions():
+    """The most repeated bug of all: 4096 positions in bfloat16 are 769 different ones."""
+    module = torch.nn.Linear(8, 8)
+    module.rope = RoPE(8, layout="half")
+    module.to(torch.bfloat16)
+    q = torch.ones(4096, 8, dtype=torch.bfloat16)
+    cos, sin = module.rope.cos_sin(torch.arange(4096))
+    assert torch.unique(torch.stack([cos, sin], -1)[:, 0], dim=0).shape[0] == 4096
+    assert module.rope(q).dtype == torch.bfloat16
+
+
+def test_mixed_with_numpy():
+    q = torch.randn(5, 8)
+    with pytest.raises(TypeError, match=r"`positions` must be .* same library as `q` \(torch\), got numpy"):
+        ROPE(q, positions=np.arange(5))
+    close(ROPE(q, offset=np.asarray(3)), ROPE(q, offset=3))  # a NumPy integer is an integer
+
+
+def test_mixed_devices():
+    q = torch.randn(5, 8)
+    with pytest.raises(ValueError, match=r"`positions` must be on the same device as `q` \(cpu\), got meta"):
+        ROPE(q, positions=torch.arange(5, device="meta"))
+
+
+def test_meta_and_fake_tensors():
+    """Shapes only: nothing is asked of contents."""
+    y = ROPE(torch.empty(2, 5, 8, device="meta"), offset=3)
+    assert y.device.type == "meta"
+    assert y.shape == (2, 5, 8)
+
+
+def test_subclasses():
+    parameter = torch.nn.Parameter(torch.randn(5, 8))
+    close(ROPE(parameter), ROPE(parameter.detach()))
+
+    class Tagged(torch.Tensor):
+        pass
+
+    close(ROPE(torch.randn(5, 8).as_subclass(Tagged)).shape, torch.Size([5, 8]))
+
+
+def test_vmap_and_func_grad():
+    q = torch.randn(3, 5, 8)
+    close(torch.vmap(lambda q: ROPE(q, offset=2))(q), ROPE(q, offset=2))
+    grad = torch.func.grad(lambda q: ROPE(q, offset=2).square().sum())(q)
+    close(grad, 2 * q, atol=2e-6)  # norms are kept
