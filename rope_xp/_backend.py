@@ -185,3 +185,17 @@ def cumulative_sum(array: Array, dtype: Dtype, xp: Namespace) -> Array:
     """
     function = xp.cumsum if hasattr(xp, "cumsum") else xp.cumulative_sum
     return function(array, axis=-1, dtype=dtype)
+
+
+def computed_once(array: Array) -> Array:
+    """``array``, and under ``torch.compile`` a hint to keep it in memory.
+
+    Inductor repeats cheap elementwise code in every use: without the hint, tables for positions that
+    it counts by itself take a minute to compile instead of seconds.
+    """
+    if _root(array) == "torch":
+        import torch
+
+        if torch.compiler.is_dynamo_compiling():
+            return torch.as_strided(array, array.shape, array.stride())
+    return array

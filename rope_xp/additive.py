@@ -63,9 +63,9 @@ def sinusoidal(
     Examples
     --------
     >>> import numpy as np
-    >>> sinusoidal(np.asarray([0, 1]), 4).round(4)
-    array([[0.    , 1.    , 0.    , 1.    ],
-           [0.8415, 0.5403, 0.01  , 0.9999]], dtype=float32)
+    >>> sinusoidal(np.asarray([0, 1]), 4).round(5)
+    array([[0.     , 1.     , 0.     , 1.     ],
+           [0.84147, 0.5403 , 0.01   , 0.99995]], dtype=float32)
     """
     xp = _backend.namespace(positions=positions)
     dim, base = as_int("dim", dim), require_base(base)

@@ -133,7 +133,7 @@ def _exact(
 ) -> tuple[Array, Array]:
     """cos, sin of the true product of integers and floats, rounded as if once."""
     # Balanced 16-bit digits, position = 2**16 high + low, so that −m mirrors m to the last bit.
-    position = _backend.cast(positions, xp.int32, xp)[..., None]  # (..., 1)
+    position = _backend.computed_once(_backend.cast(positions, xp.int32, xp))[..., None]
     low = ((position & 0xFFFF) ^ 0x8000) - 0x8000
     high = (position >> 16) + ((position >> 15) & 1)
 
@@ -149,14 +149,14 @@ def _exact(
         rest = rest + xp.astype(digit, dtype) * table(finer, dtype)  # within ±2**15
     turn = (((turn & 0x7FFF) << 15) + middle) & 0x3FFF_FFFF
 
-    # To the nearest quarter turn and what is within ±1/8 of a turn.
-    quarter = ((turn >> 27) + 1) >> 1  # 0 … 4
-    within = turn - (quarter << 28)
+    # The nearest quarter turn, and what is within ±1/8 of a turn of it as 12 bits and 15 finer.
+    nearest = turn + 0x800_0000
+    quarter = nearest >> 28  # 0 … 4
+    within = (nearest & 0xFFF_FFFF) + 0x4000
+    coarse = xp.astype((within & -0x8000) - 0x800_0000, dtype)
+    fine = xp.astype((within & 0x7FFF) - 0x4000, dtype) + rest
 
-    # To radians, rounded once: `coarse` has 12 bits, `fine` and `rest` are small.
-    coarse = (within + 0x4000) & -0x8000
-    fine = xp.astype(within - coarse, dtype) + rest
-    coarse = xp.astype(coarse, dtype)
+    # To radians, rounded once.
     angle = coarse * _UNIT_HIGH + (coarse * _UNIT_LOW + fine * _UNIT)
 
     # cos and sin of what is within, by their series: libraries' own differ by up to 2e-7.
@@ -169,7 +169,8 @@ def _exact(
     even = 1 - odd
     cos_sign = xp.astype(1 - ((quarter + 1) & 2), dtype)
     sin_sign = xp.astype(1 - (quarter & 2), dtype)
-    return cos_sign * (even * cos + odd * sin), sin_sign * (even * sin + odd * cos)
+    cos, sin = cos_sign * (even * cos + odd * sin), sin_sign * (even * sin + odd * cos)
+    return _backend.computed_once(cos), _backend.computed_once(sin)
 
 
 def _series(square: Array, odd: int, dtype: Dtype) -> Array:
@@ -185,9 +186,7 @@ def _series(square: Array, odd: int, dtype: Dtype) -> Array:
     return total
 
 
-def _turns(
-    inv_freq: tuple[float, ...], *, steps: int
-) -> tuple[list[int], list[int], list[float]]:
+def _turns(inv_freq: tuple[float, ...], *, steps: int) -> tuple[list[int], list[int], list[float]]:
     """How far each pair turns in ``steps`` steps, modulo one turn, in units of 2⁻³⁰ of a turn.
 
     Upper and lower 15 bits, both balanced around 0, and the rest in [−½, ½): from Python's long

@@ -78,8 +78,8 @@ def inverse_frequencies(
 
     Examples
     --------
-    >>> inverse_frequencies(6, 1000.0)
-    (1.0, 0.1, 0.01)
+    >>> inverse_frequencies(4, 100.0)
+    (1.0, 0.1)
     """
     exponents = [2 * i / rotary_dim for i in range(rotary_dim // 2)]
     if precision == "exact":

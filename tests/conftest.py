@@ -52,7 +52,9 @@ class Library:
 
     def dtype(self, name):
         if self.name == "numpy" and name == "bfloat16":
-            return pytest.importorskip("ml_dtypes", reason="NumPy has bfloat16 from ml_dtypes").bfloat16
+            return pytest.importorskip(
+                "ml_dtypes", reason="NumPy has bfloat16 from ml_dtypes"
+            ).bfloat16
         return np.dtype(name) if self.name == "dask" else getattr(self.xp, name)
 
     def numpy(self, array):

@@ -7,10 +7,12 @@ import rope_xp
 from rope_xp import RoPE
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
-pytestmark = pytest.mark.skipif("dask" not in __import__("conftest").chosen(), reason="another backend was asked for")
+pytestmark = pytest.mark.skipif(
+    "dask" not in __import__("conftest").chosen(), reason="another backend was asked for"
+)
 
 
-class Computed(Exception):  # noqa: N818
+class Computed(Exception):
     pass
 
 

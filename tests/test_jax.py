@@ -10,7 +10,9 @@ from rope_xp import RoPE, attention, positions
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 jnp = jax.numpy
-pytestmark = pytest.mark.skipif("jax" not in __import__("conftest").chosen(), reason="another backend was asked for")
+pytestmark = pytest.mark.skipif(
+    "jax" not in __import__("conftest").chosen(), reason="another backend was asked for"
+)
 
 ROPE = RoPE(8, layout="half", rotary_dim=6, rotary_start=1)
 
@@ -78,7 +80,10 @@ def test_jit_everything_else():
         (lambda at: rope_xp.sinusoidal(at, 8), (jnp.arange(5),)),
         (lambda c: positions.packed_positions(c, 7), (jnp.asarray([0, 3, 5]),)),
         (lambda m: positions.mask_positions(m), (jnp.asarray([[0, 1, 1]]),)),
-        (lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8), (k,)),
+        (
+            lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8),
+            (k,),
+        ),
     ):
         close(jax.jit(function)(*arguments), function(*arguments))
 

@@ -1,7 +1,8 @@
 """examples/llm.py against what transformers computes from the same file.
 
 The goldens and how they were made: goldens/make_smollm2.py. The library that runs is the one that
-the environment variable ROPE_XP_BACKEND names: numpy (default), torch, jax or cupy.
+the environment variable ROPE_XP_BACKEND names: numpy (default), torch, jax, cupy, or strict, which
+is array-api-strict on a device that is not its default one.
 """
 
 import dataclasses
@@ -45,7 +46,14 @@ def load_example():
     return example
 
 
+def strict():
+    xp = importlib.import_module("array_api_strict")
+    return xp, llm.eager, xp.Device("device1")
+
+
 llm = load_example()
+RUNS = tuple(llm.BACKENDS)
+llm.BACKENDS["strict"] = strict
 
 
 class Model(NamedTuple):
@@ -59,7 +67,7 @@ class Model(NamedTuple):
 @pytest.fixture(scope="module")
 def backend():
     if BACKEND not in llm.BACKENDS:
-        pytest.skip(f"examples/llm.py has no backend {BACKEND}, only {', '.join(llm.BACKENDS)}")
+        pytest.skip(f"examples/llm.py does not run on {BACKEND}, only on {', '.join(llm.BACKENDS)}")
     try:
         return llm.find_backend(BACKEND)
     except SystemExit as reason:
@@ -91,6 +99,8 @@ def model(request, backend, file):
 
 
 def to_numpy(array):
+    if BACKEND == "strict":
+        array = array.to_device(llm.BACKENDS["strict"]()[0].Device("CPU_DEVICE"))
     array = array.cpu() if hasattr(array, "cpu") else array
     return np.asarray(array.get() if hasattr(array, "get") else array)
 
@@ -184,6 +194,8 @@ def test_converting_the_weights_there_and_back(file, backend):
 
 
 def test_command_line(backend, tokenizer):
+    if BACKEND not in RUNS:
+        pytest.skip(f"--backend knows {', '.join(RUNS)}, and not {BACKEND}")
     golden = PROMPTS["chat"]
     command = [sys.executable, "-W", "error", EXAMPLE, "--backend", BACKEND]
     command += ["--prompt", golden["prompt"], "--max-new-tokens", "5"]

@@ -150,7 +150,10 @@ def test_message(name):
 def test_other_libraries_and_devices_are_named():
     xp = pytest.importorskip("array_api_strict", reason="needs array-api-strict beside NumPy")
     x = xp.asarray(X)
-    with pytest.raises(TypeError, match=r"`positions` must be an array of the same library as `q` \(array_api_strict\), got numpy"):
+    with pytest.raises(
+        TypeError,
+        match=r"`positions` must be an array of the same library as `q` \(array_api_strict\), got numpy",
+    ):
         ROPE(x, positions=np.arange(5))
     with pytest.raises(TypeError, match=r"`k` must be an array of the same library as `q`"):
         ROPE(x, X)
@@ -163,7 +166,10 @@ def test_other_libraries_and_devices_are_named():
     with pytest.raises(TypeError, match=r"`offset` must be an int or an array of numpy"):
         positions.token_positions(3, offset=xp.asarray([1]), xp=np)
     there = xp.asarray(np.arange(5), device=xp.Device("device1"))
-    with pytest.raises(ValueError, match=r"`positions` must be on the same device as `q` \(.*CPU.*\), got .*device1"):
+    with pytest.raises(
+        ValueError,
+        match=r"`positions` must be on the same device as `q` \(.*CPU.*\), got .*device1",
+    ):
         ROPE(x, positions=there)
     elsewhere = xp.asarray([1.0], dtype=xp.float32, device=xp.Device("device1"))
     with pytest.raises(ValueError, match=r"`inv_freq` must be on the same device as `positions`"):

@@ -125,9 +125,7 @@ def test_float32_is_what_transformers_computes(lib):
     assert golden["source"].startswith("transformers 5.23.0")
     differ = 0
     for case in golden["cases"]:
-        rope = rope_xp.RoPE(
-            case["head_dim"], layout="half", base=case["base"], precision="float32"
-        )
+        rope = rope_xp.RoPE(case["head_dim"], layout="half", base=case["base"], precision="float32")
         ours, theirs = rope.frequencies().inv_freq, np.asarray(case["inv_freq"])
         np.testing.assert_allclose(ours, theirs, rtol=2.0**-23, atol=0)
         same = ours == theirs

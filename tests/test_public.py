@@ -152,9 +152,15 @@ def test_command_line():
     )
     for name in rope_xp.__all__:
         assert re.search(rf"^  {name} +\w", done.stdout, re.MULTILINE)
-    assert rope_xp.__version__ in subprocess.run(
-        [sys.executable, "-m", "rope_xp", "--version"], capture_output=True, text=True, check=True
-    ).stdout
+    assert (
+        rope_xp.__version__
+        in subprocess.run(
+            [sys.executable, "-m", "rope_xp", "--version"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
 
 
 def test_typed():

@@ -122,7 +122,9 @@ def test_positions_per_row(lib, rng, seq_axis, batch):
 
 def test_tokens_first_without_batch_or_heads(lib, rng):
     x = rng.standard_normal((5, 8)).astype(np.float32)
-    close(lib, ROPE(lib.array(x), positions=lib.array([9, 8, 7, 6, 5])), expected(x, [9, 8, 7, 6, 5]))
+    close(
+        lib, ROPE(lib.array(x), positions=lib.array([9, 8, 7, 6, 5])), expected(x, [9, 8, 7, 6, 5])
+    )
 
 
 def test_real_positions(lib, rng):
@@ -165,7 +167,9 @@ class Loud:
         return scaling.Frequencies(tuple(f / slower for f in inv_freq), 1.25, 1.5)
 
 
-def test_the_attention_factor_is_in_the_tables_undone_by_inverse_and_not_repeated_by_shift(lib, rng):
+def test_the_attention_factor_is_in_the_tables_undone_by_inverse_and_not_repeated_by_shift(
+    lib, rng
+):
     x = rng.standard_normal((3, 8)).astype(np.float32)
     rope = RoPE(8, layout="half", base=100.0, scaling=Loud())
     assert rope.frequencies().attention_factor == 1.25

@@ -51,7 +51,8 @@ def test_against_the_oracle(lib, rng, layout, start):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
-    ("dtype", "ulp"), [("float16", 2**-10), ("bfloat16", 2**-7), ("float32", 2**-23), ("float64", 2**-52)]
+    ("dtype", "ulp"),
+    [("float16", 2**-10), ("bfloat16", 2**-7), ("float32", 2**-23), ("float64", 2**-52)],
 )
 def test_dtype_of_x_out_and_arithmetic_in_float32_at_least(lib, rng, layout, dtype, ulp):
     """The result is that of wide arithmetic, rounded once to the dtype of x."""
@@ -134,7 +135,8 @@ def test_batched_tables_belong_to_batch_and_seq(lib, rng, shape, seq_axis):
 
 
 @pytest.mark.parametrize(
-    ("shape", "seq_axis"), [((SEQ, 4), -2), ((2, HEADS, SEQ, 4), -2), ((2, SEQ, HEADS, 4), -3), ((SEQ, 2, HEADS, 4), 0)]
+    ("shape", "seq_axis"),
+    [((SEQ, 4), -2), ((2, HEADS, SEQ, 4), -2), ((2, SEQ, HEADS, 4), -3), ((SEQ, 2, HEADS, 4), 0)],
 )
 def test_one_table_for_all(lib, rng, shape, seq_axis):
     x = rng.standard_normal(shape).astype(np.float32)

@@ -1,0 +1,110 @@
+"""Small sabotages of the library, each of which the tests must catch: ``python tests/mutants.py``.
+
+Every mutant is one replacement in a copy of the package. Survivors are printed and fail the run.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import rope_xp
+
+ROOT = Path(__file__).parents[1]
+FILES = [
+    "rotation",
+    "rope",
+    "phases",
+    "positions",
+    "additive",
+    "attention",
+    "layouts",
+    "messages",
+    "laws",
+]
+
+MUTANTS = [
+    ("rotation.py", "a * cos - b * sin", "a * cos + b * sin"),
+    ("rotation.py", "a * sin + b * cos", "b * sin + a * cos"),
+    ("rotation.py", "-sin if inverse else sin", "sin"),
+    ("rotation.py", "2: [seq_axis], 3: [0, seq_axis]", "2: [x.ndim - 2], 3: [0, x.ndim - 2]"),
+    ("rotation.py", "3: [0, seq_axis]", "3: [seq_axis - 1, seq_axis]"),
+    ("rotation.py", 'if "float64" in names else xp.float32', "if False else xp.float32"),
+    ("rotation.py", "compute = xp.float64", "compute = x.dtype if x.dtype != xp.float64 else xp.float64"),
+    ("rotation.py", "size not in (1, wanted)", "size > wanted"),
+    ("rotation.py", "    if out is not x:\n", "    if False:\n"),
+    ("rotation.py", "slice(start + 1, end, 2)", "slice(start, end, 2)"),
+    ("phases.py", "steps=steps)", "steps=1)"),
+    ("phases.py", "((position >> 15) & 1)", "0"),
+    ("phases.py", "fine * _UNIT)", "fine * 0)"),
+    ("phases.py", "coarse * _UNIT_LOW + ", ""),
+    ("phases.py", "dtype) + rest\n", "dtype)\n"),
+    ("phases.py", "terms = 9 if", "terms = 4 if"),
+    ("phases.py", "else 5\n", "else 3\n"),
+    ("phases.py", "((quarter + 1) & 2)", "(quarter & 2)"),
+    ("phases.py", "cos * attention_factor, sin * attention_factor", "cos * attention_factor, sin"),
+    ("phases.py", 'if precision == "exact" and integer and constant', "if integer and constant"),
+    ("phases.py", 'wide = precision == "exact" and "float64" in', 'wide = "float64" in'),
+    ("scaling.py", "2 * i / rotary_dim", "i / rotary_dim"),
+    ("scaling.py", "base ** to_float32(e)", "base ** e"),
+    ("rope.py", "1 / factor if inverse else factor", "factor"),
+    ("rope.py", "inv_freq, 1.0, _table_dtype", "inv_freq, self._schedule(seq_len).attention_factor, _table_dtype"),
+    ("rope.py", "delta[:, None]", "delta[None, :]"),
+    ("rope.py", "return self._scheduled(seq_len)", "return self._scheduled(None)"),
+    ("rope.py", 'xp.float64 if "float64" in names else', "xp.float32 if names else"),
+    ("rope.py", "rotary_start=self.rotary_start,\n", ""),
+    ("positions.py", 'side="right"', 'side="left"'),
+    ("positions.py", "xp.where(seen > 0, seen - 1, seen)", "seen"),
+    ("positions.py", "_backend.cast(offset[..., None], steps.dtype, found)", "offset[..., None]"),
+    ("positions.py", "first + n > DOMAIN[1]", "first > DOMAIN[1]"),
+    ("additive.py", "n_pairs - shift", "n_pairs"),
+    ("additive.py", 'if order == "cos_sin"', "if False"),
+    ("attention.py", "+ (k_len - q_len)", ""),
+    ("attention.py", "q.shape[-1] ** -0.5", "v.shape[-1] ** -0.5"),
+    ("attention.py", "total == 0", "total < 0"),
+    ("attention.py", "<= q_positions", "< q_positions"),
+    ("attention.py", "rope.shift(self.k[..., keep + n :, :], -n", "rope.shift(self.k[..., keep + n :, :], n"),
+    ("attention.py", "- self.length\n        new", "\n        new"),
+    ("layouts.py", "pair_slices(source", "pair_slices(target"),
+]  # fmt: skip
+
+
+def survives(file, old, new, folder):
+    package = Path(folder) / "rope_xp"
+    shutil.copytree(Path(rope_xp.__file__).parent, package)
+    text = (package / file).read_text()
+    if text.count(old) != 1:
+        msg = f"{file} has {text.count(old)} of {old!r}; a mutant must name one place"
+        raise SystemExit(msg)
+    (package / file).write_text(text.replace(old, new))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", *(f"tests/test_{f}.py" for f in FILES)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(folder), "ROPE_XP_BACKEND": "numpy"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in (0, 1):
+        raise SystemExit(done.stdout + done.stderr)
+    return done.returncode == 0
+
+
+def main():
+    alive = 0
+    for file, old, new in MUTANTS:
+        with tempfile.TemporaryDirectory() as folder:
+            lives = survives(file, old, new, folder)
+        alive += lives
+        print(
+            f"{'SURVIVED' if lives else 'caught  '} {file}: {old.strip()!r} -> {new.strip()!r}",
+            flush=True,
+        )
+    print(f"{len(MUTANTS) - alive} of {len(MUTANTS)} mutants caught")
+    sys.exit(alive > 0)
+
+
+if __name__ == "__main__":
+    main()
