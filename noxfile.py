@@ -13,7 +13,9 @@ nox.options.sessions = ["lint", "types", "doctest", "tests", "pythons", "example
 
 # pyenv's shims run the other Pythons only if they are told which there are.
 if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
-    done = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True
+    )
     found = [v for v in done.stdout.split() if v.startswith("3.1")]
     os.environ["PYENV_VERSION"] = ":".join(found)
 
