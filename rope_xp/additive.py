@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Dtype
+from rope_xp._checks import as_int
 from rope_xp.phases import cos_sin
-from rope_xp.positions import as_int
 from rope_xp.rotation import join_pairs
 from rope_xp.scaling import require_base
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Device, Dtype, Namespace
-from rope_xp.positions import as_int
+from rope_xp._checks import as_int
 from rope_xp.rope import RoPE
 
 __all__ = ["KVCache", "attention", "causal_mask"]

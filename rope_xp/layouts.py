@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rope_xp import _backend
 from rope_xp._backend import Array
-from rope_xp.positions import as_int
+from rope_xp._checks import as_int
 from rope_xp.rotation import join_pairs, pair_slices, replace_features, require_layout
 
 __all__ = ["convert_layout"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Device, Dtype, Namespace
+from rope_xp._checks import as_int
 
 __all__ = ["mask_positions", "packed_positions", "token_positions"]
 
@@ -163,19 +164,6 @@ def mask_positions(mask: Array) -> Array:
     integer = xp.arange(0, device=_backend.device(mask)).dtype
     seen = _backend.cumulative_sum(xp.astype(mask, integer), integer, xp)
     return xp.where(seen > 0, seen - 1, seen)
-
-
-def as_int(name: str, value: Any) -> Any:
-    """``value`` if it is a Python or NumPy integer, else TypeError.
-
-    A size that a compiler traces is an integer too, and stays what it is: converting would fix it.
-    """
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, bool) or _backend.is_array(value) or not hasattr(type(value), "__index__"):
-        msg = f"`{name}` must be an int, got {value!r}"
-        raise TypeError(msg)
-    return value
 
 
 def as_offset(name: str, offset: int | Array) -> Any:

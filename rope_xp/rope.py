@@ -9,7 +9,8 @@ import numpy as np
 
 from rope_xp import _backend, phases, rotation
 from rope_xp._backend import Array, Dtype
-from rope_xp.positions import as_int, as_offset, require_domain, require_integer, token_positions
+from rope_xp._checks import as_int
+from rope_xp.positions import as_offset, require_domain, require_integer, token_positions
 from rope_xp.scaling import Default, Frequencies, Schedule, require_base
 
 __all__ = ["RoPE"]

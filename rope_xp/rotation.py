@@ -10,7 +10,7 @@ from functools import partial
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Namespace
-from rope_xp.positions import as_int
+from rope_xp._checks import as_int
 
 __all__ = ["rotate"]
 
