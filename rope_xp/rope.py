@@ -194,6 +194,7 @@ class RoPE:
         Parameters, result and errors as in `rope_xp.rotate`; ``x`` must have ``head_dim`` features
         and the tables width ``n_pairs``.
         """
+        _backend.namespace(x=x, cos=cos, sin=sin)
         self._require_features("x", x)
         for name, table in (("cos", cos), ("sin", sin)):
             if table.shape[-1:] != (self.n_pairs,):
