@@ -84,7 +84,7 @@ CASES = {
     "table narrow": (lambda: ROPE.rotate(X, **wide(2)), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got 2"),
     "rotate list": (lambda: ROPE.rotate([[1.0] * 8], COS, SIN), TypeError, "`x` must be an array of a library"),
     "table list": (lambda: ROPE.rotate(X, [1.0], SIN), TypeError, "`cos` must be an array of a library"),
-    "table scalar": (lambda: ROPE.rotate(X, COS[0, 0], SIN), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got a scalar"),
+    "table scalar": (lambda: ROPE.rotate(X, COS[0, 0, ...], SIN), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got a scalar"),
     "shift list": (lambda: ROPE.shift([1.0], 1), TypeError, "`k` must be an array of a library"),
     # rotate
     "width": (lambda: rotate(**wide(8)), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got 8; tables are not repeated to head_dim here"),

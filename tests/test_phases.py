@@ -214,6 +214,13 @@ def test_any_integer_dtype_gives_the_same(lib, dtype):
     np.testing.assert_allclose(lib.numpy(cos), expected, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.longlong, np.uintc, ">i4"])
+def test_other_spellings_of_numpy_integers(dtype):
+    got = rope_xp.cos_sin(np.asarray([0, 100], dtype=dtype), [1.0, 0.1])
+    expected = rope_xp.cos_sin(np.asarray([0, 100]), [1.0, 0.1])
+    np.testing.assert_array_equal(got, expected)
+
+
 def test_attention_factor(lib):
     plain = rope_xp.cos_sin(lib.array([0, 5]), [1.0, 0.1])
     scaled = rope_xp.cos_sin(lib.array([0, 5]), [1.0, 0.1], attention_factor=1.25)
