@@ -316,7 +316,7 @@ def from_gguf(metadata: Mapping[str, Any]) -> Config:
         "finetuned": None,
     }
     scaled: Config = {}
-    for key in own:
+    for key, value in own.items():
         short = key.removeprefix("rope.scaling.")
         if key == short:
             continue
@@ -324,7 +324,7 @@ def from_gguf(metadata: Mapping[str, Any]) -> Config:
             msg = f"unknown key {architecture + '.' + key!r}; known under rope.scaling: {', '.join(renamed)}"
             raise ValueError(msg)
         if renamed[short]:
-            scaled[str(renamed[short])] = own[key]
+            scaled[str(renamed[short])] = value
     if kind != "none":
         config["rope_scaling"] = {"rope_type": kind, **scaled}
     if "rope_freqs.weight" in metadata:

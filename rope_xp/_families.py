@@ -20,11 +20,22 @@ from rope_xp.scaling import Reversed
 Family = dict[str, Any]
 
 # Kinds of layers, as configs call them. The second set has no attention, so nothing to rotate.
-LABELS = set(
-    "full_attention sliding_attention chunked_attention indexed_attention window_attention attention "
-    "compressed_sparse_attention heavily_compressed_attention reference_sliding_attention hybrid "
-    "hybrid_sliding global_attention local_attention minimax_m3_sparse".split()
-)
+LABELS = {
+    "full_attention",
+    "sliding_attention",
+    "chunked_attention",
+    "indexed_attention",
+    "window_attention",
+    "attention",
+    "compressed_sparse_attention",
+    "heavily_compressed_attention",
+    "reference_sliding_attention",
+    "hybrid",
+    "hybrid_sliding",
+    "global_attention",
+    "local_attention",
+    "minimax_m3_sparse",
+}
 NO_ATTENTION = {"linear_attention", "conv", "mamba", "mamba2", "recurrent", "moe", "mlp"}
 
 OLD_LABELS = {
@@ -34,10 +45,17 @@ OLD_LABELS = {
 
 # Where other families keep the base. One that a family does not read must not be there, unless it
 # says the same.
-BASE_KEYS = (
-    "rope_theta rotary_emb_base rotary_embedding_base rope_base rope_local_base_freq "
-    "global_rope_theta local_rope_theta swa_rope_theta compress_rope_theta"
-).split()
+BASE_KEYS = [
+    "rope_theta",
+    "rotary_emb_base",
+    "rotary_embedding_base",
+    "rope_base",
+    "rope_local_base_freq",
+    "global_rope_theta",
+    "local_rope_theta",
+    "swa_rope_theta",
+    "compress_rope_theta",
+]
 PARTS = ("text_config", "thinker_config", "llm_config", "language_config", "decoder_config")
 FIELDS = ("hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings")
 

@@ -25,12 +25,12 @@ import inspect
 import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
-import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 SCHEDULES = ("default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional")
@@ -69,7 +69,9 @@ EXCEPTIONS: dict[str, Plumbing] = {
     "qwen2_5_omni_text": _p("two classes in the file", rotary="Qwen2_5OmniRotaryEmbedding"),
     "qwen2_5_omni_talker": _p("two classes in the file", rotary="Qwen2_5OmniRotaryEmbedding"),
     "qwen3_omni_moe_text": _p(
-        "three classes in the file", rotary="Qwen3OmniMoeThinkerTextRotaryEmbedding"
+        "three classes in the file; the default config has heads of 73",
+        rotary="Qwen3OmniMoeThinkerTextRotaryEmbedding",
+        overrides={"head_dim": 128},
     ),
     "qwen3_omni_moe_talker_text": _p(
         "three classes in the file", rotary="Qwen3OmniMoeTalkerRotaryEmbedding"
@@ -179,7 +181,6 @@ EXCEPTIONS: dict[str, Plumbing] = {
         "the default config has heads of 42, which the sections do not fit",
         overrides={"head_dim": 128},
     ),
-    "qwen3_omni_moe_text": _p("the default config has heads of 73", overrides={"head_dim": 128}),
     "hunyuan_vl_text": _p(
         "the default config has no sections",
         overrides={
@@ -232,10 +233,10 @@ CUT_BY_ATTENTION = {"persimmon", "phi", "stablelm", "gpt_neox_japanese"}
 
 
 @functools.cache
-def _rotary_classes(path: str) -> tuple[tuple[str, str], ...]:
+def _rotary_classes(path: Path) -> tuple[tuple[str, str], ...]:
     """(class name, annotated config class) of the text rotary classes of one modeling file, read without importing it."""
     found = []
-    for node in ast.parse(open(path).read()).body:
+    for node in ast.parse(path.read_text()).body:
         if not isinstance(node, ast.ClassDef) or not re.search(
             r"Rotary(Positional)?Embedding$", node.name
         ):
@@ -252,18 +253,15 @@ def _rotary_classes(path: str) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _modeling_files(model_type: str) -> list[tuple[str, str]]:
+def _modeling_files(model_type: str) -> list[tuple[str, Path]]:
     """(import path, file) of the modeling files of the package the config lives in."""
     exception = EXCEPTIONS.get(model_type)
     if exception and exception.module:
         package = f"transformers.models.{exception.module}"
     else:
         package = CONFIG_MAPPING[model_type].__module__.rsplit(".", 1)[0]
-    folder = os.path.dirname(importlib.import_module(package).__file__)
-    names = sorted(
-        n[:-3] for n in os.listdir(folder) if n.startswith("modeling_") and n.endswith(".py")
-    )
-    return [(f"{package}.{n}", os.path.join(folder, n + ".py")) for n in names]
+    folder = Path(importlib.import_module(package).__file__).parent
+    return [(f"{package}.{path.stem}", path) for path in sorted(folder.glob("modeling_*.py"))]
 
 
 def _find_rotary(model_type: str) -> tuple[str, str] | None:

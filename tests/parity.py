@@ -163,10 +163,10 @@ def respelled(family, model_type):
     rules = table()["models"][model_type]
     whole = layers(held)
     short = {k: v for k, v in held.items() if k not in PER_LAYER}
-    if "layer_cycle" in rules or rules.get("layers") in PER_LAYER:
-        if layers(short) != whole:
-            msg = "without its lists per layer the default config reads otherwise"
-            raise Mismatch(msg)
+    listed = "layer_cycle" in rules or rules.get("layers") in PER_LAYER
+    if listed and layers(short) != whole:
+        msg = "without its lists per layer the default config reads otherwise"
+        raise Mismatch(msg)
     if (
         rules["nested"]
         or "base_keys" in rules
