@@ -15,26 +15,26 @@ from typing import Any, NamedTuple
 from rope_xp import _config_reading as reading
 from rope_xp._config_reading import Config, RopeDict
 from rope_xp.rope import RoPE
-from rope_xp.scaling import Reversed
+from rope_xp.scaling import Divided, Reversed
 
 Family = dict[str, Any]
 
 # Kinds of layers, as configs call them. The second set has no attention, so nothing to rotate.
 LABELS = {
-    "full_attention",
-    "sliding_attention",
-    "chunked_attention",
-    "indexed_attention",
-    "window_attention",
     "attention",
+    "chunked_attention",
     "compressed_sparse_attention",
+    "full_attention",
+    "global_attention",
     "heavily_compressed_attention",
-    "reference_sliding_attention",
     "hybrid",
     "hybrid_sliding",
-    "global_attention",
+    "indexed_attention",
     "local_attention",
     "minimax_m3_sparse",
+    "reference_sliding_attention",
+    "sliding_attention",
+    "window_attention",
 }
 NO_ATTENTION = {"linear_attention", "conv", "mamba", "mamba2", "recurrent", "moe", "mlp"}
 
@@ -118,7 +118,7 @@ def _text_part(config: Config) -> tuple[Config, str, bool]:
             raise ValueError(msg)
         if model_type in families["models"]:
             return config, str(model_type), inner
-        part = next((p for p in PARTS if isinstance(config.get(p), Mapping)), None)
+        part = next((p for p in PARTS if reading.require_mapping(p, config.get(p))), None)
         below = families["text_part_of"].get(model_type)
         if part is None:
             # Old files of some composites have the keys of the text part at the top.
@@ -279,7 +279,7 @@ class _Reader:
         values = new if new is not None else old
         if values is None and "rope_parameters" in family:
             return {None: RopeDict(f"the defaults of {self.model_type}", family["rope_parameters"])}
-        where = "rope_parameters" if new is not None else "rope_scaling"
+        where = "rope_scaling" if new is None and old is not None else "rope_parameters"
         return {None: RopeDict(where, values or {})}
 
     def _legacy_entries(self, old: Config | None) -> dict[str | None, RopeDict | None]:
@@ -400,6 +400,8 @@ class _Reader:
                 {} if family.get("mscale_softmax") or not mscale else {"mscale_softmax": False}
             )
         made = reading.schedule(entry, name, max_positions=self.max_positions, fields=fields)
+        if "rope_freqs" in self.config:  # a tensor of a GGUF file
+            made = Divided(tuple(map(float, self.config["rope_freqs"])))
         made = made if scaled else None
         if family.get("direction") == -1:
             made = Reversed(made)

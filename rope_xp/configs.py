@@ -46,7 +46,7 @@ def layer_ropes(
 
     Examples
     --------
-    >>> config = {"model_type": "cohere2", "num_hidden_layers": 4, "rope_theta": 50000.0}
+    >>> config = {"model_type": "llama4_text", "num_hidden_layers": 4, "head_dim": 128}
     >>> [rope is not None for rope in layer_ropes(config)]
     [True, True, True, False]
     """

@@ -1,6 +1,7 @@
 """`configs`: what real config files say, what broken ones get told, and how it is explained."""
 
 import copy
+import importlib.util
 import json
 import math
 import pickle
@@ -219,7 +220,7 @@ ONE = {
         RoPE(128, layout="half", scaling=NTK(1000.0)),
     ),
     "cohere 2": (
-        {"model_type": "cohere2", "num_hidden_layers": 8, "rope_theta": 50000},
+        llama("cohere2", num_hidden_layers=8, rope_theta=50000),
         RoPE(128, layout="interleaved", base=50000.0),
     ),
     "llama 4": (
@@ -539,11 +540,11 @@ BROKEN = {
     ),
     "list with text": (
         rope(**LONGROPE, short_factor=["1"] * 64, long_factor=[1.0] * 64),
-        "`short_factor` in rope_parameters",
+        r"`short_factor\[0\]` in rope_parameters.*'1'",
     ),
     "list with zero": (
         rope(**LONGROPE, short_factor=[1.0] * 64, long_factor=[0.0] * 64),
-        "`long_factor` in rope_parameters",
+        r"`long_factor\[0\]` in rope_parameters.*0.0",
     ),
     "a number for a list": (
         rope(**LONGROPE, short_factor=1.0, long_factor=[1.0] * 64),
@@ -754,16 +755,14 @@ def test_the_command(tmp_path):
 
 
 def test_the_plot(tmp_path):
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("matplotlib") is None:
         with pytest.raises(ImportError, match="needs matplotlib"):
             configs.plot(LLAMA31, tmp_path / "out.png")
         return
     configs.plot(LLAMA31, tmp_path / "out.png")
     configs.plot(GEMMA4, tmp_path / "out.svg")
     assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
-    assert "full_attention" in (tmp_path / "out.svg").read_text() or True
+    assert "<svg" in (tmp_path / "out.svg").read_text()
     with pytest.raises(ValueError, match="layers that rotate"):
         configs.plot(LAYERS["falcon with alibi"][0], tmp_path / "none.png")
 
