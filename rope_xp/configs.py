@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rope_xp._families import Layer, Model, read
+from rope_xp._layers import Layer, Model, read
 from rope_xp.rope import RoPE
 from rope_xp.scaling import Default
 

@@ -147,16 +147,10 @@ class RoPE:
 
         Parameters
         ----------
-        config : mapping or path
-            As in `rope_xp.configs.layer_ropes`: a ``config.json`` as a mapping, its path or its
-            folder, or GGUF metadata.
+        config, layout, precision
+            As in `rope_xp.configs.layer_ropes`.
         layer_type : str, optional
             Which layers, as their ``layer_types`` call them; needed where layers rotate differently.
-        layout : {"half", "interleaved"}, optional
-            The pairing, instead of the one that the model family has; needed for a ``model_type``
-            that is not covered.
-        precision : {"exact", "float32"}
-            As in the class.
 
         Returns
         -------
@@ -165,11 +159,8 @@ class RoPE:
 
         Raises
         ------
-        ValueError
-            If a key is unknown, missing, contradictory or out of range, the family is unknown, or
-            its rotating layers differ and ``layer_type`` does not choose.
-        TypeError
-            If ``config`` is neither a mapping nor a path.
+        ValueError, TypeError
+            As `layer_ropes`; also if rotating layers differ and ``layer_type`` does not choose.
 
         Examples
         --------

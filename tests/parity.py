@@ -28,7 +28,8 @@ import torch
 from transformers import AutoConfig
 
 import rope_xp
-from rope_xp._families import read, table
+from rope_xp._families import table
+from rope_xp._layers import read
 
 MILLION = 1_000_000
 FREQUENCIES, SCORES = 1e-6, 1e-4
@@ -153,7 +154,7 @@ def scores(q, k):
 
 
 def layers(held):
-    return read(held, layout=None, precision="exact").layers
+    return [layer.rope for layer in read(held, layout=None, precision="exact").layers]
 
 
 def respelled(family, model_type):

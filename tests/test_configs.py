@@ -408,7 +408,7 @@ def test_from_files(tmp_path):
     assert RoPE.from_config(tmp_path) == rope
     for text in ("[1]", "{", '"llama"'):
         path.write_text(text)
-        with pytest.raises(ValueError, match="`config` must"):
+        with pytest.raises(ValueError, match="^`config` must"):
             RoPE.from_config(path)
     with pytest.raises(ValueError, match="readable config.json"):
         RoPE.from_config(tmp_path / "nothing")
