@@ -15,7 +15,7 @@ data flows through the rooms in this order, and so do the imports:
 `configs`       a model's config.json → `RoPE`, one per layer; strict; and `explain`
 `_checks`       sentences for mistakes that several rooms look for
 `_backend`      the only room that knows array libraries by name
-`_config_reading`, `_families` and `_layers` are the cellar of `configs`: keys, families, rules
+`_config_reading`, `_families`, `_sizes` and `_layers` are the cellar of `configs`
 =============== =======================================================================
 """
 

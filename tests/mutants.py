@@ -85,7 +85,7 @@ MUTANTS = [
     ("_layers.py", 'case "no_rope_layers":', 'case "no_rope":'),
     ("_layers.py", "(i + 1) % every)", "i % every)"),
     ("_layers.py", "label == \"sliding_attention\"\n            case \"sliding only, if", "True\n            case \"sliding only, if"),
-    ("_layers.py", "int(head_dim * factor)", "round(head_dim * factor / 4) * 2"),
+    ("_sizes.py", "int(head_dim * factor)", "round(head_dim * factor / 4) * 2"),
     ("_layers.py", 'head_dim - rotary_dim if family.get("tail") else 0', "0"),
     ("_layers.py", "made = made if scaled else None", "pass"),
     ("_layers.py", "if stray is not None and ropes and stray not in", "if False and stray not in"),

@@ -408,9 +408,9 @@ def test_from_files(tmp_path):
     assert RoPE.from_config(tmp_path) == rope
     for text in ("[1]", "{", '"llama"'):
         path.write_text(text)
-        with pytest.raises(ValueError, match="^`config` must"):
+        with pytest.raises(ValueError, match=r"^`config` must"):
             RoPE.from_config(path)
-    with pytest.raises(ValueError, match="readable config.json"):
+    with pytest.raises(ValueError, match="`config` must be a readable"):
         RoPE.from_config(tmp_path / "nothing")
 
 

@@ -30,6 +30,7 @@ ORDER = [
     "layouts",
     "_config_reading",
     "_families",
+    "_sizes",
     "_layers",
     "configs",
     "__main__",
