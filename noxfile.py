@@ -9,7 +9,16 @@ import nox
 nox.needs_version = ">=2024.4"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "doctest", "tests", "pythons", "examples", "mutants"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "doctest",
+    "tests",
+    "pythons",
+    "examples",
+    "parity",
+    "mutants",
+]
 
 # pyenv's shims run the other Pythons only if they are told which there are.
 if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
@@ -21,7 +30,7 @@ if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
 
 TOOLS = ["pytest>=8", "hypothesis", "mpmath"]
 LIBRARIES = {
-    "numpy": ["ml_dtypes"],
+    "numpy": ["ml_dtypes", "matplotlib"],
     "strict": ["array-api-strict>=2.6"],
     "torch": ["torch==2.13.*"],
     "jax": ["jax"],
@@ -88,6 +97,13 @@ def doctest(session):
     """The examples in docstrings and in the README."""
     session.install("pytest>=8", ".")
     session.run("pytest", "--doctest-modules", "rope_xp", "--doctest-glob=README.md", "README.md")
+
+
+@nox.session
+def parity(session):
+    """Every family of families.json against transformers' own rotary modules, a line for each."""
+    session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
+    session.run("python", "tests/parity.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

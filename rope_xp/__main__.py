@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 import rope_xp
 
@@ -13,7 +14,7 @@ EXAMPLE = """\
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Say what the library can do."""
+    """Say what the library can do, or explain a config."""
     parser = argparse.ArgumentParser(
         prog="python -m rope_xp",
         description=(rope_xp.__doc__ or "").partition("\n")[0],
@@ -21,8 +22,25 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"rope_xp {rope_xp.__version__}")
-    parser.parse_args(arguments)
-    parser.print_help()
+    commands = parser.add_subparsers(title="commands", dest="command")
+    explain = commands.add_parser(
+        "explain", help="a model's rotary encoding, layer type by layer type, from its config.json"
+    )
+    explain.add_argument("config", help="a config.json, or the folder that it is in")
+    explain.add_argument("--seq-len", type=int, help="length, for schedules that depend on it")
+    explain.add_argument("--layout", choices=["half", "interleaved"], help="of unknown families")
+    explain.add_argument("--plot", metavar="FILE", help="draw wavelengths before and after scaling")
+    told = parser.parse_args(arguments)
+    if told.command is None:
+        parser.print_help()
+        return
+    try:
+        print(rope_xp.configs.explain(told.config, told.seq_len, layout=told.layout))
+        if told.plot is not None:
+            rope_xp.configs.plot(told.config, told.plot, told.seq_len, layout=told.layout)
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        print(f"{parser.prog} explain: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def overview() -> str:

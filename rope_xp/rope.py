@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,6 +133,46 @@ class RoPE:
         }
         told = [f"{n}={getattr(self, n)!r}" for n, d in defaults.items() if getattr(self, n) != d]
         return f"RoPE({', '.join([str(self.head_dim), f'layout={self.layout!r}', *told])})"
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any] | str | Path,
+        *,
+        layer_type: str | None = None,
+        layout: str | None = None,
+        precision: str = "exact",
+    ) -> RoPE:
+        """The rotary encoding that a model was trained with, from its config.
+
+        Parameters
+        ----------
+        config, layout, precision
+            As in `rope_xp.configs.layer_ropes`.
+        layer_type : str, optional
+            Which layers, as their ``layer_types`` call them; needed where layers rotate differently.
+
+        Returns
+        -------
+        RoPE
+            For latent attention (MLA), ``head_dim`` is the slice that rotates.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `layer_ropes`; also if rotating layers differ and ``layer_type`` does not choose.
+
+        Examples
+        --------
+        >>> RoPE.from_config({"model_type": "qwen3", "rope_theta": 1e6})
+        RoPE(128, layout='half', base=1000000.0)
+        """
+        # Here, because the room of configs is built on this one.
+        from rope_xp import configs  # noqa: PLC0415
+
+        return configs.from_config(
+            config, layer_type=layer_type, layout=layout, precision=precision
+        )
 
     @property
     def n_pairs(self) -> int:

@@ -39,6 +39,7 @@ __all__ = [
     "LongRoPE",
     "NTKByParts",
     "Proportional",
+    "Reversed",
     "Schedule",
     "YaRN",
     "inverse_frequencies",
@@ -462,6 +463,20 @@ class Divided:
         return Frequencies(
             inverse_frequencies(rotary_dim, base, precision=precision, divisors=self.factors)
         )
+
+
+@dataclass(frozen=True)
+class Reversed:
+    """The frequencies of another schedule with the sign turned: rotation by −θ (nanochat)."""
+
+    scaling: Schedule | None = None
+
+    def __call__(
+        self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
+    ) -> Frequencies:
+        schedule: Schedule = Default() if self.scaling is None else self.scaling
+        forward = schedule(rotary_dim, base, seq_len=seq_len, precision=precision)
+        return forward._replace(inv_freq=tuple(-w for w in forward.inv_freq))
 
 
 def inverse_frequencies(
