@@ -83,13 +83,16 @@ class Sizes(NamedTuple):
         if factor is None:
             default = family.get("partial", 1.0)
             factor = default[kind] if isinstance(default, Mapping) else default
+        spelled = f"`partial_rotary_factor` in {entry.where}"
+        if inside is None:
+            spelled = next((f"`{k}`" for k in sorted(keys) if k in self.config), spelled)
         if factor > 1:
-            msg = f"`partial_rotary_factor` in {entry.where} must be at most 1, got {factor}"
+            msg = f"{spelled} must be at most 1, got {factor}"
             raise ValueError(msg)
         if factor != 1 and name != "proportional" and family["rotary"] in ("whole", "own"):
             msg = (
-                f"`partial_rotary_factor` in {entry.where} must be 1 or absent for model_type "
-                f"{self.model_type!r}, which rotates whole heads, got {factor}"
+                f"{spelled} must be 1 or absent for model_type {self.model_type!r}, which rotates "
+                f"whole heads, got {factor}"
             )
             raise ValueError(msg)
         return float(factor)
@@ -103,6 +106,9 @@ class Sizes(NamedTuple):
             composed = head_dim + (reading.integer(config, "qk_nope_head_dim") or 0)
             if factor not in {1.0, head_dim / composed, head_dim / (config.get("head_dim") or 1)}:
                 msg = f"`partial_rotary_factor` must be the share of qk_rope_head_dim, got {factor}"
+                raise ValueError(msg)
+            if head_dim % 2:
+                msg = f"`qk_rope_head_dim` must be even, got {head_dim}"
                 raise ValueError(msg)
             return head_dim
         if family["rotary"] == "own" and self.model_type == "clvp_encoder":
@@ -120,6 +126,10 @@ class Sizes(NamedTuple):
                 msg = f"`{key}` must be {rotary_dim}, by partial_rotary_factor, got {told}"
                 raise ValueError(msg)
             rotary_dim = told
+        if factor == 1 and head_dim % 2:
+            told_as = "head_dim" if "head_dim" in config else "hidden_size // num_attention_heads"
+            msg = f"`{told_as}` must be even where the whole head rotates, got {head_dim}"
+            raise ValueError(msg)
         if rotary_dim <= 0 or rotary_dim % 2:
             msg = (
                 f"`partial_rotary_factor` must give an even number of features, got {factor} of "
