@@ -145,8 +145,11 @@ def dtype_name(dtype: Dtype) -> str:
 
     Names, because bfloat16 is not in the standard: ``isdtype`` does not know it everywhere.
     """
-    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None)
-    return name or str(dtype).rpartition(".")[2]
+    # The scalar type that a NumPy dtype carries knows its name at once; dtype.name composes it.
+    name: str | None = getattr(getattr(dtype, "type", dtype), "__name__", None)
+    if name is not None and name in FLOATING + _INTEGER:
+        return name
+    return getattr(dtype, "name", None) or name or str(dtype).rpartition(".")[2]
 
 
 def is_floating(array: Array) -> bool:

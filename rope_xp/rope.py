@@ -236,9 +236,10 @@ class RoPE:
         Parameters, result and errors as in `rope_xp.rotate`; ``x`` must have ``head_dim`` features
         and the tables width ``n_pairs``.
         """
-        self._require_features("x", x)
+        if _backend.is_array(x):  # what is no array is told so below
+            self._require_features("x", x)
         for name, table in (("cos", cos), ("sin", sin)):
-            if table.shape[-1:] != (self.n_pairs,):
+            if _backend.is_array(table) and table.shape[-1:] != (self.n_pairs,):
                 msg = (
                     f"`{name}` must have width n_pairs={self.n_pairs} for head_dim={self.head_dim}, "
                     f"got {table.shape[-1] if table.ndim else 'a scalar'}; "

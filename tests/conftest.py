@@ -12,6 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+with contextlib.suppress(ImportError):  # the examples are tested without hypothesis
+    from hypothesis import HealthCheck, settings
+
+    # A busy machine is no finding.
+    settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("calm")
+
 # What each library needs besides NumPy, and the variants in which it is tried.
 MODULES = {
     "numpy": None,

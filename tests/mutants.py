@@ -111,8 +111,9 @@ def survives(file, old, new, folder):
         msg = f"{file} has {text.count(old)} of {old!r}; a mutant must name one place"
         raise SystemExit(msg)
     (package / file).write_text(text.replace(old, new))
+    # -P: not the package in the current folder, but the copy that PYTHONPATH names.
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", *(f"tests/test_{f}.py" for f in FILES)],
+        [sys.executable, "-P", "-m", "pytest", "-x", "-q", *(f"tests/test_{f}.py" for f in FILES)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(folder), "ROPE_XP_BACKEND": "numpy"},
         capture_output=True,

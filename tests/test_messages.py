@@ -82,6 +82,10 @@ CASES = {
     "delta length": (lambda: ROPE.shift(X, np.ones((2, 4), int)), ValueError, "`delta` must have shape (seq,) or (batch, seq) with seq=5 (axis 2 of `k`), got (2, 4)"),
     "table width": (lambda: ROPE.rotate(X, **wide(8)), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got 8; tables are not repeated to head_dim here"),
     "table narrow": (lambda: ROPE.rotate(X, **wide(2)), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got 2"),
+    "rotate list": (lambda: ROPE.rotate([[1.0] * 8], COS, SIN), TypeError, "`x` must be an array of a library"),
+    "table list": (lambda: ROPE.rotate(X, [1.0], SIN), TypeError, "`cos` must be an array of a library"),
+    "table scalar": (lambda: ROPE.rotate(X, COS[0, 0, ...], SIN), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got a scalar"),
+    "shift list": (lambda: ROPE.shift([1.0], 1), TypeError, "`k` must be an array of a library"),
     # rotate
     "width": (lambda: rotate(**wide(8)), ValueError, "`cos` must have width n_pairs=4 for head_dim=8, got 8; tables are not repeated to head_dim here"),
     "width after start": (lambda: rotate(rotary_start=2), ValueError, "`cos` must have width n_pairs=3 for head_dim=8 from rotary_start=2 on, got 4"),

@@ -12,7 +12,14 @@ from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 POSITIONS = [0, 1, 2, 100, 4095, 4096, 131_072, 999_999, 1_000_000, 10_000_000]
-CASES = [(64, 10000.0), (128, 10000.0), (64, 100000.0), (128, 500000.0), (256, 1000000.0)]
+CASES = [
+    (64, 10000.0),
+    (96, 10000.0),
+    (128, 10000.0),
+    (64, 100000.0),
+    (128, 500000.0),
+    (256, 1000000.0),
+]
 
 
 def case(head_dim, base):
