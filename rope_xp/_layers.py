@@ -124,6 +124,14 @@ class _Reader:
             self.n_layers = len(labels)
             return labels
         family, n = self.family, self.n_layers
+        if "compress_ratios" in family and self.config.get("compress_ratios") is not None:
+            ratios = reading.listed(self.config, "compress_ratios", None) or []
+            for ratio in ratios:
+                if str(ratio) not in family["compress_ratios"]:
+                    known = ", ".join(family["compress_ratios"])
+                    msg = f"`compress_ratios` must be of {known}, got {ratio!r}"
+                    raise ValueError(msg)
+            return [family["compress_ratios"][str(ratio)] for ratio in ratios[: n or len(ratios)]]
         if family.get("layers") == "block_types":
             block = reading.listed(self.config, "block_types", None) or family["layer_cycle"]
             return [block[i % len(block)] for i in range(n or len(block))]
@@ -207,6 +215,7 @@ class _Reader:
     def _legacy_entries(self, old: Config | None) -> dict[str | None, RopeDict | None]:
         """Per kind of layer, from the class defaults, top-level bases and rope_scaling."""
         goes_to = self.family.get("rope_scaling_goes_to", [])
+        listed = self._per_kind("rope_theta"), self._per_kind("partial_rotary_factors")
         if old is not None and not goes_to:
             msg = (
                 f"`rope_scaling` must be absent for model_type {self.model_type!r}, got {old!r}: "
@@ -224,7 +233,31 @@ class _Reader:
                 told = base_key is not None and self.config.get(base_key) is not None
                 kept = {k: v for k, v in default.items() if not (told and k == "rope_theta")}
                 found[label] = RopeDict(f"the defaults of {self.model_type}", kept)
+            for key, each in zip(("rope_theta", "partial_rotary_factor"), listed, strict=True):
+                entry = found[label]
+                if entry is not None and label in each:
+                    entry.values[key] = each[label]
         return found
+
+    def _per_kind(self, key: str) -> Config:
+        """A list with a number per layer, as one for each kind of layer; they must agree."""
+        told = self.config.get(key)
+        if not isinstance(told, list | tuple) or not self.family.get("lists_per_layer"):
+            return {}
+        labels = self.labels or []
+        if len(told) < len(labels):
+            msg = f"`{key}` must have num_hidden_layers={len(labels)} entries, got {len(told)}"
+            raise ValueError(msg)
+        each: Config = {}
+        for label, value in zip(labels, told, strict=False):  # some files go on, for later layers
+            if each.setdefault(label, value) != value:
+                msg = (
+                    f"`{key}` must be the same for all layers of type {label!r}, got {value!r} too"
+                )
+                raise ValueError(msg)
+        if key == "rope_theta":
+            self.config[key] = None  # it has been handed on
+        return each
 
     def _is_kind(self, key: object, value: object) -> bool:
         kinds = {*(self.labels or ()), *LABELS, "main", "compress"}
@@ -394,7 +427,7 @@ class _Reader:
         read = keys.values() if isinstance(keys, Mapping) else keys
         for key in BASE_KEYS:
             stray = None if key in read else self.config.get(key)
-            if stray is not None and ropes and stray not in {rope.base for rope in ropes}:
+            if stray is not None and ropes and stray not in [rope.base for rope in ropes]:
                 msg = (
                     f"`{key}` is not read for model_type {self.model_type!r} and must be absent or the "
                     f"base in use, {ropes[0].base}, got {stray!r}: write it into rope_parameters"

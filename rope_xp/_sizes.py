@@ -60,7 +60,10 @@ class Sizes(NamedTuple):
         if self.config.get("per_layer_config") is None:
             if label not in self.family.get("wide", {}):
                 return None
-            own_key, default = self.family["wide"][label]
+            own_key, default, *parts = self.family["wide"][label]
+            if parts:  # a whole and its other part, with their defaults
+                whole, other = (reading.integer(self.config, k) or d for k, d in parts)
+                default = whole - other
             return reading.integer(self.config, own_key) or int(default)
         at = {int(i): values for i, values in (each or {}).items()}
         found = {
@@ -103,6 +106,8 @@ class Sizes(NamedTuple):
         if name == "proportional":
             return head_dim
         if family["rotary"] == "mla" and not family.get("partial_slice"):
+            if "partial_rotary_factor" in family.get("ignores", ()):  # worked out from the sizes
+                return head_dim
             composed = head_dim + (reading.integer(config, "qk_nope_head_dim") or 0)
             if factor not in {1.0, head_dim / composed, head_dim / (config.get("head_dim") or 1)}:
                 msg = f"`partial_rotary_factor` must be the share of qk_rope_head_dim, got {factor}"

@@ -776,3 +776,30 @@ def test_static_under_jit():
         turn(RoPE.from_config(config), x), RoPE.from_config(config)(x), atol=1e-6
     )
     assert rope_xp.RoPE.from_config(config) is not RoPE.from_config(config)
+
+
+LISTS = {
+    "model_type": "step3p5",
+    "num_hidden_layers": 2,
+    "layer_types": ["full_attention", "sliding_attention"],
+    "rope_theta": [1e6, 1e4, 1e4],
+    "partial_rotary_factors": [0.5, 1.0, 1.0],
+}
+
+
+def test_bases_and_parts_that_stand_in_lists_per_layer():
+    assert configs.layer_ropes(LISTS) == (
+        RoPE(128, layout="half", base=1e6, rotary_dim=64),
+        RoPE(128, layout="half"),
+    )
+    with pytest.raises(ValueError, match="`rope_theta` must be the same for all layers of type"):
+        configs.layer_ropes({**LISTS, "layer_types": ["full_attention"] * 2})
+    with pytest.raises(ValueError, match="`rope_theta` must have num_hidden_layers=2 entries"):
+        configs.layer_ropes({**LISTS, "rope_theta": [1e4]})
+
+
+def test_deepseek_v4_calls_its_layers_by_their_ratios():
+    config = {"model_type": "deepseek_v4", "num_hidden_layers": 3, "compress_ratios": [0, 4, 128]}
+    assert pattern(config) == "abb"
+    with pytest.raises(ValueError, match="`compress_ratios` must be of 0, 4, 128, got 7"):
+        pattern({**config, "compress_ratios": [7, 4, 128]})
