@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from rope_xp import scaling
 from rope_xp.scaling import Schedule
@@ -38,6 +38,8 @@ KEYS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "proportional": (set(), {"factor"}),
 }
+# No size of a model is larger, and a typing error must not ask for as many layers.
+MOST = 2**31
 ANYWHERE = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 
 # GGUF: which pairing a file of this architecture has. Its converter permutes the q and k weights of
@@ -98,9 +100,13 @@ def integer(config: Mapping[str, Any], key: str, where: str = "", *, least: int 
     value = config.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         rule = "a positive integer" if least == 1 else f"an integer of at least {least}"
         msg = f"`{key}`{where} must be {rule}, got {value!r}"
+        raise ValueError(msg)
+    if value > MOST:
+        power = int(value).bit_length() - 1
+        msg = f"`{key}`{where} must be at most 2**31, got 2**{power} or more"
         raise ValueError(msg)
     return int(value)
 
@@ -110,7 +116,11 @@ def number(config: Mapping[str, Any], key: str, where: str = "") -> float | None
     value = config.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | np.number)
+        or not 0 < value < 2.0**1023
+    ):
         msg = f"`{key}`{where} must be a positive number, got {value!r}"
         raise ValueError(msg)
     return float(value)

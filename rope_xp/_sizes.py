@@ -65,7 +65,14 @@ class Sizes(NamedTuple):
                 whole, other = (reading.integer(self.config, k) or d for k, d in parts)
                 default = whole - other
             return reading.integer(self.config, own_key) or int(default)
-        at = {int(i): values for i, values in (each or {}).items()}
+        at = {}
+        for i, values in (each or {}).items():
+            if not str(i).isdigit() or not (values is None or isinstance(values, Mapping)):
+                msg = (
+                    f"`per_layer_config` must map layer numbers to mappings, got {i!r}: {values!r}"
+                )
+                raise ValueError(msg)
+            at[int(i)] = values
         found = {
             reading.integer(at.get(i) or {}, key, f" in per_layer_config[{i}]")
             for i, name in enumerate(self.labels or [])

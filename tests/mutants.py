@@ -96,7 +96,7 @@ MUTANTS = [
     ("_config_reading.py", "if len(set(map(repr, told.values()))) > 1:", "if False:"),
     ("_config_reading.py", "if len(set(told.values())) > 1:", "if False:"),
     ("_config_reading.py", "if key not in required | optional | ANYWHERE | set(extra):", "if False:"),
-    ("_config_reading.py", "not 0 < float(value) < math.inf", "False"),
+    ("_config_reading.py", "not 0 < value < 2.0**1023", "False"),
     ("_config_reading.py", "length is not None and len(value) != length", "False"),
     ("configs.py", "w * length >= 2 * math.pi", "w * length >= math.pi"),
     ("configs.py", "abs(s - 1) < 1e-9", "s < 0"),
@@ -111,9 +111,11 @@ def survives(file, old, new, folder):
         msg = f"{file} has {text.count(old)} of {old!r}; a mutant must name one place"
         raise SystemExit(msg)
     (package / file).write_text(text.replace(old, new))
+    own = Path(file).stem if Path(file).stem in FILES else "configs"  # most likely to notice
+    files = sorted(FILES, key=lambda name: name != own)
     # -P: not the package in the current folder, but the copy that PYTHONPATH names.
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", "-x", "-q", *(f"tests/test_{f}.py" for f in FILES)],
+        [sys.executable, "-P", "-m", "pytest", "-x", "-q", *(f"tests/test_{f}.py" for f in files)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(folder), "ROPE_XP_BACKEND": "numpy"},
         capture_output=True,

@@ -461,6 +461,15 @@ BROKEN = {
     "a family without rotary": (llama("bert"), "`model_type`.*'bert'"),
     "a family that turns hidden states": (llama("wav2vec2-bert"), "`model_type`.*projections"),
     "empty": ({}, "model_type"),
+    "absurdly many layers": (
+        {**llama("llama"), "num_hidden_layers": 10**400},
+        r"`num_hidden_layers` must be at most 2\*\*31, got 2\*\*1328 or more",
+    ),
+    "absurd base": ({**llama("llama"), "rope_theta": 10**400}, "`rope_theta` must be a positive"),
+    "odd layer numbers": (
+        {**llama("embedding_gemma2_text"), "per_layer_config": {"x": {}}},
+        "`per_layer_config` must map layer numbers to mappings, got 'x'",
+    ),
     "unknown rope_type": (scaled(rope_type="lama3"), "unknown rope_type 'lama3'.*known: default"),
     "rope_type of another kind": (scaled(rope_type=3), "`rope_type` in rope_scaling.*3"),
     "names that differ": (scaled(type="yarn"), "`rope_type` and `type`.*'llama3' and 'yarn'"),
