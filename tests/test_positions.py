@@ -21,6 +21,10 @@ def test_token_positions(lib):
 def test_token_positions_after_each_row_of_a_batch(lib):
     rows = positions.token_positions(3, offset=lib.array([0, 10], "int32"))
     np.testing.assert_array_equal(lib.numpy(rows), [[0, 1, 2], [10, 11, 12]])
+    narrow = positions.token_positions(
+        3, offset=lib.array([0, 10], "int64"), dtype=lib.dtype("int16")
+    )
+    assert narrow.dtype == lib.dtype("int16")
     flat = positions.token_positions(3, offset=lib.array(10, "int32"))
     np.testing.assert_array_equal(lib.numpy(flat), [10, 11, 12])
     if lib.device is not None:
