@@ -11,7 +11,7 @@ every schedule that it accepts, for every kind of layer, on the same random q an
 torch's float32 power is up to 2 ulp off and differs between processors, so frequencies can differ in
 their last bit; at a million that bit is an angle of 0.1. Where it does, tables are made from the
 module's own frequencies instead ("own bits" counts these runs), and the first bullet compares the
-frequencies. Besides: the default config without its lists per layer, and in the old spelling, must
+frequencies. (With ours, 11 of 219 default tables were up to 3e-2 apart at the model's maximum.) Besides: the default config without its lists per layer, and in the old spelling, must
 give what transformers makes of it.
 """
 
