@@ -190,7 +190,7 @@ def heads(means):
 
 def context_bounds():
     """The first distance at which the advantage turns negative, against the base."""
-    bases = 10 ** np.arange(3.5, 6.5, 0.02)
+    bases = 10 ** np.arange(3.5, 6.5, 0.03)
     first = [
         analysis.context_bound(RoPE(128, layout="half", base=b).frequencies().inv_freq)
         for b in bases
