@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, attention, positions
+from rope_xp import RoPE, analysis, attention, positions
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 jnp = jax.numpy
@@ -86,6 +86,18 @@ def test_jit_everything_else():
         ),
     ):
         close(jax.jit(function)(*arguments), function(*arguments))
+
+
+def test_jit_analysis_with_static_frequencies():
+    q = jnp.asarray(np.random.default_rng(0).standard_normal((3, 8)), jnp.float32)
+    at = jnp.asarray([0, 5, -1_000_000])
+    inv_freq = tuple(RoPE(8, layout="half").frequencies().inv_freq.tolist())
+    curve = partial(jax.jit, static_argnums=1)(analysis.decay_bound)
+    close(curve(at, inv_freq), analysis.decay_bound(np.asarray(at), inv_freq))
+    for function in (analysis.abel_bound, analysis.score_curve):
+        jitted = partial(jax.jit, static_argnums=(3, 4))(function)
+        wanted = function(np.asarray(q), np.asarray(q), np.asarray(at), inv_freq, "half")
+        close(jitted(q, q, at, inv_freq, "half"), wanted, atol=1e-4)
 
 
 def test_the_cache_goes_through_jit():
