@@ -147,10 +147,14 @@ def test_t5(lib, bidirectional, num_buckets, max_distance):
 
 
 def test_t5_at_boundaries(lib):
-    """Where the logarithm is a whole number, float32 decides: values that transformers gives."""
+    """Where the logarithm is a whole number, float32 decides: what transformers 5.23.0 gives."""
     distances = lib.array([-64, -32, -16, -15, 16, 32, 64, 127, 128])
     got = lib.numpy(buckets(lib, distances))
     np.testing.assert_array_equal(got, [14, 12, 10, 9, 26, 28, 30, 31, 31])
+    options = {"bidirectional": False, "num_buckets": 36}
+    for far, distance, wanted in ((32, -24, 27), (50, -30, 26)):  # float64: 26 and 27
+        got = buckets(lib, lib.array([distance]), max_distance=far, **options)
+        assert lib.numpy(got) == [wanted]
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"])
