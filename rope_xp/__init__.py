@@ -10,7 +10,7 @@ data flows through the rooms in this order, and so do the imports:
 `rotation`      turning the pairs; the two layouts are two ways of slicing the same array
 `rope`          `RoPE`, the one object that ties the rooms above together
 `additive`      `sinusoidal`, the additive ancestor, from the same phases
-`attention`     what it is for: reference attention, a cache that can shift
+`attention`     what it is for: reference and linear attention, a cache that can shift
 `layouts`       weights and activations from one pairing to the other
 `configs`       a model's config.json → `RoPE`, one per layer; strict; and `explain`
 `_checks`       sentences for mistakes that several rooms look for

@@ -64,6 +64,8 @@ def everything():
     positions.mask_positions(np.asarray([[0, 1, 1]]))
     attention.attention(q, k, k, causal=True, bias=np.zeros((5, 5), np.float32))
     attention.attention(q, k, k, bias=attention.causal_mask(np.arange(5), np.arange(5)))
+    for causal in (False, True):
+        attention.linear_attention(x, k[:, :, :4, :], k[:, :, :4, :], rope=rope, causal=causal)
     cache = attention.KVCache.empty((2, 2, 9, 8)).append(k, k)
     cache.drop(2, rope, keep=1)
 

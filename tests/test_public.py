@@ -56,6 +56,8 @@ SIGNATURES = {
     "positions.packed_positions": "(cu_seqlens, total)",
     "positions.mask_positions": "(mask)",
     "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None)",
+    "attention.linear_attention": "(q, k, v, *, rope=None, causal=False, q_positions=None, "
+    "k_positions=None, seq_len=None, feature_map=None)",
 }
 
 
