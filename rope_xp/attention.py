@@ -146,8 +146,8 @@ def linear_attention(
     Raises
     ------
     ValueError
-        If shapes do not fit, positions come alone or without ``rope``, or a lazy array's length
-        is needed but unknown.
+        If shapes do not fit, positions come alone or without ``rope``, or the length of a lazy
+        array is unknown.
     TypeError
         If an array is not floating, libraries are mixed, or ``rope`` or ``feature_map`` is none.
 
@@ -177,8 +177,8 @@ def linear_attention(
     _require_shapes(q, k, v)
     _require_positions(rope, q_positions, k_positions)
     q_len, k_len = q.shape[-2], k.shape[-2]
-    if causal and not (is_known(q_len) and is_known(k_len)):
-        msg = f"`q` and `k` must have known lengths where `causal`, got {q_len} and {k_len}"
+    if not (is_known(q_len) and is_known(k_len)):
+        msg = f"`q` and `k` must have known lengths, got {q_len} and {k_len}"
         raise ValueError(msg)
     names = {_backend.dtype_name(array.dtype) for array in (q, k, v)}
     compute = xp.float64 if "float64" in names else xp.float32
