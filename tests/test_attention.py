@@ -137,7 +137,7 @@ LENGTHS = [
 def linear_oracle(q, k, v, rope=None, causal=False, at=None, phi=reference.elu_plus_one):
     """Every row of (..., heads, seq, width), against its shared key head."""
     if q.ndim > 2:
-        group = q.shape[0] // k.shape[0] if q.ndim == 3 else 1
+        group = q.shape[0] // k.shape[0]
         return np.stack(
             [
                 linear_oracle(row, k[i // group], v[i // group], rope, causal, at, phi)
@@ -178,10 +178,9 @@ def test_linear_against_the_quadratic_oracle(lib, rng, causal, layout, q_len, k_
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (6, 1)])
-@pytest.mark.parametrize(("q_len", "k_len"), [(5, 5), (2, 70)])
-def test_linear_with_heads(lib, rng, causal, heads, kv_heads, q_len, k_len):
+def test_linear_with_heads(lib, rng, causal, heads, kv_heads):
     rope = RoPE(8, layout="half", base=100.0)
-    q, k, v = tokens(rng, q_len, k_len, (2, heads), (2, kv_heads))
+    q, k, v = tokens(rng, 2, 70, (2, heads), (2, kv_heads))
     got = lib.numpy(linear_attention(*map(lib.array, (q, k, v)), rope=rope, causal=causal))
     for batch in range(2):
         wanted = linear_oracle(q[batch], k[batch], v[batch], rope, causal)
