@@ -11,7 +11,7 @@ data flows through the rooms in this order, and so do the imports:
 `rope`          `RoPE`, the one object that ties the rooms above together
 `additive`      `sinusoidal`, the additive ancestor, from the same phases
 `relative`      the relatives it is compared with: ALiBi, clipped, T5, Transformer-XL
-`attention`     what it is for: reference attention, a cache that can shift
+`attention`     what it is for: reference and linear attention, a cache that can shift
 `layouts`       weights and activations from one pairing to the other
 `analysis`      what follows from the math: wavelengths, turns, bounds
 `configs`       a model's config.json → `RoPE`, one per layer; strict; and `explain`

@@ -113,6 +113,30 @@ def attention(q, k, v, *, causal, scale):
     return rows
 
 
+def elu_plus_one(x):
+    return x + 1 if x > 0 else math.exp(x)
+
+
+def linear_attention(q, k, v, *, causal, q_positions, k_positions, frequencies, layout, phi):
+    """RoFormer's eq. 19, query by query and key by key; one head, without frequencies no rotation."""
+    q, k = ([[phi(x) for x in row] for row in rows] for rows in (q, k))
+    turned_q, turned_k = (
+        [rotate_vector(row, p, frequencies, layout) for row, p in zip(rows, at, strict=True)]
+        for rows, at in ((q, q_positions), (k, k_positions))
+    )
+    rows = []
+    for m in range(len(q)):
+        above, below = [0.0] * len(v[0]), 0.0
+        for n in range(len(k)):
+            if causal and n > m + len(k) - len(q):
+                continue
+            below += sum(a * b for a, b in zip(q[m], k[n], strict=True))
+            weight = sum(a * b for a, b in zip(turned_q[m], turned_k[n], strict=True))
+            above = [a + weight * value for a, value in zip(above, v[n], strict=True)]
+        rows.append([a / below if below else 0.0 for a in above])
+    return rows
+
+
 def sinusoidal(position, dim, base=10000.0, order="interleaved", shift=0.0):
     """One row of the table."""
     n_pairs = dim // 2

@@ -69,6 +69,8 @@ def everything():
         function(x, x, np.arange(5), [1.0, 0.1, 0.01, 0.0], "interleaved", dtype=np.float32)
     analysis.decay_bound(np.arange(5), [1.0, 0.1])
     analysis.advantage(np.arange(5), [1.0, 0.1])
+    for causal in (False, True):
+        attention.linear_attention(x, k[:, :, :4, :], k[:, :, :4, :], rope=rope, causal=causal)
     cache = attention.KVCache.empty((2, 2, 9, 8)).append(k, k)
     cache.drop(2, rope, keep=1)
 

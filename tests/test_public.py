@@ -73,6 +73,8 @@ SIGNATURES = {
     "max_distance=128)",
     "relative.transformer_xl_score": "(q, k, r, u, v)",
     "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None)",
+    "attention.linear_attention": "(q, k, v, *, rope=None, causal=False, q_positions=None, "
+    "k_positions=None, seq_len=None, feature_map=None)",
 }
 
 
