@@ -325,7 +325,7 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
 
 
 def _tables(distance: Array, inv_freq: Any, dtype: Dtype) -> tuple[Array, Array]:
-    """cos and sin of a distance along one axis."""
+    """The tables of a distance along one axis."""
     shape = tuple(inv_freq.shape) if _backend.is_array(inv_freq) else np.shape(inv_freq)
     if len(shape) != 1:
         msg = f"`inv_freq` must have shape (n_pairs,), got {shape}"
