@@ -13,6 +13,7 @@ import itertools
 import re
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
@@ -130,6 +131,46 @@ def turn(cos, sin, *, m, n):
 
 
 # --- planes.md -----------------------------------------------------------------------------------
+
+
+def layouts(matrices):
+    """R(m) for both layouts as squares of colour: interleaved left, half right."""
+    figure, panels = axes(1, 2, width=6.4, height=3.0)
+    names = ("interleaved", "half")
+    for ax, name, matrix in zip(panels, names, matrices, strict=True):
+        image = ax.pcolormesh(
+            matrix, cmap="RdBu_r", vmin=-1, vmax=1, edgecolors="white", rasterized=True
+        )
+        for (row, column), value in np.ndenumerate(matrix):
+            if value:
+                colour = "white" if abs(value) > 0.6 else "black"
+                ax.text(
+                    column + 0.5,
+                    row + 0.5,
+                    f"{value:.1f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color=colour,
+                )
+        ticks = np.arange(len(matrix))
+        ax.set(xlabel=f"feature of $x$, {name}", aspect="equal")
+        ax.set_xticks(ticks + 0.5, ticks)
+        ax.set_yticks(ticks + 0.5, ticks)
+        ax.tick_params(length=0)
+        ax.invert_yaxis()
+        ax.grid(visible=False)
+    panels[0].set_ylabel("feature of the result")
+    figure.colorbar(image, ax=panels, shrink=0.8, label="entry of $R(3)$")
+    return Plot(
+        figure,
+        f"""Two 8 by 8 matrices with four 2 by 2 rotations each. Interleaved, the rotations are squares
+        along the diagonal: rows and columns 0 and 1, 2 and 3, 4 and 5, 6 and 7. Half, each is spread
+        over rows and columns i and i + 4: cosines along the diagonal, minus the sine four to the
+        right of it, plus the sine four below. The first pair has cosine {matrices[0][0, 0]:.2f} and
+        sine {matrices[0][1, 0]:.2f}, the last {matrices[0][6, 6]:.2f} and
+        {matrices[0][7, 6]:.2f}. All other entries are zero.""",
+    )
 
 
 # --- frequencies.md ------------------------------------------------------------------------------
