@@ -17,6 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from rope_xp import analysis
+
 # Stand-ins for the colours of the style sheet, under which matplotlib knows them.
 INK = "#010203"
 COLOURS = {
@@ -174,6 +176,29 @@ def layouts(matrices):
 
 
 # --- frequencies.md ------------------------------------------------------------------------------
+
+
+def wavelengths(bases, inv_freqs, *, contexts):
+    """Wavelength against pair, one line per base, with contexts as horizontal lines."""
+    figure, ax = axes()
+    said = []
+    for base, inv_freq in zip(bases, inv_freqs, strict=True):
+        lengths = analysis.wavelengths(inv_freq)
+        ax.plot(lengths, label=f"$b$ = {base:,.0f}")
+        said.append(f"{lengths[-1]:,.0f} for base {base:,.0f}")
+    last = len(lengths) - 1
+    for context in contexts:
+        ax.axhline(context, color=GREY, linewidth=0.8)
+        ax.annotate(f"{context:,}", (0, context), xytext=(0, 2), textcoords="offset points", fontsize=8)
+    ax.set(yscale="log", xlabel="pair $i$", xlim=(0, last), ylabel="positions per turn")
+    ax.legend(loc="lower right")
+    return Plot(
+        figure,
+        f"""Wavelength in positions per turn, on a logarithmic scale, against the pair, 0 to {last}. Every
+        base gives a straight line that starts at 6.28; the larger the base, the steeper. They end at
+        {"; ".join(said)}. Horizontal lines mark contexts of
+        {", ".join(f"{context:,}" for context in contexts)} positions.""",
+    )
 
 
 # --- decay.md ------------------------------------------------------------------------------------
