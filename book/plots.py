@@ -189,7 +189,9 @@ def wavelengths(bases, inv_freqs, *, contexts):
     last = len(lengths) - 1
     for context in contexts:
         ax.axhline(context, color=GREY, linewidth=0.8)
-        ax.annotate(f"{context:,}", (0, context), xytext=(0, 2), textcoords="offset points", fontsize=8)
+        ax.annotate(
+            f"{context:,}", (0, context), xytext=(0, 2), textcoords="offset points", fontsize=8
+        )
     ax.set(yscale="log", xlabel="pair $i$", xlim=(0, last), ylabel="positions per turn")
     ax.legend(loc="lower right")
     return Plot(
