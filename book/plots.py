@@ -187,11 +187,10 @@ def wavelengths(bases, inv_freqs, *, contexts):
         ax.plot(lengths, label=f"$b$ = {base:,.0f}")
         said.append(f"{lengths[-1]:,.0f} for base {base:,.0f}")
     last = len(lengths) - 1
-    for context in contexts:
+    for number, context in enumerate(contexts):
         ax.axhline(context, color=GREY, linewidth=0.8)
-        ax.annotate(
-            f"{context:,}", (0, context), xytext=(0, 2), textcoords="offset points", fontsize=8
-        )
+        at = (1 + 6 * (number % 2), context * 1.1)  # side by side, as lines may be close
+        ax.annotate(f"{context:,}", at, fontsize=8)
     ax.set(yscale="log", xlabel="pair $i$", xlim=(0, last), ylabel="positions per turn")
     ax.legend(loc="lower right")
     return Plot(
