@@ -18,7 +18,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from rope_xp import analysis
 from rope_xp import RoPE, analysis
 
 # Stand-ins for the colours of the style sheet, under which matplotlib knows them.
@@ -142,21 +141,13 @@ def layouts(matrices):
     figure, panels = axes(1, 2, width=6.4, height=3.0)
     names = ("interleaved", "half")
     for ax, name, matrix in zip(panels, names, matrices, strict=True):
-        image = ax.pcolormesh(
-            matrix, cmap="RdBu_r", vmin=-1, vmax=1, edgecolors="white", rasterized=True
-        )
+        entries = np.ma.masked_equal(matrix, 0)  # zeros take the colour of the page
+        image = ax.pcolormesh(entries, cmap="RdBu_r", vmin=-1, vmax=1, rasterized=True)
         for (row, column), value in np.ndenumerate(matrix):
             if value:
                 colour = "white" if abs(value) > 0.6 else "black"
-                ax.text(
-                    column + 0.5,
-                    row + 0.5,
-                    f"{value:.1f}",
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color=colour,
-                )
+                centre = {"ha": "center", "va": "center", "fontsize": 7}
+                ax.text(column + 0.5, row + 0.5, f"{value:.1f}", color=colour, **centre)
         ticks = np.arange(len(matrix))
         ax.set(xlabel=f"feature of $x$, {name}", aspect="equal")
         ax.set_xticks(ticks + 0.5, ticks)
