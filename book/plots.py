@@ -152,9 +152,12 @@ def layouts(matrices):
         ax.set(xlabel=f"feature of $x$, {name}", aspect="equal")
         ax.set_xticks(ticks + 0.5, ticks)
         ax.set_yticks(ticks + 0.5, ticks)
-        ax.tick_params(length=0)
+        ax.set_xticks(ticks[1:], minor=True)
+        ax.set_yticks(ticks[1:], minor=True)
+        ax.tick_params(which="both", length=0)
         ax.invert_yaxis()
         ax.grid(visible=False)
+        ax.grid(visible=True, which="minor")
     panels[0].set_ylabel("feature of the result")
     figure.colorbar(image, ax=panels, shrink=0.8, label="entry of $R(3)$")
     return Plot(
