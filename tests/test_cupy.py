@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, _backend, analysis, attention, positions
-from rope_xp import RoPE, _backend, attention, positions, relative
+from rope_xp import RoPE, _backend, analysis, attention, positions, relative
 
 cupy = pytest.importorskip("cupy", reason="cupy is not installed")
 pytestmark = pytest.mark.skipif(
