@@ -136,7 +136,66 @@ def turn(cos, sin, *, m, n):
 # --- planes.md -----------------------------------------------------------------------------------
 
 
+def layouts(matrices):
+    """R(m) for both layouts as squares of colour: interleaved left, half right."""
+    figure, panels = axes(1, 2, width=6.4, height=3.0)
+    names = ("interleaved", "half")
+    for ax, name, matrix in zip(panels, names, matrices, strict=True):
+        entries = np.ma.masked_equal(matrix, 0)  # zeros take the colour of the page
+        image = ax.pcolormesh(entries, cmap="RdBu_r", vmin=-1, vmax=1, rasterized=True)
+        for (row, column), value in np.ndenumerate(matrix):
+            if value:
+                colour = "white" if abs(value) > 0.6 else "black"
+                centre = {"ha": "center", "va": "center", "fontsize": 7}
+                ax.text(column + 0.5, row + 0.5, f"{value:.1f}", color=colour, **centre)
+        ticks = np.arange(len(matrix))
+        ax.set(xlabel=f"feature of $x$, {name}", aspect="equal")
+        ax.set_xticks(ticks + 0.5, ticks)
+        ax.set_yticks(ticks + 0.5, ticks)
+        ax.set_xticks(ticks[1:], minor=True)
+        ax.set_yticks(ticks[1:], minor=True)
+        ax.tick_params(which="both", length=0)
+        ax.invert_yaxis()
+        ax.grid(visible=False)
+        ax.grid(visible=True, which="minor")
+    panels[0].set_ylabel("feature of the result")
+    figure.colorbar(image, ax=panels, shrink=0.8, label="entry of $R(3)$")
+    return Plot(
+        figure,
+        f"""Two 8 by 8 matrices with four 2 by 2 rotations each. Interleaved, the rotations are squares
+        along the diagonal: rows and columns 0 and 1, 2 and 3, 4 and 5, 6 and 7. Half, each is spread
+        over rows and columns i and i + 4: cosines along the diagonal, minus the sine four to the
+        right of it, plus the sine four below. The first pair has cosine {matrices[0][0, 0]:.2f} and
+        sine {matrices[0][1, 0]:.2f}, the last {matrices[0][6, 6]:.2f} and
+        {matrices[0][7, 6]:.2f}. All other entries are zero.""",
+    )
+
+
 # --- frequencies.md ------------------------------------------------------------------------------
+
+
+def wavelengths(bases, inv_freqs, *, contexts):
+    """Wavelength against pair, one line per base, with contexts as horizontal lines."""
+    figure, ax = axes()
+    said = []
+    for base, inv_freq in zip(bases, inv_freqs, strict=True):
+        lengths = analysis.wavelengths(inv_freq)
+        ax.plot(lengths, label=f"$b$ = {base:,.0f}")
+        said.append(f"{lengths[-1]:,.0f} for base {base:,.0f}")
+    last = len(lengths) - 1
+    for number, context in enumerate(contexts):
+        ax.axhline(context, color=GREY, linewidth=0.8)
+        at = (1 + 6 * (number % 2), context * 1.1)  # side by side, as lines may be close
+        ax.annotate(f"{context:,}", at, fontsize=8)
+    ax.set(yscale="log", xlabel="pair $i$", xlim=(0, last), ylabel="positions per turn")
+    ax.legend(loc="lower right")
+    return Plot(
+        figure,
+        f"""Wavelength in positions per turn, on a logarithmic scale, against the pair, 0 to {last}. Every
+        base gives a straight line that starts at 6.28; the larger the base, the steeper. They end at
+        {"; ".join(said)}. Horizontal lines mark contexts of
+        {", ".join(f"{context:,}" for context in contexts)} positions.""",
+    )
 
 
 # --- decay.md ------------------------------------------------------------------------------------
