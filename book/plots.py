@@ -130,7 +130,8 @@ def digits(bits, sines):
 
 def sinusoid(table, steps, products):
     """The encoding as a map, and its products at a distance, in parts of their greatest value."""
-    figure, (left, right) = axes(1, 2, width=6.4, height=3.0, width_ratios=[1.5, 1])
+    figure, (left, right) = axes(1, 2, height=3.0, width_ratios=[1.5, 1])
+    figure.get_layout_engine().set(wspace=0.08)
     n, dim = table.shape
     left.grid(visible=False)
     drawn = left.pcolormesh(
@@ -140,17 +141,16 @@ def sinusoid(table, steps, products):
     left.invert_yaxis()
     figure.colorbar(drawn, ax=left, ticks=[-1, 0, 1], pad=0.02)
     right.plot(steps, products)
-    right.set(xlabel="steps $k$", ylim=(-0.05, 1.05))
-    right.set_ylabel(r"$\langle \mathrm{PE}(p), \mathrm{PE}(p+k)\rangle \,/\, (d/2)$")
-    far = products[-1]
+    right.set(xlabel="steps $k$", ylabel="product, in parts of $d/2$", ylim=(-0.05, 1.05))
+    far = products[abs(steps) >= 10]
     return Plot(
         figure,
         f"""Left, a map of {dim} features over {n} positions, from -1 to 1. The first features go up and
         down every few positions, later ones more and more slowly, and from about half way down
         features hardly change: sines stay near 0, cosines near 1, in alternating rows. Right, the
         product of the encodings of two positions over the number of steps between them: 1 at zero,
-        falling steeply and with ripples to {far:.2f} at {steps[-1]} steps, and the same on both
-        sides.""",
+        falling steeply within 10 steps, then rippling between {far.min():.2f} and {far.max():.2f} up
+        to {steps[-1]} steps; the same on both sides.""",
     )
 
 
