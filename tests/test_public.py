@@ -26,6 +26,7 @@ ORDER = [
     "rotation",
     "rope",
     "additive",
+    "relative",
     "attention",
     "layouts",
     "_config_reading",
@@ -55,6 +56,14 @@ SIGNATURES = {
     "positions.token_positions": "(n, *, offset=0, xp=None, dtype=None, device=None)",
     "positions.packed_positions": "(cu_seqlens, total)",
     "positions.mask_positions": "(mask)",
+    "relative.relative_positions": "(q_positions, k_positions)",
+    "relative.alibi_slopes": "(n_heads, *, xp=None, dtype=None, device=None)",
+    "relative.alibi_bias": "(q_positions, k_positions, n_heads, *, form='distance', dtype=None)",
+    "relative.clipped_index": "(q_positions, k_positions, max_distance)",
+    "relative.shaw_score": "(q, k, key_table, index)",
+    "relative.t5_bucket": "(relative_position, *, bidirectional=True, num_buckets=32, "
+    "max_distance=128)",
+    "relative.transformer_xl_score": "(q, k, r, u, v)",
     "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None)",
 }
 
