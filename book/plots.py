@@ -168,9 +168,9 @@ def buckets(distances, found):
         figure,
         """Steps of bucket numbers against the position of the key minus that of the query, from -160
         to 160. With both directions, earlier keys have buckets 0 to 15 and later keys 17 to 31; near
-        the query each distance up to 7 has its own, farther out the steps widen, and from 128 on all is
-        one bucket, 15 or 31. With earlier keys only, distances up to 15 have their own, buckets go to 31
-        at about 113 steps, and all later keys are in bucket 0.""",
+        the query each distance up to 7 has its own, farther out the steps widen, and from 91 on all is
+        one bucket, 15 or 31. With earlier keys only, distances up to 15 have their own, bucket 31 begins
+        at 113 steps, and all later keys are in bucket 0.""",
     )
 
 
