@@ -163,7 +163,7 @@ def buckets(distances, found):
     for name, values in found.items():
         ax.step(distances, values, where="mid", label=name)
     ax.set(xlabel="key position − query position, $n - m$", ylabel="bucket", ylim=(-1, 33))
-    ax.legend(loc="upper left")
+    ax.legend(loc="center right")
     return Plot(
         figure,
         """Steps of bucket numbers against the position of the key minus that of the query, from -160
@@ -182,7 +182,7 @@ def slopes(distances, biases):
         if head < heads:
             ax.plot(distances, biases[head], label=f"head {head + 1}")
     ax.set(xlabel="distance, $m - n$", ylabel="bias of the score", ylim=(-8, 0.3))
-    ax.legend(loc="lower right", ncols=2)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return Plot(
         figure,
         f"""Straight lines that start at 0 and fall with the distance, one a head: the first of {heads}
