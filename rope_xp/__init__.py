@@ -11,8 +11,9 @@ data flows through the rooms in this order, and so do the imports:
 `rope`          `RoPE`, the one object that ties the rooms above together
 `additive`      `sinusoidal`, the additive ancestor, from the same phases
 `relative`      the relatives it is compared with: ALiBi, clipped, T5, Transformer-XL
-`attention`     what it is for: reference attention, a cache that can shift
+`attention`     what it is for: reference and linear attention, a cache that can shift
 `layouts`       weights and activations from one pairing to the other
+`analysis`      what follows from the math: wavelengths, turns, bounds
 `configs`       a model's config.json → `RoPE`, one per layer; strict; and `explain`
 `_checks`       sentences for mistakes that several rooms look for
 `_backend`      the only room that knows array libraries by name
@@ -20,7 +21,7 @@ data flows through the rooms in this order, and so do the imports:
 =============== =======================================================================
 """
 
-from rope_xp import attention, configs, positions, relative, scaling
+from rope_xp import analysis, attention, configs, positions, relative, scaling
 from rope_xp.additive import sinusoidal
 from rope_xp.layouts import convert_layout
 from rope_xp.phases import cos_sin
@@ -29,6 +30,7 @@ from rope_xp.rotation import rotate
 
 __all__ = [
     "RoPE",
+    "analysis",
     "attention",
     "configs",
     "convert_layout",

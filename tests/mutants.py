@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import rope_xp
@@ -23,6 +24,7 @@ FILES = [
     "relative",
     "attention",
     "layouts",
+    "analysis",
     "configs",
     "messages",
     "laws",
@@ -87,7 +89,22 @@ MUTANTS = [
     ("attention.py", "<= q_positions", "< q_positions"),
     ("attention.py", "rope.shift(self.k[..., keep + n :, :], -n", "rope.shift(self.k[..., keep + n :, :], n"),
     ("attention.py", "- self.length\n        new", "\n        new"),
+    ("attention.py", "steps <= steps[:, None]", "steps < steps[:, None]"),
+    ("attention.py", "states[..., :-1, :, :])", "states[..., 1:, :, :])"),
+    ("attention.py", "start[..., None, :, :], states", "0 * start[..., None, :, :], states"),
+    ("attention.py", "attention_factor ** 2", "attention_factor"),
+    ("attention.py", "q = rope(q, offset=k_len - q_len, ", "q = rope(q, "),
+    ("attention.py", "xp.where(empty, xp.zeros_like(mixed), mixed)", "mixed"),
+    ("attention.py", "_CHUNK = 64", "_CHUNK = 2**20"),
     ("layouts.py", "pair_slices(source", "pair_slices(target"),
+    ("analysis.py", "turn(a, b, c, -d)", "turn(a, b, c, d)"),
+    ("analysis.py", "xp.concat((part[..., 1:], xp.zeros_like(part[..., :1])), axis=-1) - part", "part[..., 1:] - part[..., :-1]"),
+    ("analysis.py", "xp.mean(sums, axis=-1)", "xp.mean(sums[..., :-1], axis=-1)"),
+    ("analysis.py", "block < -slack", "block < 0"),
+    ("analysis.py", "found if found < limit", "found if found <= limit"),
+    ("analysis.py", "np.concatenate((cos, -sin)", "np.concatenate((cos, sin)"),
+    ("analysis.py", "length * np.abs(", "length * ("),
+    ("_backend.py", 'xp.float64 if "float64" in kinds', "xp.float32 if kinds"),
     ("_layers.py", "layout or family[", "family["),
     ("_families.py", "{**{k: v for k, v in group.items()", "{**{k: v for k, v in {}.items()"),
     ("_layers.py", 'case "no_rope_layers":', 'case "no_rope":'),
@@ -106,12 +123,17 @@ MUTANTS = [
     ("_config_reading.py", "if key not in required | optional | ANYWHERE | set(extra):", "if False:"),
     ("_config_reading.py", "not 0 < value < 2.0**1023", "False"),
     ("_config_reading.py", "length is not None and len(value) != length", "False"),
-    ("configs.py", "w * length >= 2 * math.pi", "w * length >= math.pi"),
+    ("configs.py", "inv_freq, length) >= 1", "inv_freq, length) >= 0.5"),
     ("configs.py", "abs(s - 1) < 1e-9", "s < 0"),
 ]  # fmt: skip
 
 
-def survives(file, old, new, folder):
+def survives(mutant):
+    with tempfile.TemporaryDirectory() as folder:
+        return survives_in(folder, *mutant)
+
+
+def survives_in(folder, file, old, new):
     package = Path(folder) / "rope_xp"
     # Without bytecode: that of a file of the same size, written in the same second, passes for new.
     shutil.copytree(
@@ -140,14 +162,11 @@ def survives(file, old, new, folder):
 
 def main():
     alive = 0
-    for file, old, new in MUTANTS:
-        with tempfile.TemporaryDirectory() as folder:
-            lives = survives(file, old, new, folder)
-        alive += lives
-        print(
-            f"{'SURVIVED' if lives else 'caught  '} {file}: {old.strip()!r} -> {new.strip()!r}",
-            flush=True,
-        )
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process of its own
+        for (file, old, new), lives in zip(MUTANTS, pool.map(survives, MUTANTS), strict=True):
+            alive += lives
+            verdict = "SURVIVED" if lives else "caught  "
+            print(f"{verdict} {file}: {old.strip()!r} -> {new.strip()!r}", flush=True)
     print(f"{len(MUTANTS) - alive} of {len(MUTANTS)} mutants caught")
     sys.exit(alive > 0)
 

@@ -29,6 +29,7 @@ ORDER = [
     "relative",
     "attention",
     "layouts",
+    "analysis",
     "_config_reading",
     "_families",
     "_sizes",
@@ -56,6 +57,13 @@ SIGNATURES = {
     "positions.token_positions": "(n, *, offset=0, xp=None, dtype=None, device=None)",
     "positions.packed_positions": "(cu_seqlens, total)",
     "positions.mask_positions": "(mask)",
+    "analysis.wavelengths": "(inv_freq)",
+    "analysis.turns": "(inv_freq, length)",
+    "analysis.decay_bound": "(distance, inv_freq, *, dtype=None)",
+    "analysis.abel_bound": "(q, k, distance, inv_freq, layout, *, dtype=None)",
+    "analysis.score_curve": "(q, k, distance, inv_freq, layout, *, dtype=None)",
+    "analysis.advantage": "(distance, inv_freq, *, dtype=None)",
+    "analysis.context_bound": "(inv_freq, *, limit=1048576)",
     "relative.relative_positions": "(q_positions, k_positions)",
     "relative.alibi_slopes": "(n_heads, *, xp=None, dtype=None, device=None)",
     "relative.alibi_bias": "(q_positions, k_positions, n_heads, *, form='distance', dtype=None)",
@@ -65,6 +73,8 @@ SIGNATURES = {
     "max_distance=128)",
     "relative.transformer_xl_score": "(q, k, r, u, v)",
     "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None)",
+    "attention.linear_attention": "(q, k, v, *, rope=None, causal=False, q_positions=None, "
+    "k_positions=None, seq_len=None, feature_map=None)",
 }
 
 
