@@ -109,7 +109,90 @@ def axes(rows=1, columns=1, *, width=6.4, height=3.2, **options):
 # --- why_position.md -----------------------------------------------------------------------------
 
 
+def digits(bits, sines):
+    """Binary digits of positions above the sines of pairs whose periods double too."""
+    figure, (above, below) = axes(2, 1, height=3.6, sharex=True)
+    for ax, rows, least, name in ((above, bits, 0, "digit"), (below, sines, -1, "pair $i$")):
+        ax.grid(visible=False)
+        steps, numbers = range(rows.shape[-2]), range(rows.shape[-1])
+        drawn = ax.pcolormesh(
+            steps, numbers, rows.T, vmin=least, vmax=1, cmap="viridis", rasterized=True
+        )
+        ax.set(ylabel=name, yticks=list(numbers))
+        ax.invert_yaxis()
+        figure.colorbar(drawn, ax=ax, ticks=[least, 1] if least == 0 else [-1, 0, 1], pad=0.01)
+    below.set_xlabel("position")
+    return Plot(
+        figure,
+        f"""Two bands of stripes over the positions 0 to {len(bits) - 1}. Above, the six binary digits
+        of the position: the lowest changes at every step, each next one half as often, the highest
+        once, at 32. Below, the sines of six pairs: the first goes through a period in about 6 steps,
+        each next one takes twice as long, and the sixth completes about a third of one. The
+        stripes above have sharp edges, those below are smooth.""",
+    )
+
+
+def sinusoid(table, steps, products):
+    """The encoding as a map, and its products at a distance, in parts of their greatest value."""
+    figure, (left, right) = axes(1, 2, height=3.0, width_ratios=[1.5, 1])
+    figure.get_layout_engine().set(wspace=0.08)
+    n, dim = table.shape
+    left.grid(visible=False)
+    drawn = left.pcolormesh(
+        range(n), range(dim), table.T, vmin=-1, vmax=1, cmap="RdBu_r", rasterized=True
+    )
+    left.set(xlabel="position $p$", ylabel="feature")
+    left.invert_yaxis()
+    figure.colorbar(drawn, ax=left, ticks=[-1, 0, 1], pad=0.02)
+    right.plot(steps, products)
+    right.set(xlabel="steps $k$", ylabel="product, in parts of $d/2$", ylim=(-0.05, 1.05))
+    far = products[abs(steps) >= 10]
+    return Plot(
+        figure,
+        f"""Left, a map of {dim} features over {n} positions, from -1 to 1. The first features go up and
+        down every few positions, later ones more and more slowly, and from about half way down
+        features hardly change: sines stay near 0, cosines near 1, in alternating rows. Right, the
+        product of the encodings of two positions over the number of steps between them: 1 at zero,
+        falling steeply within 10 steps, then rippling between {far.min():.2f} and {far.max():.2f} up
+        to {steps[-1]} steps; the same on both sides.""",
+    )
+
+
 # --- relative.md ---------------------------------------------------------------------------------
+
+
+def buckets(distances, found):
+    """T5's bucket of each distance; ``found`` maps a name to buckets."""
+    figure, ax = axes(height=3.0)
+    for name, values in found.items():
+        ax.step(distances, values, where="mid", label=name)
+    ax.set(xlabel="key position − query position, $n - m$", ylabel="bucket", ylim=(-1, 33))
+    ax.legend(loc="center right")
+    return Plot(
+        figure,
+        """Steps of bucket numbers against the position of the key minus that of the query, from -160
+        to 160. With both directions, earlier keys have buckets 0 to 15 and later keys 17 to 31; near
+        the query each distance up to 7 has its own, farther out the steps widen, and from 91 on all is
+        one bucket, 15 or 31. With earlier keys only, distances up to 15 have their own, bucket 31 begins
+        at 113 steps, and all later keys are in bucket 0.""",
+    )
+
+
+def slopes(distances, biases):
+    """ALiBi's bias over the distance, a line per head."""
+    figure, ax = axes(height=2.8)
+    heads = len(biases)
+    for head in (0, 1, 2, 3, 5, 7):
+        if head < heads:
+            ax.plot(distances, biases[head], label=f"head {head + 1}")
+    ax.set(xlabel="distance, $m - n$", ylabel="bias of the score", ylim=(-8, 0.3))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return Plot(
+        figure,
+        f"""Straight lines that start at 0 and fall with the distance, one a head: the first of {heads}
+        heads loses {-biases[0][1]:g} a step and is at -8 after {8 / -biases[0][1]:.0f} steps, each head
+        falls half as steeply as the one before, and the last loses {-biases[-1][1]:g} a step.""",
+    )
 
 
 # --- euler.md ------------------------------------------------------------------------------------
