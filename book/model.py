@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from functools import cache, partial
 from pathlib import Path
@@ -13,9 +12,10 @@ from array_api_compat import array_namespace
 
 from rope_xp import convert_layout
 
-os.environ["TQDM_DISABLE"] = "1"  # before the example imports it: a page is no terminal
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import llm
+
+llm.tqdm = lambda tensors, **_: tensors  # a page is no terminal
 
 
 @cache
@@ -52,6 +52,11 @@ def queries_and_keys(config, weights, tokens):
     llm.forward(config._replace(rope=listener), weights, tokens, caches)
     k, q = (np.stack(listener.seen[i::2]) for i in (0, 1))  # a layer rotates its keys first
     return q, np.repeat(k, q.shape[1] // k.shape[1], axis=1)
+
+
+def context_length():
+    """Positions that the model was made for, by its file."""
+    return read()[0]["llama.context_length"]
 
 
 def chat(tokenizer, prompt):

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from rope_xp import RoPE, analysis
+from rope_xp.attention import linear_attention
 
 # Stand-ins for the colours of the style sheet, under which matplotlib knows them.
 INK = "#010203"
@@ -362,6 +363,40 @@ def context_bounds():
 
 
 # --- linear_attention.md -------------------------------------------------------------------------
+
+
+def linear_weights():
+    """Weights of rotated linear attention with constant features, and their sum by length."""
+    rope = RoPE(64, layout="half")
+
+    def mixed(values):
+        """The last query's mean of ``values``, one row a key."""
+        q, k = np.zeros((1, 64)), np.zeros((len(values), 64))
+        return linear_attention(q, k, values, rope=rope)[0]
+
+    n = 1024
+    weights = n * mixed(np.eye(n))[::-1]  # by distance
+    lengths = np.unique(np.geomspace(1, 2**16, 60).astype(int))
+    sums = [mixed(np.ones((length, 1)))[0] for length in lengths]
+    figure, (left, right) = axes(1, 2, height=2.8)
+    left.plot(weights)
+    left.axhline(1, color=GREY, linestyle="--", linewidth=1)
+    left.axhline(0, color=INK, linestyle="-", linewidth=0.8)
+    left.set_xlabel("distance (positions)")
+    left.set_ylabel("weight times $n$")
+    right.semilogx(lengths, sums)
+    right.axhline(1, color=GREY, linestyle="--", linewidth=1)
+    right.set_ylim(0, 1.1)
+    right.set_xlabel("keys $n$")
+    right.set_ylabel("sum of the weights")
+    return Plot(
+        figure,
+        f"""Two panels. Left, the weight times n against the distance up to {n - 1}: it falls from
+        {weights[0]:.0f} through {weights[64]:.2f} at distance 64, with ripples, and its lowest value is
+        {weights.min():.2f}; a dashed line at 1 stands for no rotation. Right, the sum of the weights
+        against the number of keys on a logarithmic axis: it falls from {sums[0]:.0f} at one key to
+        {sums[-1]:.2f} at {lengths[-1]:,}.""",
+    )
 
 
 # --- written_once.md -----------------------------------------------------------------------------
