@@ -386,7 +386,7 @@ def linear_weights():
     left.set_ylabel("weight times $n$")
     right.semilogx(lengths, sums)
     right.axhline(1, color=GREY, linestyle="--", linewidth=1)
-    right.set_ylim(0, 1.1)
+    right.axhline(0, color=INK, linestyle="-", linewidth=0.8)
     right.set_xlabel("keys $n$")
     right.set_ylabel("sum of the weights")
     return Plot(
