@@ -226,11 +226,9 @@ def cache():
         ]
 
     shown = np.concatenate([row for given in scores.values() for rows in given for row in rows])
-    low, high = math.floor(shown.min() / 5) * 5, math.ceil(shown.max() / 5) * 5
     data = {
         "held": held,
-        "range": [low, high],
-        "ticks": list(range(low, high + 1, 5)),
+        "range": [math.floor(shown.min()), math.ceil(shown.max())],
         "angles": _angles(range(held), rope.frequencies().inv_freq)[:, pair],
         **{
             name: [[row.round(3) for row in rows] for rows in given]

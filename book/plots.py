@@ -220,13 +220,15 @@ def still_decay(data, *, distance):
     at = data["distances"].tolist().index(distance)
     walk.plot([0, *data["x"][at]], [0, *data["y"][at]], color=BLUE, marker=".")
     walk.add_patch(Circle((0, 0), data["bound"][at], fill=False, edgecolor=GREEN, linestyle="--"))
-    walk.set(xlim=(-34, 66), ylim=(-14, 18), aspect="equal", xlabel="Re $S_j$", ylabel="Im $S_j$")
+    walk.set(xlim=(-34, 66), ylim=(-18, 18), aspect="equal", xlabel="Re $S_j$", ylabel="Im $S_j$")
     for name, label, colour, dash in (
         ("bound", "mean of $|S_j|$", GREEN, "-"),
-        ("advantage", "sum of cosines", ORANGE, "--"),
+        ("advantage", "sum of cosines", RED, "--"),
     ):
         low, high = data[f"{name}_low"], data[f"{name}_high"]
-        curve.fill_between(data["distances"], low, high, color=colour, alpha=0.25, linewidth=0)
+        curve.fill_between(
+            data["distances"], low, high, step="post", color=colour, alpha=0.25, linewidth=0
+        )
         curve.plot(data["distances"], data[name], color=colour, linestyle=dash, label=label)
     curve.axvline(distance, color=GREY, linestyle=":")
     curve.set_xscale("symlog", linthresh=2)
@@ -238,7 +240,8 @@ def still_decay(data, *, distance):
         First, the partial sums S_1 to S_64 as a walk in the complex plane: 64 steps of length 1,
         each turned by its own angle. At distance 0 it is a straight line to 64; as the distance
         grows it curls up, the fast pairs first. A dashed circle about the origin has the mean of
-        the sums' sizes as its radius. Second, two curves over the distance, with a marker: the mean
+        the sums' sizes as its radius; the walk's end, a square, has the sum of the cosines as its
+        real part. Second, two curves over the distance, with a marker: the mean
         of the sizes, from 32.5 at 0, up and down on its way, to {data["bound_low"].min():.1f} at the
         least; and the sum of the
         cosines, from 64 at 0 to below zero for the first time at {data["first"]}. Pale bands show
@@ -264,9 +267,9 @@ def still_precision(data):
         f"""Two panels over the position of the key, from 1 to 10 million on a logarithmic axis, with
         a slider that moves a marker along. First, the score of one query and one key that stand 5
         apart. With exact phases it is {data["exact"][0]:.3f} everywhere, a horizontal line. With
-        float32 angles, drawn as crosses, it agrees to the eye up to some ten thousand tokens and
-        then scatters, by up to {off.max():.2f} below ten million. Second, the largest error of an
-        angle among the 64 pairs, on a logarithmic axis: it grows in proportion to the position,
+        float32 angles, drawn as crosses, it agrees to the eye up to about a hundred thousand
+        tokens and then scatters, by up to {off.max():.2f} below ten million. Second, the largest error of an
+        angle among the 64 pairs, on a logarithmic axis: it grows roughly in proportion to the position,
         near the dotted line position times 2 to the power -24, to {data["errors"].max():.2f} rad.""",
     )
 
@@ -285,6 +288,9 @@ def still_schedule(data, *, factor):
     for end in data["ends"]:
         ax.axvline(end, color=GREY, linestyle=":", linewidth=1)
     ax.set(xlabel="pair $i$", ylabel="new / old frequency")
+    parts = [2**n for n in range(6) if 2**n <= factor]
+    ax.set_yticks([1 / part for part in parts], ["1", *(f"1/{part}" for part in parts[1:])])
+    ax.minorticks_off()
     ax.legend()
     return Plot(
         figure,
@@ -313,7 +319,7 @@ def still_cache(data, *, keep, drop):
         ax.text(i, 1, i, ha="center", va="center", color=colour, bbox=_box(colour, gone))
         if not gone:
             to = i if i < keep else i - drop
-            ax.plot([i, to], [0.78, 0.22], color=colour, linewidth=1)
+            ax.plot([i, to], [0.78, 0.22], "-", color=colour, linewidth=1)
             ax.text(to, 0, to, ha="center", va="center", color=colour, bbox=_box(colour, False))
     ax.set(xlim=(-0.7, held - 0.3), ylim=(-0.35, 1.35))
     ax.axis("off")

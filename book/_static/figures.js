@@ -15,7 +15,7 @@
   const range = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
   const minus = (text) => text.replace(/^-(0\.?0*)$/, "$1").replace("-", "−");
   const fixed = (v, digits) => minus(v.toFixed(digits));
-  const grouped = (v) => Math.round(v).toLocaleString("en");
+  const { format: grouped } = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
   const superscript = (n) => minus(String(n)).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["−0123456789".indexOf(c)]);
   const scientific = (v) => {
     if (v === 0) return "0";
@@ -57,15 +57,42 @@
   // --- inputs and what is told ------------------------------------------------------------------
 
   const labelled = (controls, label, input) => {
-    const box = document.createElement("label");
+    const [box, words] = [document.createElement("div"), document.createElement("label")];
     input.setAttribute("aria-label", label);
-    box.append(label, input);
+    words.append(label, input);
+    box.append(words);
     controls.append(box);
-    return box;
+    return words;
+  };
+
+  // A button that moves a slider along by itself, unless the reader asked for less motion.
+  const addPlay = (slider, label, told) => {
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    const button = Object.assign(document.createElement("button"), { type: "button" });
+    let timer = null;
+    const show = () => {
+      button.textContent = timer ? "■" : "▶\uFE0E";
+      button.setAttribute("aria-label", `${timer ? "stop" : "play"}: ${label}`);
+      told.setAttribute("aria-live", timer ? "off" : "polite");
+    };
+    const stop = () => { clearInterval(timer); timer = null; show(); };
+    const step = () => {
+      slider.stepUp();
+      slider.dispatchEvent(new Event("input"));
+      if (slider.value === slider.max) stop();
+    };
+    button.addEventListener("click", () => {
+      if (timer) { stop(); return; }
+      if (slider.value === slider.max) slider.value = slider.min;
+      timer = setInterval(step, 100);
+      show();
+    });
+    slider.closest("div").append(button);
+    show();
   };
 
   // A slider over the values of a list; a call gives the index that it stands at.
-  const makeSlider = (controls, changed) => ({ label, values, at = 0, format = String }) => {
+  const makeSlider = (controls, told, changed) => ({ label, values, at = 0, format = String, play = false }) => {
     const input = Object.assign(document.createElement("input"), { type: "range", min: 0, max: values.length - 1, value: at });
     const output = document.createElement("output");
     output.setAttribute("aria-live", "off"); // the input says its value itself
@@ -77,13 +104,13 @@
     };
     input.addEventListener("input", () => { tell(); changed(); });
     tell();
+    if (play) addPlay(input, label, told);
     return () => input.valueAsNumber;
   };
 
   // A menu; a call gives the option that is chosen.
   const makeChoice = (controls, changed) => ({ label, options, value }) => {
     const select = document.createElement("select");
-    select.className = "form-select form-select-sm";
     for (const option of options) select.add(new Option(option, option, false, option === value));
     labelled(controls, label, select);
     select.addEventListener("input", changed);
@@ -176,12 +203,15 @@
     };
   };
 
-  // Cells of a grid, as [left, top], for as many columns as divide `count` and fit.
-  const grid = (width, count, [cellWidth, cellHeight]) => {
-    const columns = [16, 8, 4, 2].find((n) => n <= count && n * cellWidth <= width) ?? 2;
+  // A grid of clocks in eight columns or four: their centres, their radius and the height of all;
+  // `above` and `below` are the room that each has for words.
+  const grid = (width, count, above, below) => {
+    const columns = width >= 530 ? 8 : 4;
     const each = width / columns;
-    const cells = range(0, count - 1).map((i) => [(i % columns) * each, Math.floor(i / columns) * cellHeight]);
-    return [cells, each, Math.ceil(count / columns) * cellHeight];
+    const r = Math.min(each / 2 - 6, 34);
+    const row = above + 2 * r + below;
+    const centre = (i) => [((i % columns) + 0.5) * each, Math.floor(i / columns) * row + above + r];
+    return [range(0, count - 1).map(centre), r, (count / columns) * row];
   };
 
   // --- the start --------------------------------------------------------------------------------
@@ -194,7 +224,7 @@
     let update = () => {};
     const changed = () => update();
     const draw = figures[root.dataset.figure]({
-      data, slider: makeSlider(controls, changed), choice: makeChoice(controls, changed), facts: makeFacts(told),
+      data, slider: makeSlider(controls, told, changed), choice: makeChoice(controls, changed), facts: makeFacts(told),
     });
     const svg = set(document.createElementNS("http://www.w3.org/2000/svg", "svg"), { class: "drawing", role: "img", "aria-label": root.dataset.alt });
     const still = root.querySelector(".still");
@@ -224,27 +254,23 @@
 
   // Two rows of the sinusoidal encoding: k turns each pair by an angle that does not know p.
   figures.sinusoid = ({ data, slider, facts }) => {
-    const p = slider({ label: "p", values: range(0, 64), at: 5 });
+    const p = slider({ label: "p", values: range(0, 64), at: 5, play: true });
     const k = slider({ label: "k", values: range(0, 32), at: 3 });
     const tell = facts(["PE(p)·PE(p + k) at p =", 2], ["is", 6], ["arc of pair 0:", 11], ["of pair 7:", 13]);
     return (svg, width) => {
-      text(svg, 0, 14, "● solid: PE(p)", { "text-anchor": "start", ...fill("blue") });
-      text(svg, 110, 14, "○ dashed: PE(p + k)", { "text-anchor": "start", ...fill("red") });
-      const [cells, each, height] = grid(width, 8, [70, 190]);
-      const r = each / 2 - 7;
-      const drawn = cells.map(([left, top], i) => {
-        const [x, y, base] = [left + each / 2, top + 54 + r, top + 110 + 2 * r];
-        text(svg, x, top + 42, `i = ${i}`);
+      text(svg, 4, 14, "● solid: PE(p)", { "text-anchor": "start", ...fill("blue") });
+      text(svg, 110, 14, "◌ dashed: PE(p + k)", { "text-anchor": "start", ...fill("red") });
+      const [centres, r, height] = grid(width, 8, 46, 96);
+      const drawn = centres.map(([x, y], i) => {
+        const base = y + r + 40;
+        text(svg, x, y - r - 8, `i = ${i}`);
         element("circle", { cx: x, cy: y, r, ...stroke("grey", "", 1) }, svg);
         const arc = element("path", fill("grey", 0.4), svg);
         const hands = [makeHand(svg, x, y, r, "blue"), makeHand(svg, x, y, r, "red", "5 3")];
-        line(svg, left + 8, base, left + each - 8, base, { stroke: "var(--grey)" });
-        ["sin", "cos"].forEach((name, j) => text(svg, x + (j - 0.5) * 32, base + 42, name, { "font-size": 11 }));
+        line(svg, x - 30, base, x + 30, base, { stroke: "var(--grey)" });
+        ["sin", "cos"].forEach((name, j) => text(svg, x + (j - 0.5) * 30, base + 40, name, { "font-size": 11 }));
         const bars = [element("path", fill("blue"), svg), element("path", stroke("red", "3 2", 1.5), svg)];
-        const bar = (value, j, which) => {
-          const bx = x + (j - 0.5) * 32 + (which ? 1 : -11);
-          return `M${bx} ${base}h10v${-26 * value}h-10Z`;
-        };
+        const bar = (value, j, which) => `M${x + (j - 0.5) * 30 + (which ? 1 : -11)} ${base}h10v${-26 * value}h-10Z`;
         return ([row, angle], turns, [other, turned]) => {
           arc.setAttribute("d", sector(x, y, r * 0.6, angle, turns % 1));
           hands[0](angle);
@@ -259,13 +285,13 @@
         drawn.forEach((draw, i) => draw([data.rows[a], data.angles[a][i]], turns[i], [data.rows[b], data.angles[b][i]]));
         tell(a, fixed(data.products[a][k()], 3), `${fixed(turns[0], 3)} turns`, `${fixed(turns[7], 6)} turns`);
       };
-      return [height + 4, update];
+      return [height, update];
     };
   };
 
   // One pair: q at m and k at n turn; their product sees m - n only.
   figures.turn = ({ data, slider, facts }) => {
-    const n = slider({ label: "both move: n", values: range(0, 32), at: 1 });
+    const n = slider({ label: "both move: n", values: range(0, 32), at: 1, play: true });
     const distance = slider({ label: "m − n", values: range(0, 15), at: 2 });
     const tell = facts(["q at m =", 2], ["k at n =", 2], ["their product:", 7]);
     return (svg, width) => {
@@ -301,14 +327,12 @@
 
   // All pairs of a head: the fast ones spin, the slow ones barely move.
   figures.pairs = ({ data, slider, facts }) => {
-    const position = slider({ label: "position m", values: data.positions, at: 64, format: grouped });
+    const position = slider({ label: "position m", values: data.positions, at: 64, format: grouped, play: true });
     const tell = facts(["pairs that have completed a turn:", 8], ["turns of pair 0:", 6], ["of pair 15:", 6]);
     return (svg, width) => {
-      const [cells, each, height] = grid(width, 16, [66, each8(width)]);
-      const r = Math.min(each / 2 - 7, 34);
-      const clocks = cells.map(([left, top], i) => {
-        const [x, y] = [left + each / 2, top + 22 + r];
-        text(svg, x, top + 14, `i = ${i}`);
+      const [centres, r, height] = grid(width, 16, 24, 28);
+      const clocks = centres.map(([x, y], i) => {
+        text(svg, x, y - r - 8, `i = ${i}`);
         const disc = element("path", {}, svg);
         const rim = element("circle", { cx: x, cy: y, r }, svg);
         const hand = makeHand(svg, x, y, r, "blue");
@@ -330,13 +354,12 @@
       return [height, update];
     };
   };
-  const each8 = (width) => 54 + 2 * Math.min(width / (width >= 528 ? 8 : 4) / 2 - 7, 34);
 
   // Wavelengths against the context, for any base.
   figures.base = ({ data, slider, choice, facts }) => {
     const at = slider({ label: "base b", values: data.bases, at: 20, format: grouped });
     const context = choice({ label: "context", options: Object.keys(data.contexts), value: "8k" });
-    const tell = facts(["pairs that complete a turn:", 8], ["slowest wavelength, in tokens:", 11], ["context:", 9]);
+    const tell = facts(["pairs that complete a turn:", 8], ["slowest wavelength:", 11], ["context:", 9]);
     return (svg, width) => {
       const height = 330;
       const axis = axes(svg, [0, 0, width, height], {
@@ -365,26 +388,32 @@
     };
   };
 
+  // A circle about the origin, of which the axes show the part that fits: two arcs, or all.
+  const arc = (at, radius) => {
+    const r = at.x(radius) - at.x(0);
+    const half = at.y(0) - at.top;
+    if (r <= half) return circles([[at.x(0), at.y(0)]], r);
+    const across = Math.sqrt(r * r - half * half);
+    return [1, -1].map((side) =>
+      `M${at.x(0) + side * across} ${at.top}A${r} ${r} 0 0 ${side > 0 ? 1 : 0} ${at.x(0) + side * across} ${at.bottom}`).join("");
+  };
+
   // The partial sums as a walk, and along two curves.
   figures.decay = ({ data, slider, facts }) => {
-    const distance = slider({ label: "distance m − n", values: data.distances, at: 20, format: grouped });
-    const tell = facts(["mean of |Sⱼ|:", 6], ["sum of cosines:", 7], ["which is negative for the first time at", 5]);
+    const distance = slider({ label: "distance m − n", values: data.distances, at: 20, format: grouped, play: true });
+    const tell = facts(["mean of |Sⱼ|:", 6], ["sum of cosines:", 7], ["first below zero at distance", 5]);
     return (svg, width) => {
-      const scale = (width - 66) / 104; // pixels per unit, the same both ways
-      const walkHeight = 48 + scale * 38;
+      const scale = (width - 66) / 102; // pixels per unit, the same both ways
+      const walkHeight = 48 + scale * 40;
       const walk = axes(svg, [0, 0, width, walkHeight], {
-        x: { from: -38, to: 66, ticks: [-32, -16, 0, 16, 32, 48, 64], label: "Re Sⱼ" },
-        y: { from: -18, to: 20, ticks: [-16, 0, 16], label: "Im Sⱼ" },
+        x: { from: -36, to: 66, ticks: [-32, -16, 0, 16, 32, 48, 64], label: "Re Sⱼ" },
+        y: { from: -20, to: 20, ticks: [-16, 0, 16], label: "Im Sⱼ" },
         margin: 54,
       });
-      const clip = `clip-${Math.random().toString(36).slice(2)}`;
-      element("rect", { x: walk.left, y: walk.top, width: walk.right - walk.left, height: walk.bottom - walk.top },
-        element("clipPath", { id: clip }, svg));
-      const inside = element("g", { "clip-path": `url(#${clip})` }, svg);
-      const mean = element("circle", { cx: walk.x(0), cy: walk.y(0), ...stroke("green", "6 4") }, inside);
-      const path = element("path", stroke("blue", "", 1.5), inside);
-      const dots = element("path", fill("blue"), inside);
-      const end = element("path", stroke("orange", "", 2.5), inside);
+      const mean = element("path", stroke("green", "6 4"), svg);
+      const path = element("path", stroke("blue", "", 1.5), svg);
+      const dots = element("path", fill("blue"), svg);
+      const [end, drop] = [element("path", stroke("red", "", 2.5), svg), element("path", stroke("red", "3 3", 1.2), svg)];
 
       const height = walkHeight + 270;
       const curve = axes(svg, [0, walkHeight + 20, width, 250], {
@@ -393,7 +422,7 @@
         margin: 54,
       });
       line(svg, curve.left, curve.y(0), curve.right, curve.y(0), { "stroke-width": 0.8 });
-      const marks = [["bound", "green", ""], ["advantage", "orange", "7 4"]].map(([name, colour, dash]) => {
+      const marks = [["bound", "green", ""], ["advantage", "red", "7 4"]].map(([name, colour, dash]) => {
         const [low, high, own] = ["_low", "_high", ""].map((end) => curve.points(data.distances, data[name + end]));
         // A bin begins at its distance and ends at the next one.
         const steps = (edge) => edge.flatMap(([x, y], i) => [[x, y], [(edge[i + 1] ?? [x])[0], y]]);
@@ -402,18 +431,19 @@
         return element("path", stroke(colour, "", 3), svg);
       });
       const here = element("path", stroke("grey", "2 3", 1.5), svg);
-      [["— mean of |Sⱼ|, also the circle's radius", "green"], ["- - sum of cosines, where the walk ends on Re", "orange"]].forEach(([words, colour], i) =>
+      [["— mean of |Sⱼ|", "green"], ["- - sum of cosines", "red"]].forEach(([words, colour], i) =>
         text(svg, curve.right, curve.top + 10 + 17 * i, words, { "text-anchor": "end", ...fill(colour) }));
       const update = () => {
         const m = distance();
         const points = walk.points([0, ...data.x[m]], [0, ...data.y[m]]);
         path.setAttribute("d", polyline(points));
-        dots.setAttribute("d", circles(points, 1.8));
-        end.setAttribute("d", circles(points.slice(-1), 5));
-        mean.setAttribute("r", data.bound[m] * scale);
+        dots.setAttribute("d", circles(points, Math.min(1.8, scale / 3)));
+        end.setAttribute("d", squares(points.slice(-1), 4.5));
+        drop.setAttribute("d", `M${points[64]}V${walk.y(0)}`);
+        mean.setAttribute("d", arc(walk, data.bound[m]));
         here.setAttribute("d", `M${curve.x(data.distances[m])} ${curve.top}V${curve.bottom}`);
         ["bound", "advantage"].forEach((name, i) =>
-          marks[i].setAttribute("d", circles(curve.points([data.distances[m]], [data[name][m]]), 5)));
+          marks[i].setAttribute("d", [circles, squares][i](curve.points([data.distances[m]], [data[name][m]]), 4.5)));
         tell(fixed(data.bound[m], 2), fixed(data.advantage[m], 2), grouped(data.first));
       };
       return [height, update];
@@ -422,8 +452,8 @@
 
   // One score that should not know its position, with exact and with float32 angles.
   figures.precision = ({ data, slider, facts }) => {
-    const at = slider({ label: "position of the key", values: data.positions, at: 110, format: grouped });
-    const tell = facts(["score with exact phases:", 9], ["with float32 angles:", 9], ["largest error of an angle, in rad:", 11], ["in pair", 2]);
+    const at = slider({ label: "position", values: data.positions, at: 110, format: grouped });
+    const tell = facts(["score with exact phases:", 9], ["with float32 angles:", 9], ["largest angle error (rad):", 10], ["in pair", 2]);
     return (svg, width) => {
       const x = { from: 1, to: 1.1e7, scale: "log", ticks: powers(0, 7), label: "position (tokens)" };
       const [low, high] = [Math.min(...data.float32), Math.max(...data.float32)];
@@ -461,7 +491,7 @@
   figures.schedule = ({ data, slider, choice, facts }) => {
     const name = choice({ label: "schedule", options: Object.keys(data.wavelengths), value: "YaRN" });
     const factor = slider({ label: "factor s", values: data.factors, at: 7 });
-    const tell = facts(["attention factor:", 6], ["slowest wavelength, in tokens:", 10], ["new context:", 8], ["pairs that complete a turn in it:", 8]);
+    const tell = facts(["attention factor:", 6], ["slowest wavelength:", 10], ["new context:", 8], ["pairs that complete a turn in it:", 8]);
     return (svg, width) => {
       const [boxes, height] = panels(width, [300, 300]);
       const x = { from: -1, to: 64, ticks: [0, 16, 32, 48, 63], label: "pair i" };
@@ -474,7 +504,7 @@
       const pairs = range(0, 63);
       data.ends.forEach((end, i) => {
         line(svg, ratio.x(end), ratio.top, ratio.x(end), ratio.bottom, { stroke: "var(--grey)", "stroke-dasharray": "2 3" });
-        text(svg, ratio.x(end) + (i === 0 ? -4 : 4), ratio.bottom - 6 - 0 * i, ["32 turns", "4", "1"][i], { "text-anchor": i === 0 ? "end" : "start", "font-size": 11 });
+        text(svg, ratio.x(end) + (i === 0 ? -4 : 4), ratio.bottom - 6, ["32 turns", "4", "1"][i], { "text-anchor": i === 0 ? "end" : "start", "font-size": 11 });
       });
       const least = element("path", stroke("purple", "9 5", 1.5), svg);
       const bound = text(svg, ratio.left + 6, 0, "", { "text-anchor": "start", ...fill("purple") });
@@ -507,18 +537,18 @@
   figures.cache = ({ data, slider, facts }) => {
     const keep = slider({ label: "keep at the front", values: range(0, 8), at: 2 });
     const drop = slider({ label: "then drop", values: range(0, 8), at: 4 });
-    const tell = facts(["the next query stands at", 2], ["scores against a fresh computation differ by at most", 11], ["without turning the keys by", 4]);
+    const tell = facts(["keys turned back:", 2], ["position of the next query:", 2], ["largest difference from fresh scores:", 9], ["without turning the keys:", 4]);
     return (svg, width) => {
       const left = 2;
       const cell = (width - 2 * left) / data.held;
       const size = cell - 3;
-      const [before, after] = [24, 24 + size + 66];
+      const [before, after] = [24, 24 + size + 18 + 34];
       const middle = (slot) => left + (slot + 0.5) * cell;
-      text(svg, left, 15, "the cache, position by position", { "text-anchor": "start" });
+      text(svg, left, 15, "before, by position", { "text-anchor": "start" });
       const box = (top) => range(0, data.held - 1).map((i) => {
         const group = element("g", {}, svg);
         const frame = element("rect", { y: top, width: size, height: size + 18, rx: 3 }, group);
-        const number = text(group, 0, top + 14, "");
+        const number = text(group, 0, top + 14, "", { "font-size": cell < 22 ? 10.5 : 12 });
         const hand = element("path", {}, group);
         return (slot, angle, label, colour, dash) => {
           const x = middle(slot);
@@ -526,23 +556,23 @@
           set(frame, { x: x - size / 2, ...stroke(colour, dash, 1.8), ...(dash ? {} : { fill: `var(--${colour})`, "fill-opacity": 0.15 }) });
           set(number, { x, ...fill(colour) });
           number.textContent = label;
-          const [cy, r] = [top + 16 + size / 2, size / 2 - 3];
+          const [cy, r] = [top + 17 + size / 2, size / 2 - 2];
           const [hx, hy] = onCircle(x, cy, r, angle);
-          set(hand, { d: `M${x} ${cy}L${hx} ${hy}${circles([[x, cy]], 1.5)}`, ...stroke(colour, "", 2) });
+          set(hand, { d: `M${x} ${cy}L${hx} ${hy}${circles([[x, cy]], size / 20)}`, ...stroke(colour, "", 1.6) });
         };
       });
       const links = range(0, data.held - 1).map(() => element("path", {}, svg));
       const [old, fresh] = [box(before), box(after)];
-      text(svg, left, after - 8, "after dropping, positions close up", { "text-anchor": "start" });
-      const graph = axes(svg, [0, after + size + 34, width, 200], {
+      text(svg, left, after + size + 34, "after: the positions close up", { "text-anchor": "start" });
+      const graph = axes(svg, [0, after + size + 44, width, 200], {
         x: { from: -0.5, to: 15.5, ticks: range(0, 7).map((i) => 2 * i), label: "key, by its new position" },
-        y: { from: data.range[0], to: data.range[1], ticks: data.ticks, label: "score of the next query" },
+        y: { from: data.range[0], to: data.range[1], ticks: [-10, -5, 0, 5, 10], label: "score of the next query" },
         margin: 44,
       });
       const rings = element("path", stroke("blue", "", 2), svg);
       const dots = element("path", fill("green"), svg);
       const wrong = element("path", stroke("red", "", 1.8), svg);
-      const legendTop = after + size + 34 + 214;
+      const legendTop = after + size + 44 + 212;
       let x = 8;
       for (const [words, colour, room] of [["○ fresh", "blue", 62], ["● turned back", "green", 100], ["× not turned", "red", 90]]) {
         text(svg, x, legendTop, words, { "text-anchor": "start", ...fill(colour) });
@@ -556,13 +586,13 @@
           const to = sink ? i : i - n;
           old[i](i, data.angles[i], String(i), colour, dash);
           fresh[i](gone ? i : to, gone ? 0 : data.angles[to], gone ? "" : String(to), colour, "");
-          set(links[i], { d: gone ? "" : `M${middle(i)} ${before + size + 20}L${middle(to)} ${after - 22}`, ...stroke(colour, "", 1.2) });
+          set(links[i], { d: gone ? "" : `M${middle(i)} ${before + size + 20}L${middle(to)} ${after - 2}`, ...stroke(colour, "", 1.2) });
         });
         const places = range(0, data.held - n - 1);
         rings.setAttribute("d", circles(graph.points(places, data.fresh[a][n]), 5));
         dots.setAttribute("d", circles(graph.points(places, data.moved[a][n]), 2.5));
         wrong.setAttribute("d", crosses(graph.points(places, data.unmoved[a][n]), 3.5));
-        tell(data.held - n, scientific(data.gap[a][n]), fixed(data.unmoved_gap[a][n], 2));
+        tell(n ? data.held - a - n : 0, data.held - n, scientific(data.gap[a][n]), fixed(data.unmoved_gap[a][n], 2));
       };
       return [legendTop + 6, update];
     };
