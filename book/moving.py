@@ -103,6 +103,7 @@ def base():
         "bases": bases,
         "contexts": contexts,
         "wavelengths": [analysis.wavelengths(f) for f in schedules],
+        "slowest": [round(analysis.wavelengths(f)[-1]) for f in schedules],
         "turning": {
             name: [int(np.sum(analysis.turns(f, length) >= 1)) for f in schedules]
             for name, length in contexts.items()
@@ -184,6 +185,10 @@ def schedule():
         "ends": np.interp(-np.log([32, 4, 1]), -np.log(turns), np.arange(64)),
         "wavelengths": {
             name: [analysis.wavelengths(f.inv_freq) for f in given] for name, given in made.items()
+        },
+        "slowest": {
+            name: [round(analysis.wavelengths(f.inv_freq)[-1]) for f in given]
+            for name, given in made.items()
         },
         "attention": {name: [f.attention_factor for f in given] for name, given in made.items()},
         "turning": {

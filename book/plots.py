@@ -131,8 +131,8 @@ def still_sinusoid(data, *, p, k):
         hands: a solid one for row p and a dashed one for row p + k, here p = {p} and k = {k}, and
         the arc between them is filled. Sliders move p from 0 to 64 and k from 0 to 32. Moving p
         turns both hands of a clock together and leaves every arc as it is; moving k changes the
-        arcs, which are k times the pair's frequency: about {360 * data["shifts"][k, 0]:.0f} degrees
-        in the first clock and {360 * data["shifts"][k, 7]:.2f} in the last. Bars under each clock
+        arcs, which are k times the pair's frequency, told in degrees under each clock: about {360 * data["shifts"][k, 0]:.0f} degrees
+        in the first clock and {360 * data["shifts"][k, 7]:.2f} in the last. Bars below
         show the pair's sine and cosine in both rows.""",
     )
 
@@ -157,7 +157,10 @@ def turn(cos, sin, *, m, n):
         figure,
         f"""A circle with two arrows of length 1 that start at its centre: k, turned to position {n},
         and q, turned to position {m}. The angle between them is {m - n} steps. Moving both by the
-        same number of steps turns the whole picture and leaves that angle as it is.""",
+        same number of steps, with the first slider, turns the whole picture and leaves that angle
+        as it is; the second slider changes the distance m - n, and with it the angle. Beside the
+        circle stands the product of the two vectors over the distance, a cosine that starts at 1, is
+        -1 at a distance of 8 steps and 1 again at 16; a ring marks the present distance.""",
     )
 
 

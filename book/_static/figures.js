@@ -254,25 +254,28 @@
 
   // Two rows of the sinusoidal encoding: k turns each pair by an angle that does not know p.
   figures.sinusoid = ({ data, slider, facts }) => {
-    const p = slider({ label: "p", values: range(0, 64), at: 5, play: true });
-    const k = slider({ label: "k", values: range(0, 32), at: 3 });
-    const tell = facts(["PE(p)·PE(p + k) at p =", 2], ["is", 6], ["arc of pair 0:", 11], ["of pair 7:", 13]);
+    const p = slider({ label: "row p", values: range(0, 64), at: 5, play: true });
+    const k = slider({ label: "shift k", values: range(0, 32), at: 3 });
+    const tell = facts(["p =", 2], ["p + k =", 2], ["PE(p)·PE(p + k):", 6]);
     return (svg, width) => {
       text(svg, 4, 14, "● solid: PE(p)", { "text-anchor": "start", ...fill("blue") });
       text(svg, 110, 14, "◌ dashed: PE(p + k)", { "text-anchor": "start", ...fill("red") });
-      const [centres, r, height] = grid(width, 8, 46, 96);
+      text(svg, width < 400 ? width - 4 : 250, 14, "◔ arc: k·θᵢ", { "text-anchor": width < 400 ? "end" : "start" });
+      const [centres, r, height] = grid(width, 8, 46, 118);
       const drawn = centres.map(([x, y], i) => {
-        const base = y + r + 40;
+        const base = y + r + 62;
         text(svg, x, y - r - 8, `i = ${i}`);
         element("circle", { cx: x, cy: y, r, ...stroke("grey", "", 1) }, svg);
         const arc = element("path", fill("grey", 0.4), svg);
         const hands = [makeHand(svg, x, y, r, "blue"), makeHand(svg, x, y, r, "red", "5 3")];
+        const degrees = text(svg, x, y + r + 18, "");
         line(svg, x - 30, base, x + 30, base, { stroke: "var(--grey)" });
         ["sin", "cos"].forEach((name, j) => text(svg, x + (j - 0.5) * 30, base + 40, name, { "font-size": 11 }));
         const bars = [element("path", fill("blue"), svg), element("path", stroke("red", "3 2", 1.5), svg)];
         const bar = (value, j, which) => `M${x + (j - 0.5) * 30 + (which ? 1 : -11)} ${base}h10v${-26 * value}h-10Z`;
         return ([row, angle], turns, [other, turned]) => {
           arc.setAttribute("d", sector(x, y, r * 0.6, angle, turns % 1));
+          degrees.textContent = `${fixed(360 * turns, turns < 0.1 ? 2 : 0)}°`;
           hands[0](angle);
           hands[1](turned);
           [row, other].forEach((values, which) =>
@@ -283,7 +286,7 @@
         const [a, b] = [p(), p() + k()];
         const turns = data.shifts[k()];
         drawn.forEach((draw, i) => draw([data.rows[a], data.angles[a][i]], turns[i], [data.rows[b], data.angles[b][i]]));
-        tell(a, fixed(data.products[a][k()], 3), `${fixed(turns[0], 3)} turns`, `${fixed(turns[7], 6)} turns`);
+        tell(a, b, fixed(data.products[a][k()], 3));
       };
       return [height, update];
     };
@@ -382,7 +385,7 @@
         limit.setAttribute("d", `M${axis.left} ${axis.y(length)}H${axis.right}`);
         name.setAttribute("y", axis.y(length) - 6);
         name.textContent = `context ${context()}`;
-        tell(`${turning} of 64`, grouped(waves[63]), grouped(length));
+        tell(`${turning} of 64`, grouped(data.slowest[at()]), grouped(length));
       };
       return [height, update];
     };
@@ -418,7 +421,7 @@
       const height = walkHeight + 270;
       const curve = axes(svg, [0, walkHeight + 20, width, 250], {
         x: { from: 0, to: 20000, scale: "log1p", ticks: [0, 1, 10, 100, [1000, "1,000"], [10000, "10,000"]], label: "distance m − n (tokens)" },
-        y: { from: -20, to: 66, ticks: [-16, 0, 16, 32, 48, 64], label: "size" },
+        y: { from: -20, to: 66, ticks: [-16, 0, 16, 32, 48, 64], label: "value" },
         margin: 54,
       });
       line(svg, curve.left, curve.y(0), curve.right, curve.y(0), { "stroke-width": 0.8 });
@@ -527,7 +530,7 @@
         bound.setAttribute("y", ratio.y(1 / s) - 6);
         context.setAttribute("d", `M${wave.left} ${wave.y(s * data.original)}H${wave.right}`);
         stretched.setAttribute("y", wave.y(s * data.original) - 6);
-        tell(fixed(data.attention[name()][factor()], 4), grouped(now[63]), grouped(s * data.original), `${data.turning[name()][factor()]} of 64`);
+        tell(fixed(data.attention[name()][factor()], 4), grouped(data.slowest[name()][factor()]), grouped(s * data.original), `${data.turning[name()][factor()]} of 64`);
       };
       return [height, update];
     };
