@@ -259,8 +259,8 @@
     const tell = facts(["p =", 2], ["p + k =", 2], ["PE(p)·PE(p + k):", 6]);
     return (svg, width) => {
       text(svg, 4, 14, "● solid: PE(p)", { "text-anchor": "start", ...fill("blue") });
-      text(svg, 110, 14, "◌ dashed: PE(p + k)", { "text-anchor": "start", ...fill("red") });
-      text(svg, width < 400 ? width - 4 : 250, 14, "◔ arc: k·θᵢ", { "text-anchor": width < 400 ? "end" : "start" });
+      text(svg, 100, 14, "◌ dashed: PE(p + k)", { "text-anchor": "start", ...fill("red") });
+      text(svg, width < 400 ? width - 4 : 240, 14, "◔ arc: k·θᵢ", { "text-anchor": width < 400 ? "end" : "start" });
       const [centres, r, height] = grid(width, 8, 46, 118);
       const drawn = centres.map(([x, y], i) => {
         const base = y + r + 62;
