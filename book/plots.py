@@ -103,6 +103,9 @@ def axes(rows=1, columns=1, *, width=6.4, height=3.2, **options):
     return figure, figure.subplots(rows, columns, **options)
 
 
+# --- moving.py: a still of each figure that moves ------------------------------------------------
+
+
 def _clock(ax, *angles, wedge=None):
     """A circle with a hand for each angle: the first blue and solid, the second red and dashed."""
     ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=GREY))
@@ -113,9 +116,6 @@ def _clock(ax, *angles, wedge=None):
         ax.plot(np.cos(angle), np.sin(angle), "o", color=colour, markersize=3)
     ax.set_aspect("equal")
     ax.axis("off")
-
-
-# --- why_position.md -----------------------------------------------------------------------------
 
 
 def still_sinusoid(data, *, p, k):
@@ -135,36 +135,6 @@ def still_sinusoid(data, *, p, k):
         in the first clock and {360 * data["shifts"][k, 7]:.2f} in the last. Bars below
         show the pair's sine and cosine in both rows.""",
     )
-
-
-# --- relative.md ---------------------------------------------------------------------------------
-
-
-# --- euler.md ------------------------------------------------------------------------------------
-
-
-def turn(cos, sin, *, m, n):
-    """The vector (1, 0) as q at m and k at n on the circle."""
-    figure, ax = axes(width=3.2, height=3.2)
-    ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=FAINT))
-    for name, at, colour, dash in (("q", m, BLUE, "-"), ("k", n, RED, "--")):
-        ax.plot([0, cos[at]], [0, sin[at]], color=colour, linestyle=dash, linewidth=2.5)
-        ax.plot(cos[at], sin[at], "o", color=colour)
-        ax.annotate(f"${name}$ at {at}", (1.12 * cos[at] - 0.1, 1.12 * sin[at]), color=colour)
-    ax.set_aspect("equal")
-    ax.axis("off")
-    return Plot(
-        figure,
-        f"""A circle with two arrows of length 1 that start at its centre: k, turned to position {n},
-        and q, turned to position {m}. The angle between them is {m - n} steps. Moving both by the
-        same number of steps, with the first slider, turns the whole picture and leaves that angle
-        as it is; the second slider changes the distance m - n, and with it the angle. Beside the
-        circle stands the product of the two vectors over the distance, a cosine that starts at 1, is
-        -1 at a distance of 8 steps and 1 again at 16; a ring marks the present distance.""",
-    )
-
-
-# --- planes.md -----------------------------------------------------------------------------------
 
 
 def still_pairs(data, *, m):
@@ -189,9 +159,6 @@ def still_pairs(data, *, m):
     )
 
 
-# --- frequencies.md ------------------------------------------------------------------------------
-
-
 def still_base(data, *, base, context):
     """Wavelength of each pair against one context."""
     figure, ax = axes()
@@ -212,9 +179,6 @@ def still_base(data, *, base, context):
         base {base} and {context}, {turning} of 64 pairs complete a turn, and the slowest wavelength
         is {waves[-1]:.0f} tokens.""",
     )
-
-
-# --- decay.md ------------------------------------------------------------------------------------
 
 
 def still_decay(data, *, distance):
@@ -252,9 +216,6 @@ def still_decay(data, *, distance):
     )
 
 
-# --- precision.md --------------------------------------------------------------------------------
-
-
 def still_precision(data):
     """One score at distance 5 with exact and float32 angles, and the error of the angles."""
     figure, (score, error) = axes(2, height=4.2, sharex=True)
@@ -275,9 +236,6 @@ def still_precision(data):
         angle among the 64 pairs, on a logarithmic axis: it grows roughly in proportion to the position,
         near the dotted line position times 2 to the power -24, to {data["errors"].max():.2f} rad.""",
     )
-
-
-# --- stretching.md -------------------------------------------------------------------------------
 
 
 def still_schedule(data, *, factor):
@@ -307,9 +265,6 @@ def still_schedule(data, *, factor):
         turns and 1. Second panel: the wavelengths, old as open circles and new as filled ones,
         against two dashed lines, the original context and s times it.""",
     )
-
-
-# --- practice.md ---------------------------------------------------------------------------------
 
 
 def still_cache(data, *, keep, drop):
@@ -342,6 +297,54 @@ def still_cache(data, *, keep, drop):
 
 def _box(colour, dashed):
     return {"facecolor": "none", "edgecolor": colour, "linestyle": "--" if dashed else "-"}
+
+
+# --- why_position.md -----------------------------------------------------------------------------
+
+
+# --- relative.md ---------------------------------------------------------------------------------
+
+
+# --- euler.md ------------------------------------------------------------------------------------
+
+
+def turn(cos, sin, *, m, n):
+    """The vector (1, 0) as q at m and k at n on the circle."""
+    figure, ax = axes(width=3.2, height=3.2)
+    ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=FAINT))
+    for name, at, colour, dash in (("q", m, BLUE, "-"), ("k", n, RED, "--")):
+        ax.plot([0, cos[at]], [0, sin[at]], color=colour, linestyle=dash, linewidth=2.5)
+        ax.plot(cos[at], sin[at], "o", color=colour)
+        ax.annotate(f"${name}$ at {at}", (1.12 * cos[at] - 0.1, 1.12 * sin[at]), color=colour)
+    ax.set_aspect("equal")
+    ax.axis("off")
+    return Plot(
+        figure,
+        f"""A circle with two arrows of length 1 that start at its centre: k, turned to position {n},
+        and q, turned to position {m}. The angle between them is {m - n} steps. Moving both by the
+        same number of steps, with the first slider, turns the whole picture and leaves that angle
+        as it is; the second slider changes the distance m - n, and with it the angle. Beside the
+        circle stands the product of the two vectors over the distance, a cosine that starts at 1, is
+        -1 at a distance of 8 steps and 1 again at 16; a ring marks the present distance.""",
+    )
+
+
+# --- planes.md -----------------------------------------------------------------------------------
+
+
+# --- frequencies.md ------------------------------------------------------------------------------
+
+
+# --- decay.md ------------------------------------------------------------------------------------
+
+
+# --- precision.md --------------------------------------------------------------------------------
+
+
+# --- stretching.md -------------------------------------------------------------------------------
+
+
+# --- practice.md ---------------------------------------------------------------------------------
 
 
 # --- linear_attention.md -------------------------------------------------------------------------
