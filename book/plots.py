@@ -13,9 +13,12 @@ import itertools
 import re
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Wedge
+
+from rope_xp import RoPE, analysis
 
 # Stand-ins for the colours of the style sheet, under which matplotlib knows them.
 INK = "#010203"
@@ -336,6 +339,74 @@ def turn(cos, sin, *, m, n):
 
 
 # --- decay.md ------------------------------------------------------------------------------------
+
+
+def decay_curve(inv_freq):
+    """The mean of the partial sums' lengths against distance, near and far."""
+    figure, (near, far) = axes(1, 2, width=7.2, height=2.8)
+    distances = np.arange(257)
+    near.plot(distances, analysis.decay_bound(distances, inv_freq))
+    near.set_xlabel("distance $r$ (positions)")
+    near.set_ylabel("$D(r)$")
+    distances = np.arange(0, 20_001)
+    values = analysis.decay_bound(distances, inv_freq)
+    far.plot(distances, values, linewidth=0.4, rasterized=True)
+    far.set_xlabel("distance $r$ (positions)")
+    far.xaxis.set_major_locator(mpl.ticker.MultipleLocator(5000))
+    low = int(np.argmin(values))
+    return Plot(
+        figure,
+        f"""Two curves of D against distance. Left, up to 256: from {values[0]} at distance 0 it falls
+        steeply to about {values[20]:.0f} at 20 and then, with many small bumps, to {values[256]:.1f} at
+        256. Right, up to 20,000: noisy, lowest {values[low]:.2f} at {low:,}, and back at
+        {values[20_000 - 1]:.1f} at 19,999.""",
+    )
+
+
+def heads(means):
+    """Mean score by distance of some heads of a model, each less its mean over distances."""
+    figure, panels = axes(2, 3, width=7.2, height=4.0, sharex=True)
+    centred = means - np.mean(means, axis=-1, keepdims=True)
+    slope = np.mean(centred[..., :16], axis=-1) - np.mean(centred[..., -64:], axis=-1)
+    order = np.argsort(slope, axis=None)
+    chosen = [order[i] for i in (-1, -40, -100, 100, 10, 0)]
+    for panel, index in zip(panels.flat, chosen, strict=True):
+        layer, head = np.unravel_index(index, slope.shape)
+        panel.plot(centred[layer, head] / 8)  # scores are scaled by head_dim ** -0.5
+        panel.text(0.97, 0.9, f"layer {layer}, head {head}", transform=panel.transAxes, ha="right")
+    for panel in panels[-1]:
+        panel.set_xlabel("distance (positions)")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("score")
+    return Plot(
+        figure,
+        """Six small curves of the mean score against distances up to 512, one head each, ordered from
+        the head that most prefers near keys to the one that most prefers far keys. The first falls
+        from a peak near 0; those in the middle are nearly flat with ripples; the last ones rise with
+        distance.""",
+    )
+
+
+def context_bounds():
+    """The first distance at which the advantage turns negative, against the base."""
+    bases = 10 ** np.arange(3.5, 6.5, 0.03)
+    first = [
+        analysis.context_bound(RoPE(128, layout="half", base=b).frequencies().inv_freq)
+        for b in bases
+    ]
+    figure, ax = axes()
+    ax.loglog(bases, first, "o", markersize=2.5)
+    for length in (4096, 8192, 32768):
+        ax.axhline(length, color=GREY, linestyle=":", linewidth=1)
+        ax.annotate(f"{length:,}", (bases[0], length * 1.06), color=GREY)
+    ax.set_xlabel("base $b$")
+    ax.set_ylabel("first $r$ with $A(r) < 0$")
+    return Plot(
+        figure,
+        f"""Dots on two logarithmic axes: the first distance at which the advantage is negative against
+        the base, from {bases[0]:,.0f} to {bases[-1]:,.0f}. They rise from {first[0]:,} to
+        {first[-1]:,}, in steps that often fall back.""",
+    )
 
 
 # --- precision.md --------------------------------------------------------------------------------

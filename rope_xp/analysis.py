@@ -54,7 +54,7 @@ def wavelengths(inv_freq: Any) -> np.ndarray:
     Notes
     -----
     The longest is :math:`2\pi b^{(d-2)/d}`, short of :math:`2\pi b`. Source: Peng et al. 2023,
-    arXiv:2309.00071, section 3.2.
+    arXiv:2309.00071, where they are :math:`\lambda_d`.
 
     Examples
     --------
@@ -256,7 +256,7 @@ def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Ar
     -----
     For a query of independent, equally distributed features, the expected score of a key that is
     the query plus noise, less that of an independent key. Source: Men et al. 2024,
-    arXiv:2405.14591, section 4, where it is :math:`B_{m,\theta}`.
+    arXiv:2405.14591, where it is :math:`B_{m,\theta}`.
 
     Examples
     --------
@@ -293,8 +293,8 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
 
     Notes
     -----
-    A longer context would need a larger base, say Men et al. 2024, arXiv:2405.14591, section 4. It
-    is not monotone in the base, and where half of the features pass unrotated there is no bound.
+    A longer context needs a larger base, say Men et al. 2024, arXiv:2405.14591. But this is not
+    monotone in the base, and where half of the features pass unrotated there is no bound at all.
     A sum that is negative by no more than rounding, 1e-14 per pair, counts as zero.
 
     Examples

@@ -172,7 +172,6 @@ def _rows(rope: RoPE, model: Model, seq_len: int | None) -> dict[str, str]:
     if rope.rotary_dim == rope.head_dim:
         part = f"the whole head, {rope.head_dim} features"
     lengths = analysis.wavelengths(frequencies.inv_freq)
-    slowest = "without end" if math.isinf(max(lengths)) else _count(max(lengths))
     rows = {
         "pairing": f"{rope.layout}: feature {pair}",
         "rotated part": part,
@@ -180,7 +179,7 @@ def _rows(rope: RoPE, model: Model, seq_len: int | None) -> dict[str, str]:
         "schedule": "default" if rope.scaling is None else _shortened(rope.scaling),
         "attention factor": f"{frequencies.attention_factor:.6g}",
         "softmax factor": f"{frequencies.softmax_factor:.6g}",
-        "wavelengths": f"{_count(min(lengths))} to {slowest} tokens per turn",
+        "wavelengths": f"{_count(min(lengths))} to {_count(max(lengths))} tokens per turn",
     }
     original, extended = contexts(rope, model.max_positions)
     for name, length in (("original", original), ("extended", extended), ("given", seq_len)):
@@ -196,6 +195,8 @@ def _rows(rope: RoPE, model: Model, seq_len: int | None) -> dict[str, str]:
 
 
 def _count(value: float) -> str:
+    if math.isinf(value):
+        return "without end"
     return f"{value:,.10g}" if value >= 100 and value == int(value) else f"{value:.3g}"
 
 
@@ -232,7 +233,7 @@ def _changes(rope: RoPE, seq_len: int | None) -> str:
     """How many pairs the schedule leaves, slows fully, slows in between, stops, or turns back."""
     now = [abs(float(w)) for w in rope.frequencies(seq_len).inv_freq]
     slowed = [a / b for a, b in zip(unscaled(rope), now, strict=True) if b]
-    most = max(slowed)
+    most = max(slowed, default=1.0)
     same = sum(abs(s - 1) < 1e-9 for s in slowed)
     full = 0 if most - 1 < 1e-9 else sum(abs(s / most - 1) < 1e-9 for s in slowed)
     between = len(slowed) - same - full

@@ -730,6 +730,14 @@ def test_explain_says_what_matters():
     assert configs.explain(PHI3, 100_000) != configs.explain(PHI3)
 
 
+def test_a_layer_whose_pairs_all_stand_is_explained():
+    config = copy.deepcopy(GEMMA4)
+    config["rope_parameters"]["full_attention"]["partial_rotary_factor"] = 0.001
+    told = configs.explain(config)
+    assert "without end to without end tokens per turn" in told
+    assert "256 stopped" in told
+
+
 def test_wavelengths_and_turns_by_hand():
     config = {"model_type": "qwen3", "head_dim": 4, "rope_theta": 100.0}
     told = configs.explain({**config, "max_position_embeddings": 60})
