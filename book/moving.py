@@ -145,6 +145,8 @@ def precision():
     tables = [rope.cos_sin(positions, dtype=np.float64) for rope in (exact, rounded)]
     (cos, sin), (cos32, sin32) = tables
     errors = np.abs(np.arctan2(sin32 * cos - cos32 * sin, cos32 * cos + sin32 * sin))
+    worst = errors.argmax(axis=-1)
+    rows = np.arange(len(positions))
     q, k = np.random.default_rng(0).standard_normal((2, 1, 128))  # one query, one key
 
     def scores(rope):
@@ -155,7 +157,8 @@ def precision():
     data = {
         "positions": positions,
         "errors": errors.max(axis=-1),
-        "worst": errors.argmax(axis=-1),
+        "worst": worst,
+        "hands": [np.arctan2(s[rows, worst], c[rows, worst]) for c, s in tables],
         "exact": scores(exact).round(6),
         "float32": scores(rounded).round(6),
     }

@@ -192,8 +192,8 @@ def still_decay(data, *, distance):
     walk.add_patch(Circle((0, 0), data["bound"][at], fill=False, edgecolor=GREEN, linestyle="--"))
     walk.set(xlim=(-34, 66), ylim=(-18, 18), aspect="equal", xlabel="Re $S_j$", ylabel="Im $S_j$")
     for name, label, colour, dash in (
-        ("bound", "mean of $|S_j|$", GREEN, "-"),
-        ("advantage", "sum of cosines", RED, "--"),
+        ("bound", "$D(r)$", GREEN, "-"),
+        ("advantage", "$A(r)$", RED, "--"),
     ):
         low, high = data[f"{name}_low"], data[f"{name}_high"]
         curve.fill_between(
@@ -202,7 +202,7 @@ def still_decay(data, *, distance):
         curve.plot(data["distances"], data[name], color=colour, linestyle=dash, label=label)
     curve.axvline(distance, color=GREY, linestyle=":")
     curve.set_xscale("symlog", linthresh=2)
-    curve.set(xlabel="distance $m - n$ (tokens)", xlim=(0, data["distances"][-1]))
+    curve.set(xlabel="distance $r$ (positions)", xlim=(0, data["distances"][-1]))
     curve.legend()
     return Plot(
         figure,
@@ -211,11 +211,10 @@ def still_decay(data, *, distance):
         each turned by its own angle. At distance 0 it is a straight line to 64; as the distance
         grows it curls up, the fast pairs first. A dashed circle about the origin has the mean of
         the sums' sizes as its radius; the walk's end, a square, has the sum of the cosines as its
-        real part. Second, two curves over the distance, with a marker: the mean
-        of the sizes, from 32.5 at 0, up and down on its way, to {data["bound_low"].min():.1f} at the
-        least; and the sum of the
-        cosines, from 64 at 0 to below zero for the first time at {data["first"]}. Pale bands show
-        the range between two distances that the slider stops at.""",
+        real part. Second, two curves over the distance, with a marker: D, the mean of the sizes,
+        from 32.5 at 0, up and down on its way, to {data["bound_low"].min():.1f} at the least; and
+        A, the sum of the cosines, from 64 at 0 to below zero for the first time at {data["first"]}.
+        Pale bands show the range between two distances that the slider stops at.""",
     )
 
 
@@ -237,7 +236,9 @@ def still_precision(data):
         float32 angles, drawn as crosses, it agrees to the eye up to about a hundred thousand
         tokens and then scatters, by up to {off.max():.2f} below ten million. Second, the largest error of an
         angle among the 64 pairs, on a logarithmic axis: it grows roughly in proportion to the position,
-        near the dotted line position times 2 to the power -24, to {data["errors"].max():.2f} rad.""",
+        near the dotted line position times 2 to the power -24, to {data["errors"].max():.2f} rad. A
+        small clock shows the pair that is furthest off: a solid hand where it should point, and a
+        dashed one where the float32 angle makes it point.""",
     )
 
 

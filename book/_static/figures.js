@@ -403,8 +403,8 @@
 
   // The partial sums as a walk, and along two curves.
   figures.decay = ({ data, slider, facts }) => {
-    const distance = slider({ label: "distance m − n", values: data.distances, at: 20, format: grouped, play: true });
-    const tell = facts(["mean of |Sⱼ|:", 6], ["sum of cosines:", 7], ["first below zero at distance", 5]);
+    const distance = slider({ label: "distance r = m − n", values: data.distances, at: 20, format: grouped, play: true });
+    const tell = facts(["D(r), mean of |Sⱼ|:", 6], ["A(r), sum of cosines:", 7], ["first below zero at distance", 5]);
     return (svg, width) => {
       const scale = (width - 66) / 102; // pixels per unit, the same both ways
       const walkHeight = 48 + scale * 40;
@@ -420,7 +420,7 @@
 
       const height = walkHeight + 270;
       const curve = axes(svg, [0, walkHeight + 20, width, 250], {
-        x: { from: 0, to: 20000, scale: "log1p", ticks: [0, 1, 10, 100, [1000, "1,000"], [10000, "10,000"]], label: "distance m − n (tokens)" },
+        x: { from: 0, to: 20000, scale: "log1p", ticks: [0, 1, 10, 100, [1000, "1,000"], [10000, "10,000"]], label: "distance r (positions)" },
         y: { from: -20, to: 66, ticks: [-16, 0, 16, 32, 48, 64], label: "value" },
         margin: 54,
       });
@@ -434,7 +434,7 @@
         return element("path", stroke(colour, "", 3), svg);
       });
       const here = element("path", stroke("grey", "2 3", 1.5), svg);
-      [["— mean of |Sⱼ|", "green"], ["- - sum of cosines", "red"]].forEach(([words, colour], i) =>
+      [["— D(r)", "green"], ["- - A(r)", "red"]].forEach(([words, colour], i) =>
         text(svg, curve.right, curve.top + 10 + 17 * i, words, { "text-anchor": "end", ...fill(colour) }));
       const update = () => {
         const m = distance();
@@ -479,8 +479,15 @@
       text(svg, error.left + 10, error.top + 31, "··· position · 2⁻²⁴", { "text-anchor": "start", ...fill("grey") });
       const here = element("path", stroke("grey", "2 3", 1.5), svg);
       const mark = element("path", stroke("purple", "", 3), svg);
+      // The pair that is furthest off, as a clock.
+      const [cx, cy, r] = [score.left + 46, score.bottom - 38, 30];
+      element("circle", { cx, cy, r, fill: "var(--pst-color-background)", stroke: "var(--grey)" }, svg);
+      const hands = [makeHand(svg, cx, cy, r, "blue", "", 2), makeHand(svg, cx, cy, r, "red", "5 3", 2)];
+      const pair = text(svg, cx + r + 10, cy + 18, "", { "text-anchor": "start" });
       const update = () => {
         const i = at();
+        hands.forEach((hand, j) => hand(data.hands[j][i]));
+        pair.textContent = `pair ${data.worst[i]}`;
         const px = score.x(data.positions[i]);
         here.setAttribute("d", `M${px} ${score.top}V${score.bottom}M${px} ${error.top}V${error.bottom}`);
         mark.setAttribute("d", circles([points[i], errors[i]], 6));
