@@ -134,9 +134,10 @@ def still_sinusoid(data, *, p, k):
         hands: a solid one for row p and a dashed one for row p + k, here p = {p} and k = {k}, and
         the arc between them is filled. Sliders move p from 0 to 64 and k from 0 to 32. Moving p
         turns both hands of a clock together and leaves every arc as it is; moving k changes the
-        arcs, which are k times the pair's frequency, told in degrees under each clock: about {360 * data["shifts"][k, 0]:.0f} degrees
-        in the first clock and {360 * data["shifts"][k, 7]:.2f} in the last. Bars below
-        show the pair's sine and cosine in both rows.""",
+        arcs, which are k times the pair's frequency, told in degrees under each clock: about
+        {360 * data["shifts"][k, 0]:.0f} degrees in the first clock and
+        {360 * data["shifts"][k, 7]:.2f} in the last. Bars below show the pair's sine and cosine in
+        both rows.""",
     )
 
 
@@ -230,15 +231,15 @@ def still_precision(data):
     off = np.abs(data["float32"] - data["exact"])
     return Plot(
         figure,
-        f"""Two panels over the position of the key, from 1 to 10 million on a logarithmic axis, with
-        a slider that moves a marker along. First, the score of one query and one key that stand 5
-        apart. With exact phases it is {data["exact"][0]:.3f} everywhere, a horizontal line. With
-        float32 angles, drawn as crosses, it agrees to the eye up to about a hundred thousand
-        tokens and then scatters, by up to {off.max():.2f} below ten million. Second, the largest error of an
-        angle among the 64 pairs, on a logarithmic axis: it grows roughly in proportion to the position,
-        near the dotted line position times 2 to the power -24, to {data["errors"].max():.2f} rad. A
-        small clock shows the pair that is furthest off: a solid hand where it should point, and a
-        dashed one where the float32 angle makes it point.""",
+        f"""Two panels over the position of the key, from 1 to 10 million on a logarithmic axis,
+        with a slider that moves a marker along. First, the score of one query and one key that
+        stand 5 apart. With exact phases it is {data["exact"][0]:.3f} everywhere, a horizontal line.
+        With float32 angles, drawn as crosses, it agrees to the eye up to about a hundred thousand
+        tokens and then scatters, by up to {off.max():.2f} at those shown. Second, the largest
+        error of an angle among the 64 pairs, on a logarithmic axis: it grows roughly in proportion
+        to the position, near the dotted line position times 2 to the power -24, to
+        {data["errors"].max():.2f} rad. A small clock shows the pair that is furthest off: a solid
+        hand where it should point, and a dashed one where the float32 angle makes it point.""",
     )
 
 
@@ -261,13 +262,13 @@ def still_schedule(data, *, factor):
         figure,
         f"""What a schedule does to each of 64 pairs (128 features, base 10000, original context
         {data["original"]}). A menu chooses Linear, NTK, NTK by parts, YaRN or Llama 3, a slider the
-        factor s from 1 to 32. First panel: the ratio of the new to the old frequency, from 1 down to
-        1/s, with dotted lines at the pairs that make 32, 4 and 1 turns within the original context.
-        Linear divides every pair by s; NTK slows each pair more than the one before, the first not
-        at all and the last by s; NTK by parts and YaRN keep pairs with more than 32 turns, divide
-        those with less than 1 and go from one to the other on a ramp; Llama 3 does so between 4
-        turns and 1. Second panel: the wavelengths, old as open circles and new as filled ones,
-        against two dashed lines, the original context and s times it.""",
+        factor s from 1 to 32. First panel: the ratio of the new to the old frequency, from 1 down
+        to 1/s, with dotted lines at the pairs that make 32, 4 and 1 turns within the original
+        context. Linear divides every pair by s; NTK slows each pair more than the one before, the
+        first not at all and the last by s; NTK by parts and YaRN keep pairs with more than 32
+        turns, divide those with less than 1 and go from one to the other on a ramp; Llama 3 does so
+        between 4 turns and 1. Second panel: the wavelengths, old as open circles and new as filled
+        ones, against two dashed lines, the original context and s times it.""",
     )
 
 

@@ -392,7 +392,7 @@
   };
 
   // A circle about the origin, of which the axes show the part that fits: two arcs, or all.
-  const arc = (at, radius) => {
+  const circleAboutOrigin = (at, radius) => {
     const r = at.x(radius) - at.x(0);
     const half = at.y(0) - at.top;
     if (r <= half) return circles([[at.x(0), at.y(0)]], r);
@@ -403,7 +403,7 @@
 
   // The partial sums as a walk, and along two curves.
   figures.decay = ({ data, slider, facts }) => {
-    const distance = slider({ label: "distance r = m − n", values: data.distances, at: 20, format: grouped, play: true });
+    const distance = slider({ label: "distance r", values: data.distances, at: 20, format: grouped, play: true });
     const tell = facts(["D(r), mean of |Sⱼ|:", 6], ["A(r), sum of cosines:", 7], ["first below zero at distance", 5]);
     return (svg, width) => {
       const scale = (width - 66) / 102; // pixels per unit, the same both ways
@@ -443,7 +443,7 @@
         dots.setAttribute("d", circles(points, Math.min(1.8, scale / 3)));
         end.setAttribute("d", squares(points.slice(-1), 4.5));
         drop.setAttribute("d", `M${points[64]}V${walk.y(0)}`);
-        mean.setAttribute("d", arc(walk, data.bound[m]));
+        mean.setAttribute("d", circleAboutOrigin(walk, data.bound[m]));
         here.setAttribute("d", `M${curve.x(data.distances[m])} ${curve.top}V${curve.bottom}`);
         ["bound", "advantage"].forEach((name, i) =>
           marks[i].setAttribute("d", [circles, squares][i](curve.points([data.distances[m]], [data[name][m]]), 4.5)));
@@ -455,7 +455,7 @@
 
   // One score that should not know its position, with exact and with float32 angles.
   figures.precision = ({ data, slider, facts }) => {
-    const at = slider({ label: "position", values: data.positions, at: 110, format: grouped });
+    const at = slider({ label: "position", values: data.positions, at: 130, format: grouped });
     const tell = facts(["score with exact phases:", 9], ["with float32 angles:", 9], ["largest angle error (rad):", 10], ["in pair", 2]);
     return (svg, width) => {
       const x = { from: 1, to: 1.1e7, scale: "log", ticks: powers(0, 7), label: "position (tokens)" };
