@@ -12,6 +12,7 @@ data flows through the rooms in this order, and so do the imports:
 `additive`      `sinusoidal`, the additive ancestor, from the same phases
 `attention`     what it is for: reference attention, a cache that can shift
 `layouts`       weights and activations from one pairing to the other
+`analysis`      what follows from the math: wavelengths, turns, bounds
 `configs`       a model's config.json → `RoPE`, one per layer; strict; and `explain`
 `_checks`       sentences for mistakes that several rooms look for
 `_backend`      the only room that knows array libraries by name
@@ -19,7 +20,7 @@ data flows through the rooms in this order, and so do the imports:
 =============== =======================================================================
 """
 
-from rope_xp import attention, configs, positions, scaling
+from rope_xp import analysis, attention, configs, positions, scaling
 from rope_xp.additive import sinusoidal
 from rope_xp.layouts import convert_layout
 from rope_xp.phases import cos_sin
@@ -28,6 +29,7 @@ from rope_xp.rotation import rotate
 
 __all__ = [
     "RoPE",
+    "analysis",
     "attention",
     "configs",
     "convert_layout",

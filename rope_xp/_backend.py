@@ -181,6 +181,12 @@ def cast(array: Array, dtype: Dtype, xp: Namespace) -> Array:
     return array if array.dtype == dtype else xp.astype(array, dtype, copy=False)
 
 
+def widest(array: Array, xp: Namespace) -> Dtype:
+    """float64 where the library and the device of ``array`` have it, else float32."""
+    kinds = xp.__array_namespace_info__().dtypes(device=device(array), kind="real floating")
+    return xp.float64 if "float64" in kinds else xp.float32
+
+
 def cumulative_sum(array: Array, dtype: Dtype, xp: Namespace) -> Array:
     """Along the last axis, in ``dtype``; by its older name where there is one.
 

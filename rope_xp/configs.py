@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from rope_xp import analysis
 from rope_xp._layers import Layer, Model, read
 from rope_xp.rope import RoPE
 from rope_xp.scaling import Default
@@ -170,8 +171,8 @@ def _rows(rope: RoPE, model: Model, seq_len: int | None) -> dict[str, str]:
     part = f"{rope.rotary_dim} of {rope.head_dim} features, from {rope.rotary_start} on"
     if rope.rotary_dim == rope.head_dim:
         part = f"the whole head, {rope.head_dim} features"
-    turning = [abs(float(w)) for w in frequencies.inv_freq if w]
-    slowest = "without end" if len(turning) < rope.n_pairs else _count(2 * math.pi / min(turning))
+    lengths = analysis.wavelengths(frequencies.inv_freq)
+    slowest = "without end" if math.isinf(max(lengths)) else _count(max(lengths))
     rows = {
         "pairing": f"{rope.layout}: feature {pair}",
         "rotated part": part,
@@ -179,13 +180,13 @@ def _rows(rope: RoPE, model: Model, seq_len: int | None) -> dict[str, str]:
         "schedule": "default" if rope.scaling is None else _shortened(rope.scaling),
         "attention factor": f"{frequencies.attention_factor:.6g}",
         "softmax factor": f"{frequencies.softmax_factor:.6g}",
-        "wavelengths": f"{_count(2 * math.pi / max(turning))} to {slowest} tokens per turn",
+        "wavelengths": f"{_count(min(lengths))} to {slowest} tokens per turn",
     }
     original, extended = contexts(rope, model.max_positions)
     for name, length in (("original", original), ("extended", extended), ("given", seq_len)):
         if length is None:
             continue
-        whole = sum(w * length >= 2 * math.pi for w in turning)
+        whole = sum(analysis.turns(frequencies.inv_freq, length) >= 1)
         alone = original == extended and seq_len is None
         key = "whole turns" if alone else f"turns, {name}"
         rows.setdefault(key, f"{whole} of {rope.n_pairs} pairs within {length:,} tokens")
@@ -283,10 +284,8 @@ def plot(
     figure = Figure(figsize=(5.5 * len(ropes), 4.2), layout="constrained")
     panels = figure.subplots(1, len(ropes), squeeze=False, sharey=True)[0]
     for panel, (rope, label) in zip(panels, ropes.items(), strict=True):
-        after = [
-            2 * math.pi / abs(w) if w else math.nan for w in rope.frequencies(seq_len).inv_freq
-        ]
-        before = [2 * math.pi / w for w in unscaled(rope)]
+        after = analysis.wavelengths(rope.frequencies(seq_len).inv_freq)
+        before = analysis.wavelengths(unscaled(rope))
         panel.plot(before, color="0.6", marker="o", markersize=4, mfc="white", lw=1, label="before")
         panel.plot(after, color="black", marker=".", markersize=4, lw=1.2, label="after scaling")
         original, extended = contexts(rope, model.max_positions)

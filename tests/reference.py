@@ -61,6 +61,39 @@ def score(q, k, m, n, frequencies, layout):
     return total
 
 
+def partial_sums(distance, frequencies):
+    """S_1 … S_n: sums of the first j of e^{i distance θ}, one after the other."""
+    total, sums = 0j, []
+    for frequency in frequencies:
+        cos, sin = exact_cos_sin(distance, frequency)
+        total += complex(float(cos), float(sin))
+        sums.append(total)
+    return sums
+
+
+def decay_bound(distance, frequencies):
+    """RoFormer's figure 2: the mean of |S_j|."""
+    return sum(abs(s) for s in partial_sums(distance, frequencies)) / len(frequencies)
+
+
+def abel_bound(q, k, distance, frequencies, layout):
+    """max |h_{j+1} − h_j| · Σ |S_{j+1}|, with a zero after the last h."""
+    h = [
+        complex(q[a], q[b]) * complex(k[a], k[b]).conjugate()
+        for a, b in pairs(layout, len(frequencies))
+    ] + [0j]
+    largest = max(abs(h[j + 1] - h[j]) for j in range(len(frequencies)))
+    return largest * sum(abs(s) for s in partial_sums(distance, frequencies))
+
+
+def first_negative(frequencies, limit):
+    """The first distance where Σ cos(m θ) is negative, one distance after the other."""
+    for m in range(1, limit):
+        if sum(math.cos(m * frequency) for frequency in frequencies) < 0:
+            return m
+    return None
+
+
 def attention(q, k, v, *, causal, scale):
     """One head: lists (q_len, d), (k_len, d), (k_len, e)."""
     rows = []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, attention, positions
+from rope_xp import RoPE, analysis, attention, positions
 
 F32 = np.float32
 X = np.ones((2, 3, 5, 8), dtype=F32)
@@ -141,6 +141,25 @@ CASES = {
     "full": (lambda: attention.KVCache.empty((2, 3, 4, 8)).append(X, X), ValueError, "`k` must fit into the cache of 4 tokens (0 used), got 5"),
     "cache shape": (lambda: attention.KVCache.empty((2, 4, 9, 8)).append(X, X), ValueError, "`k` must have shape (2, 4, 5, 8), got (2, 3, 5, 8)"),
     "drop": (lambda: attention.KVCache.empty((2, 3, 9, 8)).append(X, X).drop(4, ROPE, keep=2), ValueError, "`n` and `keep` must be within the 5 tokens held, got 4 and 2"),
+    # analysis
+    "wavelengths of nothing": (lambda: analysis.wavelengths([]), ValueError, "`inv_freq` must be finite numbers, at least one, got []"),
+    "wavelengths of nan": (lambda: analysis.wavelengths([1.0, float("nan")]), ValueError, "`inv_freq` must be finite numbers, at least one, got [1.0, nan]"),
+    "wavelengths of a number": (lambda: analysis.wavelengths(1.0), TypeError, "`inv_freq` must be a list or a NumPy array, got float"),
+    "length": (lambda: analysis.turns([1.0], -1), ValueError, "`length` must be non-negative, got -1"),
+    "length inf": (lambda: analysis.turns([1.0], float("inf")), ValueError, "`length` must be finite, got inf"),
+    "length text": (lambda: analysis.turns([1.0], "4k"), TypeError, "`length` must be a number, got '4k'"),
+    "distance": (lambda: analysis.decay_bound("far", [1.0]), TypeError, "`distance` must be integers or real numbers, got 'far'"),
+    "distance bool": (lambda: analysis.decay_bound(True, [1.0]), TypeError, "`distance` must be integers or real numbers, got True"),
+    "distance far": (lambda: analysis.advantage([0, 2**31], [1.0]), ValueError, "`distance` must be in [-2**31, 2**31), got [0, 2147483648]"),
+    "analysis dtype": (lambda: analysis.decay_bound(1, [1.0], dtype=np.int32), TypeError, "`dtype` must be one of float16, bfloat16, float32, float64, got int32"),
+    "analysis axes": (lambda: analysis.decay_bound(1, np.ones((2, 4))), ValueError, "`inv_freq` must have shape (n_pairs,), got (2, 4)"),
+    "bound layout": (lambda: analysis.abel_bound(X, X, 0, np.ones(4), "neox"), ValueError, "`layout` must be one of 'half', 'interleaved', got 'neox'"),
+    "bound q": (lambda: analysis.abel_bound(X, X, 0, np.ones(3), "half"), ValueError, "`q` must have shape (..., head_dim=6), two features for each of 3 frequencies, got (2, 3, 5, 8)"),
+    "bound k": (lambda: analysis.score_curve(X, X[..., :7], 0, np.ones(4), "half"), ValueError, "`k` must have shape (..., head_dim=8), two features for each of 4 frequencies, got (2, 3, 5, 7)"),
+    "bound integers": (lambda: analysis.abel_bound(X, X.astype(int), 0, np.ones(4), "half"), TypeError, "`k` must be one of float16, bfloat16, float32, float64, got int64"),
+    "limit": (lambda: analysis.context_bound([1.0], limit=0), ValueError, "`limit` must be in [1, 2**31], got 0"),
+    "limit float": (lambda: analysis.context_bound([1.0], limit=1e6), TypeError, "`limit` must be an int, got 1000000.0"),
+    "limit axes": (lambda: analysis.context_bound(np.ones((2, 4))), ValueError, "`inv_freq` must have shape (n_pairs,), got (2, 4)"),
 }  # fmt: skip
 
 
@@ -169,6 +188,8 @@ def test_other_libraries_and_devices_are_named():
         ROPE.shift(x, np.asarray([1, 2]))
     with pytest.raises(TypeError, match=r"`offset` must be an int or an array of numpy"):
         positions.token_positions(3, offset=xp.asarray([1]), xp=np)
+    with pytest.raises(TypeError, match=r"`distance` must be an array of the same library as `q`"):
+        analysis.score_curve(x, x, np.asarray(1), np.ones(4), "half")
     there = xp.asarray(np.arange(5), device=xp.Device("device1"))
     with pytest.raises(
         ValueError,
@@ -187,5 +208,16 @@ def test_results_stay_on_the_device():
     q, k = ROPE(x, x, offset=xp.asarray([1, 2], device=there))
     shifted = ROPE.shift(k, 3)
     mixed = attention.attention(q, k, x, causal=True)
-    for array in (q, k, shifted, mixed, *ROPE.cos_sin(xp.asarray([1], device=there))):
+    inv_freq = ROPE.frequencies().inv_freq
+    curve = analysis.decay_bound(xp.asarray([1], device=there), inv_freq)
+    scores = [f(x, x, 3, inv_freq, "half") for f in (analysis.abel_bound, analysis.score_curve)]
+    for array in (
+        q,
+        k,
+        shifted,
+        mixed,
+        curve,
+        *scores,
+        *ROPE.cos_sin(xp.asarray([1], device=there)),
+    ):
         assert array.device == there

@@ -28,6 +28,7 @@ ORDER = [
     "additive",
     "attention",
     "layouts",
+    "analysis",
     "_config_reading",
     "_families",
     "_sizes",
@@ -55,6 +56,13 @@ SIGNATURES = {
     "positions.token_positions": "(n, *, offset=0, xp=None, dtype=None, device=None)",
     "positions.packed_positions": "(cu_seqlens, total)",
     "positions.mask_positions": "(mask)",
+    "analysis.wavelengths": "(inv_freq)",
+    "analysis.turns": "(inv_freq, length)",
+    "analysis.decay_bound": "(distance, inv_freq, *, dtype=None)",
+    "analysis.abel_bound": "(q, k, distance, inv_freq, layout, *, dtype=None)",
+    "analysis.score_curve": "(q, k, distance, inv_freq, layout, *, dtype=None)",
+    "analysis.advantage": "(distance, inv_freq, *, dtype=None)",
+    "analysis.context_bound": "(inv_freq, *, limit=1048576)",
     "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None)",
 }
 

@@ -1,0 +1,395 @@
+r"""What follows from the math: wavelengths and turns, bounds on scores, and how far a base reaches.
+
+A score is a sum of one term per pair, :math:`g(q, k, m-n) = \mathrm{Re} \sum_j h_j e^{i(m-n)\theta_j}`
+with :math:`h_j = q_j \bar k_j`, where :math:`q_j` is pair j as a complex number. Everything here is
+read off that sum, in real arithmetic. Results are to be read, not trained on: they are float64 where
+the library and the device have it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from rope_xp import _backend
+from rope_xp._backend import Array, Dtype, Namespace
+from rope_xp._checks import as_int, require_number
+from rope_xp.phases import cos_sin
+from rope_xp.positions import DOMAIN
+from rope_xp.rotation import pair_slices, require_layout, turn
+
+__all__ = [
+    "abel_bound",
+    "advantage",
+    "context_bound",
+    "decay_bound",
+    "score_curve",
+    "turns",
+    "wavelengths",
+]
+
+
+def wavelengths(inv_freq: Any) -> np.ndarray:
+    r"""Positions per turn of each pair, :math:`2\pi / |\theta|`.
+
+    Parameters
+    ----------
+    inv_freq : sequence of float or NumPy array, shape (n_pairs,) or (n_axes, n_pairs)
+        Radians per step, as from ``rope.frequencies().inv_freq``.
+
+    Returns
+    -------
+    NumPy array of float64, shape of ``inv_freq``
+        inf where a pair does not turn.
+
+    Raises
+    ------
+    ValueError
+        If there are no frequencies, or not all are finite.
+    TypeError
+        If ``inv_freq`` is neither a sequence nor a NumPy array.
+
+    Notes
+    -----
+    The longest is :math:`2\pi b^{(d-2)/d}`, short of :math:`2\pi b`. Source: Peng et al. 2023,
+    arXiv:2309.00071, section 3.2.
+
+    Examples
+    --------
+    >>> wavelengths([1.0, 0.01, 0.0]).round(2)
+    array([  6.28, 628.32,    inf])
+    """
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.asarray(2 * math.pi / np.abs(_as_floats(inv_freq)))
+
+
+def turns(inv_freq: Any, length: float) -> np.ndarray:
+    r"""Turns that each pair completes within ``length`` positions, :math:`L |\theta| / 2\pi`.
+
+    Parameters
+    ----------
+    inv_freq : sequence of float or NumPy array, shape (n_pairs,) or (n_axes, n_pairs)
+        Radians per step.
+    length : int or float
+        Positions, not negative: the context in training, say.
+
+    Returns
+    -------
+    NumPy array of float64, shape of ``inv_freq``
+        Below 1 where a pair never sees all of its angles.
+
+    Raises
+    ------
+    ValueError
+        If ``length`` is negative, or as `wavelengths`.
+    TypeError
+        If ``length`` is no number, or as `wavelengths`.
+
+    Notes
+    -----
+    Source: Liu et al. 2023, arXiv:2310.05209: twice the number of pairs that complete a turn is the
+    critical dimension.
+
+    Examples
+    --------
+    >>> turns([1.0, 0.01, 0.0], 1000).round(2)
+    array([159.15,   1.59,   0.  ])
+    """
+    require_number("length", length)
+    if length < 0:
+        msg = f"`length` must be non-negative, got {length}"
+        raise ValueError(msg)
+    return np.asarray(length * np.abs(_as_floats(inv_freq)) / (2 * math.pi))
+
+
+def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Array:
+    r"""RoFormer's decay curve: the mean of :math:`|S_j|` over j, :math:`S_j = \sum_{i<j} e^{im\theta_i}`.
+
+    Parameters
+    ----------
+    distance : int, float, sequence, or array, shape (...,)
+        :math:`m`, integers in [−2³¹, 2³¹) with exact phases, or real numbers. What is no array
+        gives NumPy.
+    inv_freq : sequence of float or array, shape (n_pairs,)
+        Radians per step, in the order of the pairs; see `rope_xp.cos_sin`.
+    dtype : floating dtype, optional
+        Of the result; default float64, or float32 where there is none.
+
+    Returns
+    -------
+    array, shape (...,)
+        (n_pairs + 1) / 2 at distance 0. Even in ``distance``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `rope_xp.cos_sin`.
+
+    Notes
+    -----
+    One factor of a bound (see `abel_bound`), on no score by itself, and not monotone. Source: Su et
+    al. 2021, arXiv:2104.09864, section 3.4.3 and figure 2.
+
+    Examples
+    --------
+    >>> decay_bound([0, 1, 2], [math.pi, math.pi])  # 1 and 2; −1 and −2; 1 and 2
+    array([1.5, 1.5, 1.5])
+    >>> decay_bound([0, 1, 2], [0.0, math.pi]).round(12)
+    array([1.5, 0.5, 1.5])
+    """
+    distance, xp, compute, dtype = _prepare(distance, dtype)
+    sums = _partial_sums(*cos_sin(distance, inv_freq, dtype=compute), xp)
+    return _backend.cast(xp.mean(sums, axis=-1), dtype, xp)
+
+
+def abel_bound(
+    q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None = None
+) -> Array:
+    r"""RoFormer's bound on a score, :math:`\max_j |h_{j+1} - h_j| \cdot \sum_j |S_{j+1}|`.
+
+    Parameters
+    ----------
+    q, k : array, shape (..., head_dim), floating
+        Not rotated; ``head_dim`` is twice the number of frequencies.
+    distance : int, float, sequence, or array, shape (...,)
+        Position of the query minus that of the key; broadcasts with the leading axes of ``q`` and
+        ``k`` as arrays do.
+    inv_freq : sequence of float or array, shape (n_pairs,)
+        Radians per step.
+    layout : {"half", "interleaved"}
+        Pair i is features (i, i + n_pairs), or (2i, 2i + 1).
+    dtype : floating dtype, optional
+        Of the result; default float64, or float32 where there is none.
+
+    Returns
+    -------
+    array, the broadcast shape of ``distance`` and the leading axes of ``q`` and ``k``
+        Never below :math:`|\langle R(m) q, R(n) k \rangle|`, but for rounding.
+
+    Raises
+    ------
+    ValueError
+        If ``q`` or ``k`` has not two features per frequency, ``layout`` is unknown, or as
+        `rope_xp.cos_sin`.
+    TypeError
+        If ``q`` or ``k`` is not floating, or libraries are mixed.
+
+    Notes
+    -----
+    With :math:`h_n = 0` for n pairs, summation by parts gives
+    :math:`\sum_j h_j e^{im\theta_j} = -\sum_j S_{j+1} (h_{j+1} - h_j)`. Only where h changes slowly
+    from pair to pair is that less than the trivial bound :math:`\sum_j |h_j|`; for independent
+    random features it is many times more. Source: Su et al. 2021, arXiv:2104.09864, section 3.4.3.
+
+    Examples
+    --------
+    >>> q = k = np.asarray([1.0, 0.5, 0.0, 0.0])  # h = 1, 1/4
+    >>> float(abel_bound(q, k, 0, [1.0, 0.1], "half"))  # 3/4 · (1 + 2)
+    2.25
+    """
+    h, tables, xp, dtype = _prepare_scores(q, k, distance, inv_freq, layout, dtype=dtype)
+    real, imaginary = (  # h_{j+1} − h_j, (..., n_pairs)
+        xp.concat((part[..., 1:], xp.zeros_like(part[..., :1])), axis=-1) - part for part in h
+    )
+    largest = xp.max(xp.hypot(real, imaginary), axis=-1)
+    total = xp.sum(_partial_sums(*tables, xp), axis=-1)
+    return _backend.cast(largest * total, dtype, xp)
+
+
+def score_curve(
+    q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None = None
+) -> Array:
+    r"""The score :math:`\langle R(m) q, R(n) k \rangle` as a function of the distance m − n.
+
+    Parameters
+    ----------
+    q, k, distance, inv_freq, layout, dtype
+        As in `abel_bound`: vectors that are not rotated, and distances query minus key.
+
+    Returns
+    -------
+    array, the broadcast shape of ``distance`` and the leading axes of ``q`` and ``k``
+        :math:`\mathrm{Re} \sum_j h_j e^{i(m-n)\theta_j}`, without attention and softmax factors.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `abel_bound`.
+
+    Notes
+    -----
+    A score in which features pass unrotated is this of the rotated part plus their plain product.
+    Source: Su et al. 2021, arXiv:2104.09864, section 3.4.3.
+
+    Examples
+    --------
+    >>> q = k = np.asarray([1.0, 0.0])
+    >>> score_curve(q, k, [0, 1, 2], [math.pi], "half")
+    array([ 1., -1.,  1.])
+    """
+    h, tables, xp, dtype = _prepare_scores(q, k, distance, inv_freq, layout, dtype=dtype)
+    real, _ = turn(*h, *tables)  # (..., n_pairs)
+    return _backend.cast(xp.sum(real, axis=-1), dtype, xp)
+
+
+def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Array:
+    r"""How much more a similar key scores than a random one: :math:`\sum_i \cos(m\theta_i)`.
+
+    Parameters
+    ----------
+    distance, inv_freq, dtype
+        As in `decay_bound`.
+
+    Returns
+    -------
+    array, shape (...,)
+        n_pairs at distance 0, and never more. In units of twice the variance of a feature.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `rope_xp.cos_sin`.
+
+    Notes
+    -----
+    For a query of independent, equally distributed features, the expected score of a key that is
+    the query plus noise, less that of an independent key. Source: Men et al. 2024,
+    arXiv:2405.14591, section 4, where it is :math:`B_{m,\theta}`.
+
+    Examples
+    --------
+    >>> advantage([0, 1, 2], [math.pi / 2, 0.0]).round(12)
+    array([2., 1., 0.])
+    """
+    distance, xp, compute, dtype = _prepare(distance, dtype)
+    cos, _ = cos_sin(distance, inv_freq, dtype=compute)
+    return _backend.cast(xp.sum(cos, axis=-1), dtype, xp)
+
+
+def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
+    r"""The first distance at which a random key scores more than a similar one.
+
+    Parameters
+    ----------
+    inv_freq : sequence of float or NumPy array, shape (n_pairs,)
+        Radians per step. A pair that does not turn counts, as a frequency of 0: for features that
+        pass unrotated, append one 0 for every two of them.
+    limit : int
+        Distances below it are searched, at most 2³¹; in blocks, so memory does not grow with it.
+
+    Returns
+    -------
+    int or None
+        The first m ≥ 1 where `advantage` is negative; None if there is none below ``limit``.
+
+    Raises
+    ------
+    ValueError
+        If ``limit`` is not in [1, 2**31], or as `wavelengths`.
+    TypeError
+        If ``limit`` is no int, or as `wavelengths`.
+
+    Notes
+    -----
+    A longer context would need a larger base, say Men et al. 2024, arXiv:2405.14591, section 4. It
+    is not monotone in the base, and where half of the features pass unrotated there is no bound.
+    A sum that is negative by no more than rounding, 1e-14 per pair, counts as zero.
+
+    Examples
+    --------
+    >>> context_bound([10000 ** (-i / 64) for i in range(64)])
+    1707
+    >>> context_bound([1.0, 0.0]) is None
+    True
+    """
+    limit = as_int("limit", limit)
+    if not 1 <= limit <= DOMAIN[1]:
+        msg = f"`limit` must be in [1, 2**31], got {limit}"
+        raise ValueError(msg)
+    inv_freq = _as_floats(inv_freq)
+    # cos(a + b) = cos a cos b − sin a sin b: a block of distances is one small matrix product.
+    width, rows = 4096, 64
+    cos, sin = cos_sin(np.arange(width), inv_freq, dtype=np.float64)
+    columns = np.concatenate((cos, -sin), axis=-1).T  # (2 n_pairs, width)
+    slack = 1e-14 * len(inv_freq)
+    for start in range(0, limit, rows * width):
+        begins = np.arange(start, min(start + rows * width, limit), width)
+        block = np.concatenate(cos_sin(begins, inv_freq, dtype=np.float64), axis=-1) @ columns
+        negative = np.flatnonzero(block < -slack)
+        if negative.size:
+            found = start + int(negative[0])
+            return found if found < limit else None
+    return None
+
+
+def _as_floats(inv_freq: Any) -> np.ndarray:
+    if not isinstance(inv_freq, list | tuple | np.ndarray):
+        msg = f"`inv_freq` must be a list or a NumPy array, got {type(inv_freq).__name__}"
+        raise TypeError(msg)
+    floats = np.asarray(inv_freq, dtype=np.float64)
+    if not floats.size or not np.all(np.isfinite(floats)):
+        msg = f"`inv_freq` must be finite numbers, at least one, got {inv_freq!r}"
+        raise ValueError(msg)
+    return floats
+
+
+def _prepare(
+    distance: Any, dtype: Dtype | None, like: Array | None = None
+) -> tuple[Array, Namespace, Dtype, Dtype]:
+    """``distance`` as an array of the library of ``like``; its namespace; dtypes within and out."""
+    if not _backend.is_array(distance):
+        distance = _as_array(distance, like)
+    xp = _backend.namespace(distance=distance) if like is None else _backend.namespace(q=like)
+    compute = _backend.widest(distance, xp)
+    if dtype is not None:
+        _backend.require_dtype("dtype", dtype)
+    return distance, xp, compute, compute if dtype is None else dtype
+
+
+def _as_array(distance: Any, like: Array | None) -> Array:
+    values = np.asarray(distance)
+    if values.dtype.kind not in "iuf":
+        msg = f"`distance` must be integers or real numbers, got {distance!r}"
+        raise TypeError(msg)
+    integer = values.dtype.kind != "f"
+    if integer and values.size and not DOMAIN[0] <= values.min() <= values.max() < DOMAIN[1]:
+        msg = f"`distance` must be in [-2**31, 2**31), got {distance!r}"
+        raise ValueError(msg)
+    if like is None:
+        return values
+    xp = _backend.namespace(q=like)
+    dtype = xp.int32 if integer else _backend.widest(like, xp)
+    return xp.asarray(values.tolist(), dtype=dtype, device=_backend.device(like))
+
+
+def _prepare_scores(
+    q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None
+) -> tuple[tuple[Array, Array], tuple[Array, Array], Namespace, Dtype]:
+    """The real and imaginary parts of h, the cos and sin, the namespace, and the result's dtype."""
+    require_layout("layout", layout)
+    _backend.namespace(q=q, k=k)
+    _backend.require_floating(q=q, k=k)
+    distance, xp, compute, dtype = _prepare(distance, dtype, like=q)
+    _backend.namespace(q=q, distance=distance)
+    tables = cos_sin(distance, inv_freq, dtype=compute)  # (..., n_pairs)
+    n_pairs = tables[0].shape[-1]
+    parts = []
+    for name, x in (("q", q), ("k", k)):
+        if x.ndim == 0 or x.shape[-1] != 2 * n_pairs:
+            msg = (
+                f"`{name}` must have shape (..., head_dim={2 * n_pairs}), two features for each of "
+                f"{n_pairs} frequencies, got {tuple(x.shape)}"
+            )
+            raise ValueError(msg)
+        for features in pair_slices(layout, 0, n_pairs):
+            parts.append(_backend.cast(x[..., features], compute, xp))
+    a, b, c, d = parts
+    return turn(a, b, c, -d), tables, xp, dtype  # (a, b) times the conjugate of (c, d)
+
+
+def _partial_sums(cos: Array, sin: Array, xp: Namespace) -> Array:
+    """|S_1| … |S_n| for n pairs, (..., n_pairs)."""
+    real, imaginary = (_backend.cumulative_sum(part, part.dtype, xp) for part in (cos, sin))
+    return xp.hypot(real, imaginary)
