@@ -13,8 +13,13 @@ import itertools
 import re
 
 import matplotlib as mpl
+import ml_dtypes
+import mpmath
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+
+from rope_xp import RoPE, cos_sin
 
 # Stand-ins for the colours of the style sheet, under which matplotlib knows them.
 INK = "#010203"
