@@ -189,7 +189,7 @@ def precision_error():
         figure,
         """A log-log plot of the largest error of a cosine or sine against the position, from 1 to ten
         million. Bfloat16 positions: no error up to 256, then at once about 1, and from a few
-        thousand on 2, the largest possible. Float32 angles: 1e-7 at the start, then rising along
+        thousand on 2, the largest possible. Float32 angles: 1e-6 at the start, then rising along
         the line position times 2 to the -24, 0.06 at a million and 0.8 at ten million. The exact
         phase is flat: below 1e-7 in float32 and below 2e-16 in float64 at every position.""",
     )
