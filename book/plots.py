@@ -19,7 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from rope_xp import RoPE, cos_sin
+from rope_xp import RoPE, cos_sin, scaling
+from rope_xp.analysis import turns
 
 # Stand-ins for the colours of the style sheet, under which matplotlib knows them.
 INK = "#010203"
@@ -196,6 +197,72 @@ def precision_error():
 
 
 # --- stretching.md -------------------------------------------------------------------------------
+
+
+def schedules(rope, *, factor, length):
+    """What each schedule leaves of every frequency, and the turns that come of it."""
+    known = {
+        "linear": scaling.Linear(factor),
+        "NTK-aware": scaling.NTK(factor),
+        "by parts, YaRN": scaling.YaRN(factor, length),
+        "Llama 3": scaling.Llama3(factor, 1, 4, length),
+    }
+    own = rope.frequencies().inv_freq
+    trained = turns(own, length)
+    pairs = np.arange(rope.n_pairs)
+
+    figure, (above, below) = axes(2, 1, height=6.0, sharex=True)
+    safe = np.where(trained < 1, trained, 1e5)
+    below.fill_between(pairs, 1e-2, safe, step="mid", color=FAINT, alpha=0.5, linewidth=0)
+    below.plot(pairs, trained * factor, color=GREY, linestyle="-", linewidth=1, label="none")
+    for (name, schedule), colour, dash in zip(known.items(), CYCLE, DASHES, strict=False):
+        scaled = RoPE(rope.head_dim, layout=rope.layout, base=rope.base, scaling=schedule)
+        inv_freq = scaled.frequencies().inv_freq
+        above.plot(pairs, inv_freq / own, color=colour, linestyle=dash, label=name)
+        new = turns(inv_freq, factor * length)
+        below.plot(pairs, new, color=colour, linestyle=dash)
+    above.axhline(1, color=GREY, linewidth=1, linestyle="-", label="none")
+    above.set(ylabel="frequency, new / old", ylim=(0, 1.06), yticks=[0, 1 / factor, 0.5, 1])
+    above.set_yticklabels(["0", f"1/{factor}", "1/2", "1"])
+    above.legend(loc="center left", bbox_to_anchor=(0.0, 0.4))
+    below.set(ylabel=f"turns in {factor * length:,} tokens", yscale="log", ylim=(5e-2, 1e4))
+    below.set(xlabel="pair, fast to slow", xlim=(0, pairs[-1]))
+    return Plot(
+        figure,
+        f"""Two plots over the pairs, from the fastest, 0, to the slowest, {pairs[-1]}. Above, the new
+        frequency as a part of the old: linear is 1/{factor} everywhere; NTK-aware falls smoothly
+        from 1 to 1/{factor}; by parts is 1 up to pair 20, falls to 1/{factor} at pair 46; Llama 3
+        is 1 up to pair 35 and falls to 1/{factor} at pair 46. Below, the turns within
+        {factor * length:,} tokens on a log scale, with a shaded part of known angles: all of the
+        pairs up to 45, and for the slower ones what they turned within {length:,} tokens. Without a
+        schedule the slow pairs lie above it, NTK-aware touches it at the last pair only, the others
+        lie on its edge.""",
+    )
+
+
+def gap(gaps, measured, unseen, length):
+    """Loss of a paragraph at its second reading against the distance from the first."""
+    figure, ax = axes(height=3.4)
+    ax.axvline(length, color=GREY, linewidth=0.8, linestyle="-")
+    ax.annotate("trained context", (length * 1.02, 0.05), color=GREY)
+    ax.axhline(unseen, color=GREY, linewidth=0.8, linestyle="-")
+    ax.annotate("never read before", (100, unseen + 0.1), color=GREY)
+    colours = [RED, BLUE, GREEN, PURPLE, ORANGE]
+    dashes = [":", *DASHES]
+    for (name, row), colour, dash in zip(measured.items(), colours, dashes, strict=False):
+        ax.plot(gaps, row, color=colour, linestyle=dash, marker="o", markersize=3, label=name)
+    ax.set(xlabel="gap in tokens", ylabel="loss, nats per token", ylim=(0, None))
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    values = "; ".join(
+        f"{name}: " + ", ".join(f"{value:.1f}" for value in row) for name, row in measured.items()
+    )
+    return Plot(
+        figure,
+        f"""Loss of a paragraph that is read for the second time, against the gap in positions to
+        the first reading, for five schedules. At gaps of {", ".join(map(str, gaps))} tokens the
+        losses are, {values}. Without the first reading it is {unseen:.1f}. The trained context
+        ends at {length}.""",
+    )
 
 
 # --- practice.md ---------------------------------------------------------------------------------
