@@ -244,11 +244,11 @@ def gap(gaps, measured, unseen, length):
     """Loss of a paragraph at its second reading against the distance from the first."""
     figure, ax = axes(height=3.4)
     ax.axvline(length, color=GREY, linewidth=0.8, linestyle="-")
-    ax.annotate("trained context", (length * 1.02, 0.05), color=GREY)
+    ax.annotate("trained context", (length * 0.97, 6.1), color=GREY, ha="right")
     ax.axhline(unseen, color=GREY, linewidth=0.8, linestyle="-")
-    ax.annotate("never read before", (100, unseen + 0.1), color=GREY)
-    colours = [RED, BLUE, GREEN, PURPLE, ORANGE]
-    dashes = [":", *DASHES]
+    ax.annotate("never read before", (gaps[-1], unseen - 0.35), color=GREY, ha="right")
+    colours = [RED, BLUE, GREEN, PURPLE, SKY]
+    dashes = [":", "-", "--", "-.", DASHES[4]]
     for (name, row), colour, dash in zip(measured.items(), colours, dashes, strict=False):
         ax.plot(gaps, row, color=colour, linestyle=dash, marker="o", markersize=3, label=name)
     ax.set(xlabel="gap in tokens", ylabel="loss, nats per token", ylim=(0, None))
