@@ -20,9 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Wedge
 
-from rope_xp import RoPE, analysis
-
-from rope_xp import RoPE, cos_sin, scaling
+from rope_xp import RoPE, analysis, cos_sin, scaling
 from rope_xp.analysis import turns
 
 # Stand-ins for the colours of the style sheet, under which matplotlib knows them.
