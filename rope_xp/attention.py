@@ -125,7 +125,7 @@ class KVCache(NamedTuple):
     A value: every method returns a new cache. Shapes never change, so one compiled step serves
     every length; as a named tuple it passes through ``jax.jit`` and ``torch.compile`` as it is.
 
-    Attributes
+    Parameters
     ----------
     k, v : array, shape (..., capacity, head_dim)
         Slot i holds the token at position i; slots from ``length`` on are empty. Attention must

@@ -49,7 +49,7 @@ __all__ = [
 class Frequencies(NamedTuple):
     """What a schedule gives.
 
-    Attributes
+    Parameters
     ----------
     inv_freq : sequence of float, shape (n_pairs,)
         Radians per step of each pair.
