@@ -55,6 +55,7 @@ def attention(
     -----
     A reference: it holds all scores at once. Source: Vaswani et al. 2017, arXiv:1706.03762,
     section 3.2.1; shared key heads: Ainslie et al. 2023, arXiv:2305.13245.
+    Book: :eq:`eq-permutation`.
 
     Examples
     --------
@@ -197,6 +198,8 @@ class KVCache(NamedTuple):
         arXiv:2309.17453). ``rope`` is the encoding that rotated the keys.
 
         Raises ValueError if there are no such tokens.
+
+        Book: :eq:`eq-cache-shift`.
         """
         n, keep = as_int("n", n), as_int("keep", keep)
         held = self.length if isinstance(self.length, int) else self.k.shape[-2]

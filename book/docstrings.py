@@ -4,6 +4,8 @@ In a docstring, a name in single backticks is a link where the book documents it
 an argument or a name that nobody documents.
 """
 
+import sys
+
 from sphinx.domains.python import PyXRefRole
 
 
@@ -29,8 +31,11 @@ def _link_or_code(app, env, node, contnode):
     return contnode
 
 
-def _skip(app, what, name, obj, skip, options):
-    """Fields of named tuples document themselves as "Alias for field number 0"."""
+def _skip(app, what, name, obj, skip, options):  # noqa: PLR0917 - Sphinx calls it so
+    """A room shows its ``__all__``; a field of a named tuple would say "Alias for field number 0"."""
+    room = sys.modules.get(getattr(obj, "__module__", None))
+    if what == "module" and name not in getattr(room, "__all__", ()):
+        return True
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
