@@ -144,9 +144,10 @@ def fetch_mathjax(session):
 
 @nox.session
 def parity(session):
-    """Every family of families.json against transformers' own rotary modules, a line for each."""
+    """Every family of families.json, and the relative encodings, against transformers' own modules."""
     session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
     session.run("python", "tests/parity.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("python", "tests/parity_relative.py", env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

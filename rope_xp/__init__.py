@@ -10,7 +10,8 @@ data flows through the rooms in this order, and so do the imports:
 `rotation`      turning the pairs; the two layouts are two ways of slicing the same array
 `rope`          `RoPE`, the one object that ties the rooms above together
 `additive`      `sinusoidal`, the additive ancestor, from the same phases
-`attention`     what it is for: reference attention, a cache that can shift
+`relative`      the relatives it is compared with: ALiBi, clipped, T5, Transformer-XL
+`attention`     what it is for: reference and linear attention, a cache that can shift
 `layouts`       weights and activations from one pairing to the other
 `analysis`      what follows from the math: wavelengths, turns, bounds
 `configs`       a model's config.json → `RoPE`, one per layer; strict; and `explain`
@@ -20,7 +21,7 @@ data flows through the rooms in this order, and so do the imports:
 =============== =======================================================================
 """
 
-from rope_xp import analysis, attention, configs, positions, scaling
+from rope_xp import analysis, attention, configs, positions, relative, scaling
 from rope_xp.additive import sinusoidal
 from rope_xp.layouts import convert_layout
 from rope_xp.phases import cos_sin
@@ -35,6 +36,7 @@ __all__ = [
     "convert_layout",
     "cos_sin",
     "positions",
+    "relative",
     "rotate",
     "scaling",
     "sinusoidal",

@@ -187,13 +187,13 @@ def widest(array: Array, xp: Namespace) -> Dtype:
     return xp.float64 if "float64" in kinds else xp.float32
 
 
-def cumulative_sum(array: Array, dtype: Dtype, xp: Namespace) -> Array:
-    """Along the last axis, in ``dtype``; by its older name where there is one.
+def cumulative_sum(array: Array, dtype: Dtype, xp: Namespace, axis: int = -1) -> Array:
+    """Along ``axis``, in ``dtype``; by its older name where there is one.
 
     array-api-compat's wrapper makes ``torch.compile`` warn of a cached lookup.
     """
     function = xp.cumsum if hasattr(xp, "cumsum") else xp.cumulative_sum
-    return function(array, axis=-1, dtype=dtype)
+    return function(array, axis=axis, dtype=dtype)
 
 
 def computed_once(array: Array) -> Array:

@@ -1,16 +1,21 @@
-"""What the rotation is for: reference attention, a cache that can shift."""
+"""What the rotation is for: reference attention, linear attention, a cache that can shift."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Device, Dtype, Namespace
 from rope_xp._checks import as_int
 from rope_xp.rope import RoPE
+from rope_xp.rotation import is_known
 
-__all__ = ["KVCache", "attention", "causal_mask"]
+__all__ = ["KVCache", "attention", "causal_mask", "linear_attention"]
+
+#: Tokens that causal linear attention compares pair by pair; earlier ones come as one sum.
+_CHUNK = 64
 
 
 def attention(
@@ -95,6 +100,108 @@ def attention(
     weights = weights / xp.where(total == 0, xp.ones_like(total), total)
     mixed = _per_group(weights, v, xp) @ _shared(weights, v)
     return _backend.cast(xp.reshape(mixed, (*rows, q_len, v.shape[-1])), result, xp)
+
+
+def linear_attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    rope: RoPE | None = None,
+    causal: bool = False,
+    q_positions: Array | None = None,
+    k_positions: Array | None = None,
+    seq_len: int | None = None,
+    feature_map: Callable[[Array], Array] | None = None,
+) -> Array:
+    r"""Attention whose time and memory grow with the length, not with its square.
+
+    .. math:: o_m = \frac{\sum_n \langle R_m \varphi(q_m), R_n \varphi(k_n) \rangle\, v_n}
+                         {\sum_n \langle \varphi(q_m), \varphi(k_n) \rangle}
+
+    Parameters
+    ----------
+    q : array, shape (..., heads, q_len, head_dim), floating
+        Queries, not rotated: the rotation comes after the feature map.
+    k, v : array, shape (..., kv_heads, k_len, head_dim) and (..., kv_heads, k_len, v_dim)
+        Keys, not rotated, and values. ``heads`` is a multiple of ``kv_heads``, as in `attention`.
+    rope : RoPE, optional
+        Its ``head_dim`` is the width of the features. None: no rotation.
+    causal : bool
+        Hide later keys, by their place in the array. The last query stands at the last key.
+    q_positions, k_positions : array, shape (q_len,), (k_len,) or (batch, q_len), (batch, k_len)
+        Given together, as for `RoPE`. Default: keys at 0 … k_len − 1, the last query at the last
+        key, ``causal`` or not. Only distances matter, so there is no offset.
+    seq_len : int, optional
+        As in `RoPE`: only for schedules that depend on length.
+    feature_map : callable, optional
+        From an array (..., seq, head_dim) in float32 or float64 to features (..., seq, any width)
+        of the same dtype, which must be non-negative (not checked). Default: elu(x) + 1.
+
+    Returns
+    -------
+    array, shape (..., heads, q_len, v_dim), dtype of ``q``
+        Computed in float32 at least. Zeros where the denominator is zero: for a query that may
+        look at no key, or whose features share no support with theirs (not with elu + 1).
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, positions come alone or without ``rope``, or the length of a lazy
+        array is unknown.
+    TypeError
+        If an array is not floating, libraries are mixed, or ``rope`` or ``feature_map`` is none.
+
+    Notes
+    -----
+    The denominator is not rotated, so it stays positive; the numerator's weights may be negative
+    and need not sum to 1. A schedule's attention factor (YaRN) is divided out: it is a temperature
+    of the softmax, and here would only scale the output.
+
+    Source: Su et al. 2021, arXiv:2104.09864, section 3.3, eq. 19; feature map: Katharopoulos et
+    al. 2020, arXiv:2006.16236, section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> q = k = np.zeros((2, 4))
+    >>> v = np.asarray([[1.0], [2.0]])
+    >>> linear_attention(q, k, v, causal=True)
+    array([[1. ],
+           [1.5]])
+    >>> linear_attention(q, k, v, causal=True, rope=RoPE(4, layout="half")).round(3)
+    array([[1.   ],
+           [1.385]])
+    """
+    xp = _backend.namespace(q=q, k=k, v=v, q_positions=q_positions, k_positions=k_positions)
+    _backend.require_floating(q=q, k=k, v=v)
+    _require_shapes(q, k, v)
+    _require_positions(rope, q_positions, k_positions)
+    q_len, k_len = q.shape[-2], k.shape[-2]
+    if not (is_known(q_len) and is_known(k_len)):
+        msg = f"`q` and `k` must have known lengths, got {q_len} and {k_len}"
+        raise ValueError(msg)
+    names = {_backend.dtype_name(array.dtype) for array in (q, k, v)}
+    compute = xp.float64 if "float64" in names else xp.float32
+    result = q.dtype
+    q, k = (_features(name, x, compute, feature_map, xp) for name, x in (("q", q), ("k", k)))
+    v = _backend.cast(v, compute, xp)
+
+    norm = _mixed(q, k, xp.ones_like(v[..., :1]), causal, xp)  # (..., heads, q_len, 1)
+    if rope is not None:
+        norm = norm * rope.frequencies(seq_len).attention_factor ** 2
+        if q_positions is None:
+            q = rope(q, offset=k_len - q_len, seq_len=seq_len)
+            k = rope(k, seq_len=seq_len)
+        else:
+            q = rope(q, positions=q_positions, seq_len=seq_len)
+            k = rope(k, positions=k_positions, seq_len=seq_len)
+    mixed = _mixed(q, k, v, causal, xp)
+    # Not only the division is undefined there: rotated features may share support where plain ones
+    # do not, so the numerator need not be zero.
+    empty = norm == 0
+    mixed = mixed / xp.where(empty, xp.ones_like(norm), norm)
+    return _backend.cast(xp.where(empty, xp.zeros_like(mixed), mixed), result, xp)
 
 
 def causal_mask(q_positions: Array, k_positions: Array) -> Array:
@@ -216,6 +323,77 @@ class KVCache(NamedTuple):
         return KVCache(k, v, self.length - n)
 
 
+def _mixed(q: Array, k: Array, v: Array, causal: bool, xp: Namespace) -> Array:
+    """Sums over the keys that a query sees of (q·k) v, without all q·k at once."""
+    shape = (*q.shape[:-1], v.shape[-1])
+    q, k, v = _per_group(q, k, xp), _shared(q, k), _shared(q, v)
+    mixed = _mixed_causal(q, k, v, xp) if causal else q @ (xp.matrix_transpose(k) @ v)
+    return xp.reshape(mixed, shape)
+
+
+def _mixed_causal(q: Array, k: Array, v: Array, xp: Namespace) -> Array:
+    """`_mixed` up to each query's own place: pairs within a chunk, a running sum before it."""
+    blind, past = max(q.shape[-2] - k.shape[-2], 0), max(k.shape[-2] - q.shape[-2], 0)
+    start = xp.matrix_transpose(k[..., :past, :]) @ v[..., :past, :]  # before the first query
+    seq = q.shape[-2] - blind
+    chunk = max(min(seq, _CHUNK), 1)
+    n_chunks = max(-(-seq // chunk), 1)
+    q, k, v = (
+        _chunked(x, chunk, n_chunks, xp)
+        for x in (q[..., blind:, :], k[..., past:, :], v[..., past:, :])
+    )  # (..., n_chunks, chunk, width)
+
+    steps = xp.arange(chunk, device=_backend.device(q))
+    scores = q @ xp.matrix_transpose(k)  # (..., n_chunks, chunk, chunk)
+    scores = xp.where(steps <= steps[:, None], scores, xp.zeros_like(scores))
+    states = xp.matrix_transpose(k) @ v  # (..., n_chunks, width of k, width of v)
+    states = xp.concat((start[..., None, :, :], states[..., :-1, :, :]), axis=-3)
+    states = _backend.cumulative_sum(states, states.dtype, xp, axis=-3)  # of all earlier chunks
+    mixed = scores @ v + q @ states
+
+    mixed = xp.reshape(mixed, (*mixed.shape[:-3], n_chunks * chunk, mixed.shape[-1]))
+    return _padded(mixed[..., :seq, :], blind, 0, xp)
+
+
+def _chunked(x: Array, chunk: int, n_chunks: int, xp: Namespace) -> Array:
+    """(..., seq, width) as (..., n_chunks, chunk, width), with zeros at the end."""
+    x = _padded(x, 0, n_chunks * chunk - x.shape[-2], xp)
+    return xp.reshape(x, (*x.shape[:-2], n_chunks, chunk, x.shape[-1]))
+
+
+def _padded(x: Array, before: int, after: int, xp: Namespace) -> Array:
+    """Rows of zeros around (..., seq, width)."""
+    if before == after == 0:
+        return x
+    first, last = (
+        xp.zeros((*x.shape[:-2], n, x.shape[-1]), dtype=x.dtype, device=_backend.device(x))
+        for n in (before, after)
+    )
+    return xp.concat((first, x, last), axis=-2)
+
+
+def _features(
+    name: str, x: Array, compute: Dtype, feature_map: Callable[[Array], Array] | None, xp: Namespace
+) -> Array:
+    """elu(x) + 1, or what the user's map makes of ``x``."""
+    x = _backend.cast(x, compute, xp)
+    if feature_map is None:
+        low = xp.where(x > 0, xp.zeros_like(x), x)  # exp of what is large would spoil gradients
+        return xp.where(x > 0, x + 1, xp.exp(low))
+    if not callable(feature_map):
+        msg = f"`feature_map` must be callable or None, got {feature_map!r}"
+        raise TypeError(msg)
+    features = feature_map(x)
+    _backend.namespace(**{name: x, f"feature_map({name})": features})
+    if features.shape[:-1] != x.shape[:-1]:
+        msg = (
+            f"`feature_map` must keep all axes but the last, "
+            f"got {tuple(features.shape)} from {tuple(x.shape)}"
+        )
+        raise ValueError(msg)
+    return _backend.cast(features, compute, xp)
+
+
 def _per_group(rows: Array, shared: Array, xp: Namespace) -> Array:
     """(..., heads, q_len, d) as (..., kv_heads, group, q_len, d) where heads are shared."""
     if rows.ndim < 3 or rows.shape[-3] == shared.shape[-3]:
@@ -245,4 +423,23 @@ def _require_shapes(q: Array, k: Array, v: Array) -> None:
         raise ValueError(msg)
     if q.ndim > 2 and (k.shape[-3] == 0 or q.shape[-3] % k.shape[-3]):
         msg = f"the heads of `q` must be a multiple of those of `k`, {got}"
+        raise ValueError(msg)
+
+
+def _require_positions(
+    rope: RoPE | None, q_positions: Array | None, k_positions: Array | None
+) -> None:
+    if not (rope is None or isinstance(rope, RoPE)):
+        msg = f"`rope` must be a RoPE or None, got {rope!r}"
+        raise TypeError(msg)
+    given = [
+        name
+        for name, positions in (("q_positions", q_positions), ("k_positions", k_positions))
+        if positions is not None
+    ]
+    if given and rope is None:
+        msg = f"`{given[0]}` must be None without a `rope` that rotates, got an array"
+        raise ValueError(msg)
+    if len(given) == 1:
+        msg = f"`q_positions` and `k_positions` must be given together, got only `{given[0]}`"
         raise ValueError(msg)

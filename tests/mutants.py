@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import rope_xp
@@ -20,6 +21,7 @@ FILES = [
     "phases",
     "positions",
     "additive",
+    "relative",
     "attention",
     "layouts",
     "analysis",
@@ -74,12 +76,26 @@ MUTANTS = [
     ("positions.py", "first + n > DOMAIN[1]", "first > DOMAIN[1]"),
     ("additive.py", "/ (n_pairs - shift))", "/ n_pairs)"),
     ("additive.py", 'if order == "cos_sin"', "if False"),
+    ("relative.py", "(2 * k + 1) / (2 * lower)", "(2 * k + 2) / (2 * lower)"),
+    ("relative.py", "-xp.abs(steps)", "steps"),
+    ("relative.py", "in both.values())\n    return key", "in both.values())\n    key, query = both.values()\n    return key"),
+    ("relative.py", "[1 - distance for", "[-distance for"),
+    ("relative.py", "    r = to_float32\n", "    r = float\n"),
+    ("relative.py", "flat[..., q_len - 1 : q_len * width - 1]", "flat[..., q_len : q_len * width]"),
+    ("relative.py", "(q + v[:, None, :])", "(q + u[:, None, :])"),
     ("attention.py", "+ (k_len - q_len)", ""),
     ("attention.py", "q.shape[-1] ** -0.5", "v.shape[-1] ** -0.5"),
     ("attention.py", "total == 0", "total < 0"),
     ("attention.py", "<= q_positions", "< q_positions"),
     ("attention.py", "rope.shift(self.k[..., keep + n :, :], -n", "rope.shift(self.k[..., keep + n :, :], n"),
     ("attention.py", "- self.length\n        new", "\n        new"),
+    ("attention.py", "steps <= steps[:, None]", "steps < steps[:, None]"),
+    ("attention.py", "states[..., :-1, :, :])", "states[..., 1:, :, :])"),
+    ("attention.py", "start[..., None, :, :], states", "0 * start[..., None, :, :], states"),
+    ("attention.py", "attention_factor ** 2", "attention_factor"),
+    ("attention.py", "q = rope(q, offset=k_len - q_len, ", "q = rope(q, "),
+    ("attention.py", "xp.where(empty, xp.zeros_like(mixed), mixed)", "mixed"),
+    ("attention.py", "_CHUNK = 64", "_CHUNK = 2**20"),
     ("layouts.py", "pair_slices(source", "pair_slices(target"),
     ("analysis.py", "turn(a, b, c, -d)", "turn(a, b, c, d)"),
     ("analysis.py", "xp.concat((part[..., 1:], xp.zeros_like(part[..., :1])), axis=-1) - part", "part[..., 1:] - part[..., :-1]"),
@@ -112,7 +128,12 @@ MUTANTS = [
 ]  # fmt: skip
 
 
-def survives(file, old, new, folder):
+def survives(mutant):
+    with tempfile.TemporaryDirectory() as folder:
+        return survives_in(folder, *mutant)
+
+
+def survives_in(folder, file, old, new):
     package = Path(folder) / "rope_xp"
     # Without bytecode: that of a file of the same size, written in the same second, passes for new.
     shutil.copytree(
@@ -141,14 +162,11 @@ def survives(file, old, new, folder):
 
 def main():
     alive = 0
-    for file, old, new in MUTANTS:
-        with tempfile.TemporaryDirectory() as folder:
-            lives = survives(file, old, new, folder)
-        alive += lives
-        print(
-            f"{'SURVIVED' if lives else 'caught  '} {file}: {old.strip()!r} -> {new.strip()!r}",
-            flush=True,
-        )
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process of its own
+        for (file, old, new), lives in zip(MUTANTS, pool.map(survives, MUTANTS), strict=True):
+            alive += lives
+            verdict = "SURVIVED" if lives else "caught  "
+            print(f"{verdict} {file}: {old.strip()!r} -> {new.strip()!r}", flush=True)
     print(f"{len(MUTANTS) - alive} of {len(MUTANTS)} mutants caught")
     sys.exit(alive > 0)
 

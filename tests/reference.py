@@ -113,6 +113,30 @@ def attention(q, k, v, *, causal, scale):
     return rows
 
 
+def elu_plus_one(x):
+    return x + 1 if x > 0 else math.exp(x)
+
+
+def linear_attention(q, k, v, *, causal, q_positions, k_positions, frequencies, layout, phi):
+    """RoFormer's eq. 19, query by query and key by key; one head, without frequencies no rotation."""
+    q, k = ([[phi(x) for x in row] for row in rows] for rows in (q, k))
+    turned_q, turned_k = (
+        [rotate_vector(row, p, frequencies, layout) for row, p in zip(rows, at, strict=True)]
+        for rows, at in ((q, q_positions), (k, k_positions))
+    )
+    rows = []
+    for m in range(len(q)):
+        above, below = [0.0] * len(v[0]), 0.0
+        for n in range(len(k)):
+            if causal and n > m + len(k) - len(q):
+                continue
+            below += sum(a * b for a, b in zip(q[m], k[n], strict=True))
+            weight = sum(a * b for a, b in zip(turned_q[m], turned_k[n], strict=True))
+            above = [a + weight * value for a, value in zip(above, v[n], strict=True)]
+        rows.append([a / below if below else 0.0 for a in above])
+    return rows
+
+
 def sinusoidal(position, dim, base=10000.0, order="interleaved", shift=0.0):
     """One row of the table."""
     n_pairs = dim // 2
@@ -123,3 +147,58 @@ def sinusoidal(position, dim, base=10000.0, order="interleaved", shift=0.0):
     if order == "cos_sin":
         return cosines + sines
     return [value for pair in zip(sines, cosines, strict=True) for value in pair]
+
+
+def alibi_slopes(n_heads):
+    """Press et al.: a geometric sequence for powers of two, else with every other one of twice that."""
+    if n_heads & (n_heads - 1) == 0:
+        return [2.0 ** (-8 * k / n_heads) for k in range(1, n_heads + 1)]
+    lower = 2 ** int(math.log2(n_heads))
+    return alibi_slopes(lower) + alibi_slopes(2 * lower)[::2][: n_heads - lower]
+
+
+def t5_bucket(relative, bidirectional, num_buckets, max_distance):
+    """One bucket with logarithms of real numbers; None within 1e-6 of a boundary, which rounding decides."""
+    start, distance = 0, max(-relative, 0)
+    if bidirectional:
+        num_buckets //= 2
+        start, distance = (num_buckets if relative > 0 else 0), abs(relative)
+    exact = num_buckets // 2
+    if distance < exact:
+        return start + distance
+    along = math.log(distance / exact) / math.log(max_distance / exact) * (num_buckets - exact)
+    if abs(along - round(along)) < 1e-6 and 0 < round(along) < num_buckets - exact:
+        return None
+    return start + min(exact + math.floor(along + 1e-6), num_buckets - 1)
+
+
+def dot(a, b):
+    return sum(float(x) * float(y) for x, y in zip(a, b, strict=True))
+
+
+def shaw_score(q, k, table, q_positions, k_positions, max_distance):
+    """One head: q·k + q·a with the row of the clipped distance."""
+    return [
+        [
+            dot(query, key)
+            + dot(query, table[max(-max_distance, min(n - m, max_distance)) + max_distance])
+            for key, n in zip(k, k_positions, strict=True)
+        ]
+        for query, m in zip(q, q_positions, strict=True)
+    ]
+
+
+def transformer_xl_score(q, k, vector, u, v):
+    """One head; ``vector[distance]`` is r, and what is missing counts as zeros."""
+    zeros = [0.0] * len(u)
+    return [
+        [
+            dot([a + b for a, b in zip(query, u, strict=True)], key)
+            + dot(
+                [a + b for a, b in zip(query, v, strict=True)],
+                vector.get(i + len(k) - len(q) - j, zeros),
+            )
+            for j, key in enumerate(k)
+        ]
+        for i, query in enumerate(q)
+    ]

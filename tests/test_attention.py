@@ -1,14 +1,16 @@
-"""Reference attention and the cache."""
+"""Reference attention, linear attention and the cache."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 import reference
 
 from rope_xp import RoPE
-from rope_xp.attention import KVCache, attention, causal_mask
+from rope_xp.attention import KVCache, attention, causal_mask, linear_attention
 from rope_xp.positions import token_positions
+from rope_xp.scaling import DynamicNTK, YaRN
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -116,3 +118,229 @@ def test_dropping_tokens_moves_the_later_ones(lib, rng, keep):
     assert shorter.length == direct.length == 3
     np.testing.assert_allclose(lib.numpy(shorter.k), lib.numpy(direct.k), rtol=0, atol=2e-6)
     np.testing.assert_array_equal(lib.numpy(shorter.v), lib.numpy(direct.v))
+
+
+# Below, at and above a chunk of 64; fewer queries than keys, and more.
+LENGTHS = [
+    ("half", 5, 5),
+    ("interleaved", 2, 5),
+    ("half", 5, 2),
+    ("interleaved", 63, 63),
+    ("half", 64, 64),
+    ("interleaved", 65, 65),
+    ("half", 130, 130),
+    ("interleaved", 70, 131),
+    ("half", 1, 66),
+]
+
+
+def linear_oracle(q, k, v, rope=None, causal=False, at=None, phi=reference.elu_plus_one):
+    """Every row of (..., heads, seq, width), against its shared key head."""
+    if q.ndim > 2:
+        group = q.shape[0] // k.shape[0]
+        return np.stack(
+            [
+                linear_oracle(row, k[i // group], v[i // group], rope, causal, at, phi)
+                for i, row in enumerate(q)
+            ]
+        )
+    q_len, k_len = len(q), len(k)
+    q_at, k_at = at or (range(k_len - q_len, k_len), range(k_len))
+    rows = reference.linear_attention(
+        q.tolist(),
+        k.tolist(),
+        v.tolist(),
+        causal=causal,
+        q_positions=q_at,
+        k_positions=k_at,
+        frequencies=reference.inv_freq(rope.rotary_dim, rope.base) if rope else [],
+        layout=rope.layout if rope else "half",
+        phi=phi,
+    )
+    return np.asarray(rows).reshape(q_len, v.shape[-1])
+
+
+def tokens(rng, q_len, k_len, heads=(), kv_heads=None, dim=8, v_dim=3):
+    kv_heads = heads if kv_heads is None else kv_heads
+    shapes = ((*heads, q_len, dim), (*kv_heads, k_len, dim), (*kv_heads, k_len, v_dim))
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("layout", "q_len", "k_len"), LENGTHS)
+def test_linear_against_the_quadratic_oracle(lib, rng, causal, layout, q_len, k_len):
+    rope = RoPE(8, layout=layout)
+    q, k, v = tokens(rng, q_len, k_len)
+    got = linear_attention(*map(lib.array, (q, k, v)), rope=rope, causal=causal)
+    wanted = linear_oracle(q, k, v, rope, causal)
+    np.testing.assert_allclose(lib.numpy(got), wanted, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (6, 1)])
+def test_linear_with_heads(lib, rng, causal, heads, kv_heads):
+    rope = RoPE(8, layout="half", base=100.0)
+    q, k, v = tokens(rng, 2, 70, (2, heads), (2, kv_heads))
+    got = lib.numpy(linear_attention(*map(lib.array, (q, k, v)), rope=rope, causal=causal))
+    for batch in range(2):
+        wanted = linear_oracle(q[batch], k[batch], v[batch], rope, causal)
+        np.testing.assert_allclose(got[batch], wanted, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_linear_without_a_rotation(lib, rng, causal):
+    """No encoding, and one position for all, are the same: then weights are a distribution."""
+    q, k, v = tokens(rng, 70, 70)
+    arrays = [lib.array(a) for a in (q, k, v)]
+    plain = lib.numpy(linear_attention(*arrays, causal=causal))
+    np.testing.assert_allclose(plain, linear_oracle(q, k, v, causal=causal), rtol=0, atol=2e-6)
+    here = lib.array(np.full(70, 7))
+    rope = RoPE(8, layout="half")
+    same = linear_attention(*arrays, rope=rope, causal=causal, q_positions=here, k_positions=here)
+    np.testing.assert_allclose(lib.numpy(same), plain, rtol=0, atol=2e-6)
+    ones = lib.array(np.ones((70, 1)), "float32")
+    total = linear_attention(*arrays[:2], ones, causal=causal)
+    np.testing.assert_allclose(lib.numpy(total), 1, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_linear_depends_on_distances_only(lib, rng, causal):
+    rope = RoPE(8, layout="interleaved")
+    q, k, v = tokens(rng, 3, 66, (2,))
+    arrays = [lib.array(a) for a in (q, k, v)]
+    wanted = lib.numpy(linear_attention(*arrays, rope=rope, causal=causal))
+    for start in (0, -5, 10**6):
+        at = {
+            "q_positions": lib.array(np.arange(63, 66) + start),
+            "k_positions": lib.array(np.arange(66) + start),
+        }
+        moved = linear_attention(*arrays, rope=rope, causal=causal, **at)
+        np.testing.assert_allclose(lib.numpy(moved), wanted, rtol=0, atol=2e-6)
+    at["k_positions"] = at["k_positions"] + 1
+    moved = linear_attention(*arrays, rope=rope, causal=causal, **at)
+    assert np.abs(lib.numpy(moved) - wanted).max() > 1e-3
+
+
+def test_linear_with_positions_of_each_row(lib, rng):
+    rope = RoPE(8, layout="half")
+    q, k, v = tokens(rng, 2, 4, (2, 2))
+    q_at, k_at = [[3, 9], [5, 5]], [[0, 3, 9, 1], [7, 0, 2, 5]]
+    got = linear_attention(
+        *map(lib.array, (q, k, v)),
+        rope=rope,
+        q_positions=lib.array(q_at),
+        k_positions=lib.array(k_at),
+    )
+    for batch in range(2):
+        wanted = linear_oracle(q[batch], k[batch], v[batch], rope, at=(q_at[batch], k_at[batch]))
+        np.testing.assert_allclose(lib.numpy(got)[batch], wanted, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_linear_with_a_feature_map(lib, rng, causal):
+    """Also one that changes the width, as then the encoding's head_dim is that of the features."""
+    q, k, v = tokens(rng, 66, 66)
+    arrays = [lib.array(a) for a in (q, k, v)]
+    rope = RoPE(8, layout="half")
+    got = linear_attention(*arrays, rope=rope, causal=causal, feature_map=lambda x: x * x)
+    wanted = linear_oracle(q, k, v, rope, causal, phi=lambda x: x * x)
+    np.testing.assert_allclose(lib.numpy(got), wanted, rtol=0, atol=1e-5)
+    wide = linear_attention(
+        *arrays,
+        rope=RoPE(16, layout="half"),
+        causal=causal,
+        feature_map=lambda x: (
+            lib.xp.concat((x * x, lib.xp.zeros_like(x)), axis=-1)
+            if hasattr(lib.xp, "concat")
+            else lib.xp.concatenate((x * x, lib.xp.zeros_like(x)), axis=-1)
+        ),
+    )
+    assert tuple(wide.shape) == (66, 3)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_linear_zeros_where_the_denominator_is_zero(lib, causal):
+    """Though the rotated features meet: q and k have no feature in common, R(1) q and k have."""
+    q = lib.array([[1.0, 0.0], [1.0, 0.0]], "float32")
+    k = lib.array([[0.0, 1.0], [0.0, 1.0]], "float32")
+    rope = RoPE(2, layout="half")
+    got = linear_attention(q, k, q, rope=rope, causal=causal, feature_map=lambda x: x)
+    np.testing.assert_array_equal(lib.numpy(got), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("q_len", "k_len"), [(0, 0), (0, 3), (3, 0)])
+def test_linear_of_nothing(lib, causal, q_len, k_len):
+    q, k = (
+        lib.array(np.ones((2, q_len, 4)), "float32"),
+        lib.array(np.ones((2, k_len, 4)), "float32"),
+    )
+    got = linear_attention(q, k, k, rope=RoPE(4, layout="half"), causal=causal)
+    np.testing.assert_array_equal(lib.numpy(got), np.zeros((2, q_len, 4)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_linear_computes_in_float32_at_least(lib, rng, dtype):
+    if dtype in {"strict": ("float16", "bfloat16"), "dask": ("bfloat16",)}.get(lib.name, ()):
+        pytest.skip(f"{lib.name} has no {dtype}")
+    arrays = [lib.array(a, dtype) for a in tokens(rng, 66, 66)]
+    got = linear_attention(*arrays, rope=RoPE(8, layout="half"), causal=True)
+    assert got.dtype == arrays[0].dtype
+    wanted = linear_oracle(*map(lib.numpy, arrays), RoPE(8, layout="half"), causal=True)
+    precise = dtype == "float64" and lib.has_float64
+    half = {"float16": 2.0**-11, "bfloat16": 2.0**-8}.get(dtype, 0.0)  # the result's rounding
+    tolerance = 1e-13 if precise else 2e-6
+    np.testing.assert_allclose(lib.numpy(got), wanted, rtol=half, atol=tolerance)
+
+
+def test_linear_leaves_the_attention_factor_out(lib, rng):
+    """It would only scale the output: R_m and R_m are the identity where m = n."""
+    yarn = YaRN(factor=4.0, original_max_position_embeddings=32)
+    rope = RoPE(8, layout="half", scaling=yarn)
+    assert rope.frequencies().attention_factor > 1.1
+    q, k, v = (lib.array(a) for a in tokens(rng, 1, 1))
+    got = linear_attention(q, k, v, rope=rope)
+    np.testing.assert_allclose(lib.numpy(got), lib.numpy(v), rtol=1e-6)
+
+
+def test_linear_at_a_length_that_the_schedule_depends_on(lib, rng):
+    schedule = DynamicNTK(factor=2.0, max_position_embeddings=8)
+    rope = RoPE(8, layout="half", scaling=schedule)
+    for q_len in (5, 1):
+        q, k, v = tokens(rng, q_len, 5)
+        for seq_len in (None, 64):
+            wanted = reference.linear_attention(
+                q.tolist(),
+                k.tolist(),
+                v.tolist(),
+                causal=False,
+                q_positions=range(5 - q_len, 5),
+                k_positions=range(5),
+                frequencies=rope.frequencies(seq_len).inv_freq,
+                layout="half",
+                phi=reference.elu_plus_one,
+            )
+            arrays = [lib.array(a) for a in (q, k, v)]
+            given = {
+                "q_positions": lib.array(np.arange(5 - q_len, 5)),
+                "k_positions": lib.array(np.arange(5)),
+            }
+            for at in ({}, given):
+                got = linear_attention(*arrays, rope=rope, seq_len=seq_len, **at)
+                np.testing.assert_allclose(lib.numpy(got), wanted, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_linear_memory(causal, rng):
+    """NumPy's own count: 4096² scores would be 64 MiB; `attention` is the check that it counts."""
+    q, k, v = tokens(rng, 4096, 4096)
+
+    def peak(function, **options):
+        tracemalloc.start()
+        function(q, k, v, causal=causal, **options)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(attention) > 4096**2 * 4
+    assert peak(linear_attention, rope=RoPE(8, layout="half")) < 4096**2 * 4 / 8

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, _backend, analysis, attention, positions
+from rope_xp import RoPE, _backend, analysis, attention, positions, relative
 
 cupy = pytest.importorskip("cupy", reason="cupy is not installed")
 pytestmark = pytest.mark.skipif(
@@ -62,6 +62,12 @@ def everything():
     positions.token_positions(4, xp=np)
     positions.packed_positions(np.asarray([0, 2, 5]), 6)
     positions.mask_positions(np.asarray([[0, 1, 1]]))
+    at, table = np.arange(5), np.ones((5, 8), dtype=np.float32)
+    relative.t5_bucket(relative.relative_positions(at, at))
+    relative.shaw_score(x, x, table, relative.clipped_index(at, at, 2))
+    relative.transformer_xl_score(x, x, table, table[:4], table[:4])
+    attention.attention(x, x, x, bias=relative.alibi_bias(at, at, 4))
+    relative.alibi_slopes(4, xp=np)
     attention.attention(q, k, k, causal=True, bias=np.zeros((5, 5), np.float32))
     attention.attention(q, k, k, bias=attention.causal_mask(np.arange(5), np.arange(5)))
     for function in (analysis.abel_bound, analysis.score_curve):
@@ -69,6 +75,8 @@ def everything():
         function(x, x, np.arange(5), [1.0, 0.1, 0.01, 0.0], "interleaved", dtype=np.float32)
     analysis.decay_bound(np.arange(5), [1.0, 0.1])
     analysis.advantage(np.arange(5), [1.0, 0.1])
+    for causal in (False, True):
+        attention.linear_attention(x, k[:, :, :4, :], k[:, :, :4, :], rope=rope, causal=causal)
     cache = attention.KVCache.empty((2, 2, 9, 8)).append(k, k)
     cache.drop(2, rope, keep=1)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, analysis
+from rope_xp import RoPE, analysis, attention
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
 pytestmark = pytest.mark.skipif(
@@ -81,6 +81,24 @@ def test_analysis_stays_lazy_and_agrees_with_numpy(x, lazy):
         got, wanted = function(*arrays, *rest), function(*plain, *rest)
         assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape)
         np.testing.assert_allclose(got.compute(scheduler="sync"), wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("chunks", [(1, 2, 30, 8), (2, 4, 70, 3), -1])
+def test_linear_attention_stays_lazy(rng, chunks, causal, lazy):
+    x = rng.standard_normal((2, 4, 70, 8)).astype(np.float32)
+    q, k = da.from_array(x, chunks=chunks), da.from_array(x[:, :2], chunks=chunks)
+    rope = RoPE(8, layout="half")
+    y = attention.linear_attention(q, k, k, rope=rope, causal=causal)
+    wanted = attention.linear_attention(x, x[:, :2], x[:, :2], rope=rope, causal=causal)
+    np.testing.assert_allclose(y.compute(scheduler="sync"), wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_linear_attention_of_unknown_length_is_refused(x, causal):
+    unknown = da.from_array(x)[:, :, da.from_array(np.ones(6, bool))]
+    with pytest.raises(ValueError, match=r"`q` and `k` must have known lengths, got nan and nan"):
+        attention.linear_attention(unknown, unknown, unknown, causal=causal)
 
 
 def test_one_task_a_block(x):

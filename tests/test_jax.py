@@ -77,6 +77,11 @@ def test_jit_everything_else():
     for function, arguments in (
         (lambda k, d: ROPE.shift(k, d), (k, jnp.asarray([1, -2]))),
         (lambda k: attention.attention(*ROPE(k, k), k, causal=True), (k,)),
+        (lambda k: attention.linear_attention(k, k, k, rope=RoPE(8, layout="half")), (k,)),
+        (
+            lambda k: attention.linear_attention(k, k, k, rope=RoPE(8, layout="half"), causal=True),
+            (jnp.sin(jnp.arange(2 * 70 * 8.0)).reshape(2, 70, 8),),
+        ),
         (lambda at: rope_xp.sinusoidal(at, 8), (jnp.arange(5),)),
         (lambda c: positions.packed_positions(c, 7), (jnp.asarray([0, 3, 5]),)),
         (lambda m: positions.mask_positions(m), (jnp.asarray([[0, 1, 1]]),)),
@@ -98,6 +103,54 @@ def test_jit_analysis_with_static_frequencies():
         jitted = partial(jax.jit, static_argnums=(3, 4))(function)
         wanted = function(np.asarray(q), np.asarray(q), np.asarray(at), inv_freq, "half")
         close(jitted(q, q, at, inv_freq, "half"), wanted, atol=1e-4)
+
+
+def largest(jaxpr):
+    """Elements of the largest array that a program makes, those inside its calls included."""
+    sizes = [int(np.prod(v.aval.shape)) for eqn in jaxpr.eqns for v in eqn.outvars]
+    inner = [
+        largest(getattr(part, "jaxpr", part))
+        for eqn in jaxpr.eqns
+        for value in eqn.params.values()
+        for part in (value if isinstance(value, list | tuple) else [value])
+        if hasattr(getattr(part, "jaxpr", part), "eqns")
+    ]
+    return max(sizes + inner, default=0)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_linear_attention_makes_no_array_of_length_squared(causal):
+    """Nothing is computed: shapes only. `attention` shows that the count sees what it should."""
+
+    def most(function, seq, **options):
+        x = jax.ShapeDtypeStruct((seq, 8), jnp.float32)
+        program = jax.make_jaxpr(lambda *x: function(*x, causal=causal, **options))(x, x, x)
+        return largest(program.jaxpr)
+
+    rope = RoPE(8, layout="half")
+    assert most(attention.attention, 4096) >= 4096**2
+    for seq in (4096, 4100):
+        assert most(attention.linear_attention, seq, rope=rope) < seq**2 / 32
+    small = most(attention.linear_attention, 4096, rope=rope)
+    assert most(attention.linear_attention, 8192, rope=rope) == 2 * small
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_grad_of_linear_attention(causal):
+    q, k, v = jnp.asarray(np.random.default_rng(0).standard_normal((3, 66, 8)), jnp.float32)
+    rope = RoPE(8, layout="half")
+
+    def loss(q, k, v):
+        return jnp.sum(attention.linear_attention(q, k, v, rope=rope, causal=causal) ** 2)
+
+    step = 1e-2
+    for i, grad in enumerate(jax.grad(loss, argnums=(0, 1, 2))(q, k, v)):
+        ahead, behind = (
+            loss(*(x + s * step * grad * (i == j) for j, x in enumerate((q, k, v))))
+            for s in (1, -1)
+        )
+        slope = float(jnp.sum(grad**2))
+        assert abs(float(ahead - behind) / (2 * step) - slope) < 0.02 * slope
 
 
 def test_the_cache_goes_through_jit():

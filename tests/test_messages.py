@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, analysis, attention, positions
+from rope_xp import RoPE, analysis, attention, positions, relative
 
 F32 = np.float32
 X = np.ones((2, 3, 5, 8), dtype=F32)
@@ -21,6 +21,16 @@ def rotate(x=X, cos=COS, sin=SIN, **options):
 def convert(x=X, **options):
     defaults = {"source": "half", "target": "interleaved", "head_dim": 8}
     return rope_xp.convert_layout(x, **{**defaults, **options})
+
+
+def shaw(**changes):
+    table, index = np.ones((3, 8), F32), np.ones((5, 5), int)
+    return relative.shaw_score(**{"q": X, "k": X, "key_table": table, "index": index, **changes})
+
+
+def transformer_xl(**changes):
+    learned = {"r": np.ones((9, 8), F32), "u": np.ones((3, 8), F32), "v": np.ones((3, 8), F32)}
+    return relative.transformer_xl_score(**{"q": X, "k": X, **learned, **changes})
 
 
 def wide(n):
@@ -131,6 +141,42 @@ CASES = {
     "total": (lambda: positions.packed_positions(np.asarray([0, 2]), -1), ValueError, "`total` must be non-negative, got -1"),
     "mask": (lambda: positions.mask_positions(np.ones(3)), TypeError, "`mask` must be boolean or integer, got float64"),
     "mask scalar": (lambda: positions.mask_positions(np.asarray(True)), ValueError, "`mask` must have shape (..., seq), got ()"),
+    # relative
+    "slopes": (lambda: relative.alibi_slopes(0), ValueError, "`n_heads` must be in [1, 65536], got 0"),
+    "slopes float": (lambda: relative.alibi_slopes(8.0), TypeError, "`n_heads` must be an int, got 8.0"),
+    "slopes dtype": (lambda: relative.alibi_slopes(8, dtype=np.int32), TypeError, "`dtype` must be one of float16, bfloat16, float32, float64, got int32"),
+    "alibi heads": (lambda: relative.alibi_bias(np.arange(3), np.arange(3), -2), ValueError, "`n_heads` must be in [1, 65536], got -2"),
+    "alibi form": (lambda: relative.alibi_bias(np.arange(3), np.arange(3), 8, form="bloom"), ValueError, "`form` must be one of 'distance', 'key', got 'bloom'"),
+    "alibi dtype": (lambda: relative.alibi_bias(np.arange(3), np.arange(3), 8, dtype=np.int32), TypeError, "`dtype` must be one of float16"),
+    "alibi bool": (lambda: relative.alibi_bias(np.ones(3, bool), np.arange(3), 8), TypeError, "`q_positions` must be integer or real floating, got bool"),
+    "alibi axes": (lambda: relative.alibi_bias(np.arange(3), np.asarray(3), 8), ValueError, "`k_positions` must have shape (seq,) or (batch, seq), got ()"),
+    "alibi batch": (lambda: relative.alibi_bias(np.ones((2, 3)), np.ones((3, 3)), 8), ValueError, "`k_positions` must have the batch of `q_positions`, 2, or 1, got 3"),
+    "alibi list": (lambda: relative.alibi_bias([0], np.arange(3), 8), TypeError, "`q_positions` must be an array of a library"),
+    "clip": (lambda: relative.clipped_index(np.arange(3), np.arange(3), -1), ValueError, "`max_distance` must be in [0, 2**30), got -1"),
+    "clip bool": (lambda: relative.clipped_index(np.arange(3), np.arange(3), True), TypeError, "`max_distance` must be an int, got True"),
+    "clip float": (lambda: relative.clipped_index(np.arange(3), np.arange(3), 2.0), TypeError, "`max_distance` must be an int, got 2.0"),
+    "clip real": (lambda: relative.clipped_index(np.arange(3), np.ones(3), 2), TypeError, "`k_positions` must be integer, got float64"),
+    "shaw axes": (lambda: shaw(q=X[0]), ValueError, "`q` and `k` must be (..., heads, seq, head_dim) with the same head_dim, got (3, 5, 8), (2, 3, 5, 8)"),
+    "shaw heads": (lambda: shaw(k=X[:, :2]), ValueError, "`k` must have the leading axes of `q`, (2, 3), or 1, got (2, 2)"),
+    "shaw table": (lambda: shaw(key_table=np.ones((4, 8), F32)), ValueError, "`key_table` must have shape (2K + 1, 8), got (4, 8)"),
+    "shaw width": (lambda: shaw(key_table=np.ones((3, 4), F32)), ValueError, "`key_table` must have shape (2K + 1, 8), got (3, 4)"),
+    "shaw index": (lambda: shaw(index=np.ones((5, 4), int)), ValueError, "`index` must have shape (..., q_len, k_len) = (..., 5, 5), got (5, 4) for `q` of shape (2, 3, 5, 8)"),
+    "shaw batch": (lambda: shaw(index=np.ones((3, 5, 5), int)), ValueError, "`index` must have the leading axes of `q`, (2,), or 1, got (3,)"),
+    "shaw real index": (lambda: shaw(index=np.ones((5, 5))), TypeError, "`index` must be integer, got float64"),
+    "shaw type": (lambda: shaw(k=X.astype(int)), TypeError, "`k` must be one of float16"),
+    "t5 real": (lambda: relative.t5_bucket(np.ones(3)), TypeError, "`relative_position` must be integer, got float64"),
+    "t5 odd": (lambda: relative.t5_bucket(np.arange(3), num_buckets=31), ValueError, "`num_buckets` must be even and in [4, 65536], got 31"),
+    "t5 few": (lambda: relative.t5_bucket(np.arange(3), num_buckets=2), ValueError, "`num_buckets` must be even and in [4, 65536], got 2"),
+    "t5 one": (lambda: relative.t5_bucket(np.arange(3), num_buckets=1, bidirectional=False), ValueError, "`num_buckets` must be in [2, 65536], got 1"),
+    "t5 buckets float": (lambda: relative.t5_bucket(np.arange(3), num_buckets=32.0), TypeError, "`num_buckets` must be an int, got 32.0"),
+    "t5 narrow": (lambda: relative.t5_bucket(np.arange(3, dtype=np.int8), num_buckets=256), ValueError, "`num_buckets` must fit the dtype of `relative_position`, int8, got 256"),
+    "t5 near": (lambda: relative.t5_bucket(np.arange(3), max_distance=8), ValueError, "`max_distance` must be in (8, 2**31), got 8"),
+    "t5 far": (lambda: relative.t5_bucket(np.arange(3), max_distance=2**31), ValueError, "`max_distance` must be in (8, 2**31), got 2147483648"),
+    "xl bias": (lambda: transformer_xl(u=np.ones(8, F32)), ValueError, "`u` must have shape (heads, head_dim) = (3, 8), got (8,)"),
+    "xl rows": (lambda: transformer_xl(r=np.ones((6, 8), F32)), ValueError, "`r` must have a row for each distance, k_len or k_len + q_len - 1, 5 or 9, got 6"),
+    "xl width": (lambda: transformer_xl(r=np.ones((9, 4), F32)), ValueError, "`r` must have shape (..., rows, head_dim=8), got (9, 4)"),
+    "xl heads": (lambda: transformer_xl(r=np.ones((2, 9, 8), F32)), ValueError, "`r` must have the leading axes of `q`, (2, 3), or 1, got (2,)"),
+    "xl type": (lambda: transformer_xl(v=np.ones((3, 8), int)), TypeError, "`v` must be one of float16"),
     # attention
     "heads": (lambda: attention.attention(X, np.ones((2, 2, 5, 8), F32), np.ones((2, 2, 5, 8), F32)), ValueError, "the heads of `q` must be a multiple of those of `k`, got (2, 3, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8)"),
     "kv": (lambda: attention.attention(X, X, X[:, :, :4]), ValueError, "`k` and `v` must agree but for their last axis"),
@@ -138,6 +184,16 @@ CASES = {
     "attention axes": (lambda: attention.attention(X, X[0], X[0]), ValueError, "`q`, `k` and `v` must have the same number of axes"),
     "attention type": (lambda: attention.attention(X, X, X.astype(int)), TypeError, "`v` must be one of float16"),
     "bias type": (lambda: attention.attention(X, X, X, bias=np.ones((5, 5), int)), TypeError, "`bias` must be one of float16"),
+    "linear heads": (lambda: attention.linear_attention(X, X[:, :2], X[:, :2]), ValueError, "the heads of `q` must be a multiple of those of `k`, got (2, 3, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8)"),
+    "linear type": (lambda: attention.linear_attention(X, X.astype(int), X), TypeError, "`k` must be one of float16"),
+    "linear rope": (lambda: attention.linear_attention(X, X, X, rope=1e4), TypeError, "`rope` must be a RoPE or None, got 10000.0"),
+    "linear rope size": (lambda: attention.linear_attention(X, X, X, rope=RoPE(4, layout="half")), ValueError, "`q` must have shape (..., seq, head_dim=4), got (2, 3, 5, 8)"),
+    "linear no rope": (lambda: attention.linear_attention(X, X, X, k_positions=np.arange(5)), ValueError, "`k_positions` must be None without a `rope` that rotates, got an array"),
+    "linear one position": (lambda: attention.linear_attention(X, X, X, rope=ROPE, q_positions=np.arange(5)), ValueError, "`q_positions` and `k_positions` must be given together, got only `q_positions`"),
+    "linear positions": (lambda: attention.linear_attention(X, X, X, rope=ROPE, q_positions=np.arange(5), k_positions=np.arange(4)), ValueError, "`positions` must have shape (seq,) or (batch, seq) with seq=5"),
+    "feature map": (lambda: attention.linear_attention(X, X, X, feature_map="elu"), TypeError, "`feature_map` must be callable or None, got 'elu'"),
+    "feature map shape": (lambda: attention.linear_attention(X, X, X, feature_map=lambda x: x[:, 0]), ValueError, "`feature_map` must keep all axes but the last, got (2, 5, 8) from (2, 3, 5, 8)"),
+    "feature map type": (lambda: attention.linear_attention(X, X, X, feature_map=lambda x: x.tolist()), TypeError, "`feature_map(q)` must be an array of a library"),
     "full": (lambda: attention.KVCache.empty((2, 3, 4, 8)).append(X, X), ValueError, "`k` must fit into the cache of 4 tokens (0 used), got 5"),
     "cache shape": (lambda: attention.KVCache.empty((2, 4, 9, 8)).append(X, X), ValueError, "`k` must have shape (2, 4, 5, 8), got (2, 3, 5, 8)"),
     "drop": (lambda: attention.KVCache.empty((2, 3, 9, 8)).append(X, X).drop(4, ROPE, keep=2), ValueError, "`n` and `keep` must be within the 5 tokens held, got 4 and 2"),
@@ -186,6 +242,8 @@ def test_other_libraries_and_devices_are_named():
         ROPE(x, offset=np.asarray([1, 2]))
     with pytest.raises(TypeError, match=r"`delta` must be an array of the same library as `k`"):
         ROPE.shift(x, np.asarray([1, 2]))
+    with pytest.raises(TypeError, match=r"`k_positions` must be .* same library as `q_positions`"):
+        relative.alibi_bias(xp.asarray([1]), np.asarray([1]), 2)
     with pytest.raises(TypeError, match=r"`offset` must be an int or an array of numpy"):
         positions.token_positions(3, offset=xp.asarray([1]), xp=np)
     with pytest.raises(TypeError, match=r"`distance` must be an array of the same library as `q`"):
@@ -207,17 +265,17 @@ def test_results_stay_on_the_device():
     x = xp.asarray(X, device=there)
     q, k = ROPE(x, x, offset=xp.asarray([1, 2], device=there))
     shifted = ROPE.shift(k, 3)
-    mixed = attention.attention(q, k, x, causal=True)
+    at = xp.asarray(np.arange(5), device=there)
+    bias = relative.alibi_bias(at, at, 3)
+    steps = relative.relative_positions(at, at)
+    near = relative.clipped_index(at, at, 1), relative.t5_bucket(steps)
+    shaw = relative.shaw_score(q, k, x[0, 0, :3, :], near[0])
+    distant = relative.transformer_xl_score(q, k, x[:, :, :5, :], *(x[0, :, 0, :] for _ in "uv"))
+    mixed = attention.attention(q, k, x, causal=True, bias=bias)
+    linear = attention.linear_attention(x, x[:, :, :4, :], x[:, :, :4, :], rope=ROPE, causal=True)
     inv_freq = ROPE.frequencies().inv_freq
-    curve = analysis.decay_bound(xp.asarray([1], device=there), inv_freq)
+    curve = analysis.decay_bound(at, inv_freq)
     scores = [f(x, x, 3, inv_freq, "half") for f in (analysis.abel_bound, analysis.score_curve)]
-    for array in (
-        q,
-        k,
-        shifted,
-        mixed,
-        curve,
-        *scores,
-        *ROPE.cos_sin(xp.asarray([1], device=there)),
-    ):
+    tables = ROPE.cos_sin(at)
+    for array in (q, k, shifted, *near, shaw, distant, mixed, linear, curve, *scores, *tables):
         assert array.device == there

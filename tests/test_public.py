@@ -26,6 +26,7 @@ ORDER = [
     "rotation",
     "rope",
     "additive",
+    "relative",
     "attention",
     "layouts",
     "analysis",
@@ -63,7 +64,17 @@ SIGNATURES = {
     "analysis.score_curve": "(q, k, distance, inv_freq, layout, *, dtype=None)",
     "analysis.advantage": "(distance, inv_freq, *, dtype=None)",
     "analysis.context_bound": "(inv_freq, *, limit=1048576)",
+    "relative.relative_positions": "(q_positions, k_positions)",
+    "relative.alibi_slopes": "(n_heads, *, xp=None, dtype=None, device=None)",
+    "relative.alibi_bias": "(q_positions, k_positions, n_heads, *, form='distance', dtype=None)",
+    "relative.clipped_index": "(q_positions, k_positions, max_distance)",
+    "relative.shaw_score": "(q, k, key_table, index)",
+    "relative.t5_bucket": "(relative_position, *, bidirectional=True, num_buckets=32, "
+    "max_distance=128)",
+    "relative.transformer_xl_score": "(q, k, r, u, v)",
     "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None)",
+    "attention.linear_attention": "(q, k, v, *, rope=None, causal=False, q_positions=None, "
+    "k_positions=None, seq_len=None, feature_map=None)",
 }
 
 

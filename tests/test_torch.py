@@ -79,6 +79,13 @@ def test_compile_everything_else():
         (lambda k: ROPE.inverse(k, offset=2), (k,)),
         (lambda k, at: ROPE.rotate(k, *ROPE.cos_sin(at)), (k, at)),
         (lambda k: attention.attention(*ROPE(k, k), k, causal=True), (k,)),
+        (lambda k: attention.linear_attention(k, k, k, rope=RoPE(8, layout="half")), (k,)),
+        (
+            lambda k: attention.linear_attention(
+                k[:, -66:], k, k, rope=RoPE(8, layout="half"), causal=True
+            ),
+            (torch.randn(2, 70, 8),),
+        ),
         (lambda at: rope_xp.sinusoidal(at, 8), (at,)),
         (lambda at: rope_xp.cos_sin(at, [1.0, 0.1], precision="float32"), (torch.arange(5),)),
         (lambda c: positions.packed_positions(c, 7), (torch.tensor([0, 3, 5]),)),
@@ -156,6 +163,23 @@ def test_gradients(layout):
     assert torch.autograd.gradcheck(
         lambda x: attention.attention(*rope(x, x, positions=at), x, causal=True), x
     )
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradients_of_linear_attention(causal):
+    rope = RoPE(4, layout="half")
+    q, k, v = (
+        torch.randn(heads, seq, 4, dtype=torch.float64, requires_grad=True)
+        for heads, seq in ((2, 66), (1, 67), (1, 67))
+    )
+    assert torch.autograd.gradcheck(
+        lambda *x: attention.linear_attention(*x, rope=rope, causal=causal),
+        (q, k, v),
+        fast_mode=True,
+    )
+    large = torch.tensor([[-1e4, 0.0, 1e4, 1.0]], requires_grad=True)
+    attention.linear_attention(large, large, large, rope=rope, causal=causal).sum().backward()
+    assert torch.isfinite(large.grad).all()
 
 
 def test_gradients_of_frequencies_and_real_positions():
