@@ -38,8 +38,8 @@ def relative_positions(q_positions: Array, k_positions: Array) -> Array:
     Returns
     -------
     array, shape (q_len, k_len) or (batch, q_len, k_len)
-        The library's default integer dtype, in which nothing wraps; float32 at least if a position
-        is real.
+        The library's default integer dtype, 64 bits where it has them, so that nothing wraps;
+        float32 at least if a position is real.
 
     Raises
     ------
