@@ -160,6 +160,7 @@ def linear_attention(
 
     Source: Su et al. 2021, arXiv:2104.09864, section 3.3, eq. 19; feature map: Katharopoulos et
     al. 2020, arXiv:2006.16236, section 3.2.
+    Book: :eq:`eq-linear-attention`, :eq:`eq-linear-rope`, :eq:`eq-running-sum`.
 
     Examples
     --------
