@@ -20,10 +20,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Wedge
 
-from rope_xp import RoPE, analysis
-from rope_xp.attention import linear_attention
 from rope_xp import RoPE, analysis, cos_sin, scaling
 from rope_xp.analysis import turns
+from rope_xp.attention import linear_attention
 
 # Stand-ins for the colours of the style sheet, under which matplotlib knows them.
 INK = "#010203"
