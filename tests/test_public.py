@@ -35,6 +35,7 @@ ORDER = [
     "_config_reading",
     "_families",
     "_sizes",
+    "_axes_reading",
     "_layers",
     "configs",
     "__main__",
