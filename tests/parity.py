@@ -217,7 +217,7 @@ def sectioned(family, model_type):
         if axes["kind"] != "Assigned" or sections[0] == sections[1]:
             changed = {**config.rope_parameters, "mrope_section": sections}
             yield f"sections {sections}", family.config(rope_parameters=changed)
-    if axes["kind"] == "InterleavedSections":
+    if axes["kind"] == "InterleavedSections" and model_type != "cosmos3_edge_text":  # it insists
         kept = {k: v for k, v in config.rope_parameters.items() if k != "mrope_section"}
         yield "no sections, narrow heads", family.config(rope_parameters=kept, head_dim=64)
 

@@ -18,6 +18,7 @@ import functools
 import importlib
 import os
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -103,9 +104,8 @@ def _source(model_type):
     """The modeling file of the family, imported, and its rotary class: the one at ``source``."""
     file, line = table()["models"][model_type]["source"].rsplit(":", 1)
     module = importlib.import_module("transformers.models." + file[:-3].replace("/", "."))
-    with open(module.__file__, encoding="utf-8") as text:
-        name = re.match(r"class (\w+)", text.read().splitlines()[int(line) - 1])[1]
-    return module, getattr(module, name)
+    lines = Path(module.__file__).read_text(encoding="utf-8").splitlines()
+    return module, getattr(module, re.match(r"class (\w+)", lines[int(line) - 1])[1])
 
 
 def load(model_type):
