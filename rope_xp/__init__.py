@@ -21,7 +21,7 @@ data flows through the rooms in this order, and so do the imports:
 `_alignment`    positions lined up with the axes of queries and keys, for `rope`
 `_checks`       plain values: sentences for mistakes, rounding to float32
 `_backend`      the only room that knows array libraries by name
-`_config_reading`, `_families`, `_sizes` and `_layers` are the cellar of `configs`
+`_config_reading`, `_families`, `_sizes`, `_axes_reading` and `_layers` are the cellar of `configs`
 =============== ================================================================================
 """
 

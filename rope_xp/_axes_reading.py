@@ -56,7 +56,7 @@ def scheme(family: Family, entry: RopeDict, n_pairs: int, model_type: str) -> Ax
         return None
     kind = told["kind"]
     if kind == "Axial":
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+        fields: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
         return Axial(**{k: v for k, v in fields.items() if k != "kind"})
     if "mrope_section" not in told:  # all axes share the pairs, in turns
         (run,) = told["runs"]

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from rope_xp import _axes_reading
+from rope_xp import _axes_reading, _families
 from rope_xp import _config_reading as reading
-from rope_xp import _families
 from rope_xp._config_reading import Config, RopeDict
 from rope_xp._families import Family
 from rope_xp._sizes import Sizes

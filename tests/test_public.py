@@ -37,6 +37,7 @@ ORDER = [
     "_config_reading",
     "_families",
     "_sizes",
+    "_axes_reading",
     "_layers",
     "configs",
     "__main__",
