@@ -23,8 +23,8 @@ def made(lib, *shape, **options):
 
 
 def integral(lib, array):
-    """The library's default integer dtype, on its device, and of which values."""
-    assert array.dtype == lib.xp.arange(1, device=lib.device).dtype
+    """The values of an array of the library's default integer dtype, on its device."""
+    assert array.dtype == positions.token_positions(1, xp=lib.xp, device=lib.device).dtype
     if lib.device is not None:
         assert array.device == lib.device
     return lib.numpy(array).tolist()
@@ -53,7 +53,7 @@ def test_worked_examples(lib, shape, options, expected):
 
 def test_drawn_grids_are_the_oracles(lib):
     draw = random.Random(20211)
-    for _ in range(6 if lib.name == "dask" else 30):
+    for _ in range(6 if lib.name in ("dask", "jax") else 30):
         merge = draw.randrange(1, 4)
         shape = [draw.randrange(1, 4) for _ in range(draw.randrange(3))]
         shape += [merge * draw.randrange(1, 4) for _ in range(2)]
