@@ -98,11 +98,6 @@ def grid_positions(
     if indexing not in ("ij", "xy"):
         msg = f"`indexing` must be 'ij' or 'xy', got {indexing!r}"
         raise ValueError(msg)
-    sizes = [len(axis) if isinstance(axis, tuple) else axis for axis in axes]
-    if indexing == "xy":
-        sizes[:2] = sizes[:2][::-1]  # the order of patches, not of coordinates
-    merge = require_merge(merge, sizes)
-
     xp = _backend.standard(xp)
     integral = all(_is_integral(axis) for axis in axes) and all(isinstance(o, int) for o in steps)
     made = {"dtype": _dtype(dtype, integral, xp, device), "device": device}
@@ -110,8 +105,8 @@ def grid_positions(
         _line(f"shape[{i}]", axis, step, xp, made)  # (size,)
         for i, (axis, step) in enumerate(zip(axes, steps, strict=True))
     ]
-    grid = xp.stack(list(xp.meshgrid(*lines, indexing=indexing)))  # (n_axes, *sizes)
-    if merge > 1:
+    grid = xp.stack(list(xp.meshgrid(*lines, indexing=indexing)))  # (n_axes, ..., rows, columns)
+    if require_merge(merge, grid.shape[1:]) > 1:
         *lead, rows, columns = grid.shape
         n = len(lead)
         grid = xp.reshape(grid, (*lead, rows // merge, merge, columns // merge, merge))

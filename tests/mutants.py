@@ -77,7 +77,7 @@ MUTANTS = [
     ("positions.py", "_backend.cast(offset[..., None], steps.dtype, found)", "offset[..., None]"),
     ("_checks.py", "first + n > DOMAIN[1]", "first > DOMAIN[1]"),
     ("positions.py", "(2 * world_size - 1 - rank) * n", "(world_size + rank) * n"),
-    ("grids.py", "sizes[:2] = sizes[:2][::-1]", "pass"),
+    ("grids.py", "indexing=indexing)", "indexing='ij')"),
     ("grids.py", "n, n + 2, n + 1, n + 3", "n, n + 1, n + 2, n + 3"),
     ("grids.py", "range(n // 2 - n, n // 2)", "range(-(n // 2), n - n // 2)"),
     ("grids.py", "(2 * k + 1) / length - 1", "2 * k / length - 1"),

@@ -171,6 +171,7 @@ CASES = {
     "offset of an axis": (lambda: grid_positions(2, 3, offset=(0, "1")), TypeError, "`offset[1]` must be a number, got '1'"),
     "merge": (lambda: grid_positions(5, 4, merge=2), ValueError, "`merge` must divide both sides of the grid 5 x 4, got 2"),
     "merge columns": (lambda: grid_positions(2, 4, 5, merge=2), ValueError, "`merge` must divide both sides of the grid 4 x 5, got 2"),
+    "merge first": (lambda: grid_positions(3, 4, 2, merge=2, indexing="xy"), ValueError, "`merge` must divide both sides of the grid 3 x 2, got 2"),
     "merge zero": (lambda: grid_positions(4, 4, merge=0), ValueError, "`merge` must be positive, got 0"),
     "merge line": (lambda: grid_positions(4, merge=2), ValueError, "`merge` must be 1 for a grid of one axis, got 2"),
     "far": (lambda: grid_positions(2, 3, offset=2**31 - 2), ValueError, "`shape[1]` must keep positions in [-2**31, 2**31), got 2147483646 for 3 tokens"),

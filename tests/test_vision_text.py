@@ -47,6 +47,12 @@ def made(lib, parts, **options):
             [[0, 1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 5, 6], [0, 0, 0, 0, 0, 5, 6]],
             7,
         ),
+        (  # an image beside a long video: the next token comes after both
+            [(5, 1, 1), (1, 1, 1)],
+            {},
+            [[0, 1, 2, 3, 4, 1], [0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]],
+            5,
+        ),
         (  # times: a second is 2 steps, a frame half a second
             [1, (time_axis(4, 1.0, truncate=True), 1, 1)],
             {},
