@@ -119,7 +119,7 @@ def text_image_positions(
             after = max(after, start)
             continue
         times, h, w = _grid(f"parts[{i}]", part, merge)
-        pieces.append(grid_positions(times, h, w, offset=start))
+        pieces.append(grid_positions(times, h, w, offset=start, dtype=np.int64))
         lowest = min(lowest, start + min(times))
         end = start + max(max(times) + 1, h, w)
         after = max(after, end)
