@@ -59,6 +59,7 @@ def sinusoidal(
     Notes
     -----
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
+    Book: :eq:`eq-sinusoidal`, :eq:`eq-shift`.
 
     Examples
     --------

@@ -63,6 +63,7 @@ class RoPE:
     Notes
     -----
     Source: Su et al. 2021, arXiv:2104.09864.
+    Book: :eq:`eq-relative-score`, :eq:`eq-unique`, :eq:`eq-block-diagonal`.
 
     Examples
     --------
@@ -315,6 +316,10 @@ class RoPE:
             leaves [−2³¹, 2³¹), devices differ, or a lazy array's length is needed but unknown.
         TypeError
             If dtypes or libraries do not fit.
+
+        Notes
+        -----
+        Book: :eq:`eq-offset`.
         """
         return self._apply(
             False, q, k, positions=positions, offset=offset, seq_len=seq_len, seq_axis=seq_axis
@@ -360,6 +365,10 @@ class RoPE:
         ------
         ValueError, TypeError
             As in calling the object.
+
+        Notes
+        -----
+        Book: :eq:`eq-cache-shift`.
         """
         xp = _backend.namespace(k=k)
         _backend.require_floating(k=k)
