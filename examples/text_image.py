@@ -14,7 +14,7 @@ import numpy as np
 from rope_xp import RoPE
 from rope_xp.positions import text_image_positions
 
-CONFIG = {"model_type": "qwen3_vl_text", "head_dim": 128, "num_attention_heads": 32}  # 8B
+CONFIG = {"model_type": "qwen3_vl_text", "head_dim": 128, "num_attention_heads": 32}
 CONFIG |= {"rope_theta": 5_000_000.0}
 CONFIG |= {"rope_scaling": {"mrope_interleaved": True, "mrope_section": [24, 20, 20]}}
 MERGE = 2  # patches along each side of a token
