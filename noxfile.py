@@ -68,6 +68,7 @@ def run_tests(session, backend):
         "pytest",
         f"--numprocesses={min(os.cpu_count() or 1, 4)}",
         "--ignore=tests/test_llm.py",
+        "--ignore=tests/test_examples_vision.py",
         *session.posargs,
         env={"ROPE_XP_BACKEND": backend, **ONE_THREAD},
     )
@@ -75,15 +76,17 @@ def run_tests(session, backend):
 
 @nox.session
 def examples(session):
-    """The quickstart on NumPy alone, then on more; a real model on NumPy, torch and JAX."""
+    """What needs NumPy alone; the quickstart on more; a photograph and a real model on three."""
     session.install(".")
     session.run("python", "-W", "error", "examples/quickstart.py")
+    session.run("python", "-W", "error", "examples/text_image.py")
     session.install("torch==2.13.*", "jax", "dask[array]", "array-api-strict>=2.6")
     session.run("python", "examples/quickstart.py")
-    session.install("pytest>=8", ".[llm]")
+    session.install("pytest>=8", ".[llm,vision]")
     session.install(*MODEL)
+    files = ("tests/test_examples_vision.py", "tests/test_llm.py")
     for backend in ("numpy", "torch", "jax"):
-        session.run("pytest", "tests/test_llm.py", env={"ROPE_XP_BACKEND": backend, **ONE_THREAD})
+        session.run("pytest", *files, env={"ROPE_XP_BACKEND": backend, **ONE_THREAD})
 
 
 @nox.session
@@ -151,10 +154,11 @@ def fetch_mathjax(session):
 
 @nox.session
 def parity(session):
-    """Every family of families.json, and the relative encodings, against transformers' own modules."""
+    """Every family of families.json, relative encodings and positions against transformers' own."""
     session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
     session.run("python", "tests/parity.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
     session.run("python", "tests/parity_relative.py", env={"OMP_NUM_THREADS": "1"})
+    session.run("python", "tests/parity_positions.py", env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
