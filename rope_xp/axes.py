@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Protocol
 
-from rope_xp._checks import as_int
+from rope_xp._checks import as_int, require_list, require_number
 
 __all__ = [
     "Assigned",
@@ -30,6 +30,9 @@ __all__ = [
 
 Matrix = tuple[tuple[float, ...], ...]  # (n_axes, n_pairs)
 
+# The schedule's frequencies for a width, and a base if it is not that of the encoding.
+Spectrum = Callable[..., Sequence[float]]
+
 
 class Axes(Protocol):
     """What `rope_xp.RoPE` asks of its ``axes``: hashable, equal by value, and these three."""
@@ -41,8 +44,8 @@ class Axes(Protocol):
     def blocks(self, rotary_dim: int) -> tuple[int, ...]:
         """Widths of the parts that are paired each by themselves; mostly one, ``rotary_dim``."""
 
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
-        """The matrix, (n_axes, n_pairs), from ``frequencies(width)``: the schedule's for a width."""
+    def __call__(self, rotary_dim: int, frequencies: Spectrum) -> Matrix:
+        """The matrix, (n_axes, n_pairs), from the schedule's ``frequencies(width, base=None)``."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,35 @@ class Axial:
         with ``layout="half"`` and blocks.
     scale : float
         Multiplies all frequencies; 2π makes them turns per unit, for positions in [−1, 1].
+    bases : tuple of float, optional
+        Base of each axis, if not the encoding's; for frequencies of their own.
 
     Notes
     -----
+    With `rope_xp.RoPE` (128, …) and positions (row, column) or (time, row, column):
+
+    ================================  ============ ======= =======================================
+    models                            layout       base    axes
+    ================================  ============ ======= =======================================
+    Qwen-VL, GLM-4V vision; CogView4  half         1e4     Axial(2)
+    SAM 2, timm ``cat``               interleaved  1e4     Axial(2)
+    Pixtral                           half         1e4     Axial(2, frequencies="shared")
+    Gemma 4 vision                    half         100     Axial(2, split=True)
+    DINOv3, positions in [−1, 1]      half         100     Axial(2, scale=2π)
+    Flux, Qwen-Image                  interleaved  1e4     Axial((16, 56, 56))
+    Flux 2 (four axes)                interleaved  2000    Axial(4)
+    HunyuanVideo                      interleaved  256     Axial((16, 56, 56))
+    Wan                               interleaved  1e4     Axial((44, 42, 42))
+    CogVideoX                         interleaved  1e4     Axial((32, 48, 48))
+    Cosmos                            half         1e4     Axial((44, 42, 42), bases=NTK per axis)
+    Allegro (96 features)             half         1e4     Axial(3, split=True)
+    LTX, positions in [−1, 1]         interleaved  below 1 Axial(3, arrangement="alternating", …)
+    ================================  ============ ======= =======================================
+
+    Frequencies from f to F, both included, n of them for each axis (DINOv3's periods, timm's pixel
+    bands, LTX): ``scale=f`` and ``base=(F / f) ** (-n / (n - 1))``. What differs between models
+    beside this is where tokens are: `rope_xp.positions`.
+
     Sources: Heo et al. 2024, arXiv:2403.13298, section 3.2 ("axial frequency"); Agrawal et al. 2024,
     arXiv:2410.07073 (Pixtral, shared); Siméoni et al. 2025, arXiv:2508.10104 (DINOv3, scale 2π).
 
@@ -87,34 +116,54 @@ class Axial:
     axis_order: tuple[int, ...] | None = None
     split: bool = False
     scale: float = 1.0
+    bases: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        def settle(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # the way to normalise a frozen field
+
         if isinstance(self.widths, list | tuple):
-            widths = tuple(as_int("widths", w) for w in self.widths)
-            if not widths or any(w <= 0 or w % 2 for w in widths):
-                msg = f"`widths` must be even and positive, got {widths}"
+            settle("widths", _as_ints("widths", self.widths))
+            if not self.widths or any(w <= 0 or w % 2 for w in self._given()):
+                msg = f"`widths` must be even and positive, got {self.widths}"
                 raise ValueError(msg)
-            object.__setattr__(self, "widths", widths)
-        elif as_int("widths", self.widths) <= 0:
-            msg = f"`widths` must be a positive number of axes or their widths, got {self.widths}"
-            raise ValueError(msg)
+        else:
+            settle("widths", as_int("widths", self.widths))
+            if not self._given():
+                msg = (
+                    f"`widths` must be a positive number of axes or their widths, got {self.widths}"
+                )
+                raise ValueError(msg)
         _require_one_of("arrangement", self.arrangement, ("blocks", "alternating"))
         _require_one_of("frequencies", self.frequencies, ("own", "shared"))
         for what in ("arrangement", "frequencies"):
-            if getattr(self, what) in {"alternating", "shared"} and len(set(self._given())) > 1:
-                msg = (
-                    f"`widths` must be equal for {what}={getattr(self, what)!r}, got {self.widths}"
-                )
+            given = getattr(self, what)
+            if given in {"alternating", "shared"} and len(set(self._given())) > 1:
+                msg = f"`widths` must be equal for {what}={given!r}, got {self.widths}"
                 raise ValueError(msg)
         if self.axis_order is not None:
-            order = tuple(as_int("axis_order", a) for a in self.axis_order)
-            if sorted(order) != list(range(self.n_axes)):
-                msg = f"`axis_order` must name each of {self.n_axes} axes once, got {order}"
+            settle("axis_order", _as_ints("axis_order", self.axis_order))
+            if sorted(self.axis_order) != list(range(self.n_axes)):
+                msg = (
+                    f"`axis_order` must name each of {self.n_axes} axes once, got {self.axis_order}"
+                )
                 raise ValueError(msg)
-            object.__setattr__(self, "axis_order", order)
-        if not (isinstance(self.scale, int | float) and math.isfinite(self.scale) and self.scale):
-            msg = f"`scale` must be finite and not 0, got {self.scale!r}"
+        if self.split and self.arrangement == "alternating":
+            msg = "`arrangement` must be 'blocks' where they are split, got 'alternating'"
             raise ValueError(msg)
+        require_number("scale", self.scale)
+        settle("scale", float(self.scale))
+        if not self.scale:
+            msg = "`scale` must not be 0, got 0.0"
+            raise ValueError(msg)
+        if self.bases is not None:
+            settle("bases", require_list("bases", self.bases))
+            if len(self.bases) != self.n_axes:
+                msg = f"`bases` must have one for each of {self.n_axes} axes, got {self.bases}"
+                raise ValueError(msg)
+            if self.frequencies == "shared":
+                msg = f"`bases` must be None for frequencies='shared', got {self.bases}"
+                raise ValueError(msg)
 
     @property
     def n_axes(self) -> int:
@@ -129,10 +178,11 @@ class Axial:
         """Widths of the parts that are paired each by themselves."""
         return self._in_order(rotary_dim)[1] if self.split else (rotary_dim,)
 
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
+    def __call__(self, rotary_dim: int, frequencies: Spectrum) -> Matrix:
         """The matrix, (n_axes, n_pairs)."""
         pairs = self._pairs(rotary_dim)
-        values = [frequencies(width)[i] * self.scale for _, width, i in pairs]
+        bases = self.bases or (None,) * self.n_axes
+        values = [frequencies(width, bases[a])[i] * self.scale for a, width, i in pairs]
         return _matrix(self.n_axes, [axis for axis, _, _ in pairs], values)
 
     def _given(self) -> tuple[int, ...]:
@@ -173,8 +223,20 @@ class Axial:
         return [pair for block in own for pair in block]
 
 
+class _OneList:
+    """Schemes that share one list of frequencies out, a pair to an axis."""
+
+    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
+        """One part."""
+        return (rotary_dim,)
+
+    def __call__(self: Any, rotary_dim: int, frequencies: Spectrum) -> Matrix:
+        """The matrix, (n_axes, n_pairs)."""
+        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
+
+
 @dataclass(frozen=True)
-class Assigned:
+class Assigned(_OneList):
     """One list of frequencies :math:`b^{-2i/d_r}`, and the axis that drives each pair.
 
     Equal coordinates on all axes give the encoding of one axis, so text keeps its positions.
@@ -193,7 +255,7 @@ class Assigned:
     pairs: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        pairs = tuple(as_int("pairs", a) for a in self.pairs)
+        pairs = _as_ints("pairs", self.pairs)
         if not pairs or set(pairs) != set(range(max(pairs) + 1)):
             msg = f"`pairs` must name axes 0, 1, … without a gap, got {pairs}"
             raise ValueError(msg)
@@ -211,17 +273,9 @@ class Assigned:
             raise ValueError(msg)
         return self.pairs
 
-    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
-        """One part."""
-        return (rotary_dim,)
-
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
-        """The matrix, (n_axes, n_pairs)."""
-        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
-
 
 @dataclass(frozen=True)
-class Sections:
+class Sections(_OneList):
     """Text with images (M-RoPE): consecutive pairs for time, for rows, for columns.
 
     Equal coordinates on all axes give the encoding of one axis.
@@ -256,17 +310,9 @@ class Sections:
         _require_sum(self.sections, rotary_dim)
         return tuple(a for a, n in enumerate(self.sections) for _ in range(n))
 
-    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
-        """One part."""
-        return (rotary_dim,)
-
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
-        """The matrix, (n_axes, n_pairs)."""
-        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
-
 
 @dataclass(frozen=True)
-class InterleavedSections:
+class InterleavedSections(_OneList):
     """Text with images (Qwen3-VL): the axes take turns, so each has fast and slow pairs.
 
     Axis a drives pairs a, a + n_axes, a + 2·n_axes, … below ``n_axes * sections[a]``; what remains
@@ -304,14 +350,6 @@ class InterleavedSections:
         turns = [i % self.n_axes for i in range(rotary_dim // 2)]
         return tuple(a if i < self.n_axes * self.sections[a] else 0 for i, a in enumerate(turns))
 
-    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
-        """One part."""
-        return (rotary_dim,)
-
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
-        """The matrix, (n_axes, n_pairs)."""
-        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
-
 
 @dataclass(frozen=True)
 class Directions:
@@ -338,12 +376,14 @@ class Directions:
     matrix: Matrix
 
     def __post_init__(self) -> None:
-        rows = tuple(tuple(float(w) for w in row) for row in self.matrix)
+        if not all(hasattr(row, "__iter__") for row in _as_list("matrix", self.matrix)):
+            msg = f"`matrix` must have shape (n_axes, n_pairs), got {self.matrix!r}"
+            raise ValueError(msg)
+        rows = tuple(
+            require_list(f"matrix[{a}]", row, positive=False) for a, row in enumerate(self.matrix)
+        )
         if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
             msg = f"`matrix` must have shape (n_axes, n_pairs), got rows of {[*map(len, rows)]}"
-            raise ValueError(msg)
-        if not all(math.isfinite(w) for row in rows for w in row):
-            msg = "`matrix` must be finite"
             raise ValueError(msg)
         object.__setattr__(self, "matrix", rows)
 
@@ -356,7 +396,7 @@ class Directions:
         """One part."""
         return (rotary_dim,)
 
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
+    def __call__(self, rotary_dim: int, frequencies: Spectrum) -> Matrix:
         """The matrix, (n_axes, n_pairs)."""
         if len(self.matrix[0]) != rotary_dim // 2:
             msg = f"`matrix` must have n_pairs={rotary_dim // 2} columns, got {len(self.matrix[0])}"
@@ -371,6 +411,7 @@ def golden_directions(
     slowest: float,
     fastest: float,
     still: float = 0.0,
+    first: int = 0,
 ) -> Directions:
     r"""Directions spread evenly over the sphere, one per pair, with geometric frequencies.
 
@@ -381,6 +422,10 @@ def golden_directions(
         Radians per unit along a pair's direction; the pairs run from slow to fast.
     still : float
         Part of the pairs, the first ones, that do not turn.
+    first : int
+        Number of the first direction in the sequence. Heads that shall differ take turns: head h of
+        a model has ``first=h * n_pairs``, and their matrices, stacked to (n_axes, heads, 1, n_pairs),
+        go to `rope_xp.cos_sin`.
 
     Returns
     -------
@@ -389,13 +434,16 @@ def golden_directions(
     Raises
     ------
     ValueError
-        If sizes or frequencies are not positive, or ``still`` is not in [0, 1).
+        If sizes or frequencies are not positive, ``first`` is negative, or ``still`` not in [0, 1).
+    TypeError
+        If a size is no int, or a frequency no number.
 
     Notes
     -----
     Points :math:`\{(k\varphi^{-1}, \dots, k\varphi^{-n})\}` of Roberts' quasi-random sequence, where
-    :math:`\varphi^{n+1} = \varphi + 1`, are made normal and then unit vectors. Source: Xiong 2025,
-    "On N-dimensional rotary positional embeddings" (jerryxio.ng/posts/nd-rope).
+    :math:`\varphi^{n+1} = \varphi + 1` to ten steps of iteration, are made normal and then unit
+    vectors. Source: Xiong 2025, "On N-dimensional rotary positional embeddings"
+    (jerryxio.ng/posts/nd-rope).
 
     Examples
     --------
@@ -409,7 +457,12 @@ def golden_directions(
         if value <= 0:
             msg = f"`{name}` must be positive, got {value}"
             raise ValueError(msg)
-    if not 0 < slowest <= fastest < math.inf:
+    if as_int("first", first) < 0:
+        msg = f"`first` must be non-negative, got {first}"
+        raise ValueError(msg)
+    for name, speed in (("slowest", slowest), ("fastest", fastest), ("still", still)):
+        require_number(name, speed)
+    if not 0 < slowest <= fastest:
         msg = f"`slowest` and `fastest` must be 0 < slowest <= fastest, got {slowest}, {fastest}"
         raise ValueError(msg)
     if not 0 <= still < 1:
@@ -423,7 +476,7 @@ def golden_directions(
     moving = max(n_pairs - n_still - 1, 1)
     columns = []
     for k in range(n_pairs):
-        point = [normal((k + 1) * golden ** -(a + 1) % 1) for a in range(n_axes)]
+        point = [normal((first + k + 1) * golden ** -(a + 1) % 1) for a in range(n_axes)]
         length = math.hypot(*point)
         speed = 0.0 if k < n_still else slowest * (fastest / slowest) ** ((k - n_still) / moving)
         columns.append([speed * p / length for p in point])
@@ -435,6 +488,17 @@ def _matrix(n_axes: int, axes: Sequence[int], values: Sequence[float]) -> Matrix
     return tuple(tuple(w if a == axis else 0.0 for a, w in pairs) for axis in range(n_axes))
 
 
+def _as_list(name: str, values: Any) -> Any:
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        msg = f"`{name}` must be a tuple, got {values!r}"
+        raise TypeError(msg)
+    return values
+
+
+def _as_ints(name: str, values: Any) -> tuple[int, ...]:
+    return tuple(as_int(name, value) for value in _as_list(name, values))
+
+
 def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         msg = f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}"
@@ -442,7 +506,7 @@ def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _require_sections(sections: Any) -> tuple[int, ...]:
-    checked = tuple(as_int("sections", n) for n in sections)
+    checked = _as_ints("sections", sections)
     if not checked or any(n < 0 for n in checked):
         msg = f"`sections` must be non-negative, at least one, got {checked}"
         raise ValueError(msg)
