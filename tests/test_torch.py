@@ -7,6 +7,7 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, attention, positions
+from rope_xp.axes import Axial
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = pytest.mark.skipif(
@@ -90,6 +91,12 @@ def test_compile_everything_else():
         (lambda at: rope_xp.cos_sin(at, [1.0, 0.1], precision="float32"), (torch.arange(5),)),
         (lambda c: positions.packed_positions(c, 7), (torch.tensor([0, 3, 5]),)),
         (lambda m: positions.mask_positions(m), (torch.tensor([0, 1, 1]),)),
+        (
+            lambda m: rope_xp.sinusoidal(
+                positions.mask_grid_positions(m, scale=6.28), 8, axes=Axial(2, split=True)
+            ),
+            (torch.ones(2, 3, 4, dtype=torch.bool),),
+        ),
         (
             lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8),
             (k,),
