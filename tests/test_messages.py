@@ -292,21 +292,7 @@ def test_results_stay_on_the_device():
     inv_freq = ROPE.frequencies().inv_freq
     curve = analysis.decay_bound(at, inv_freq)
     scores = [f(x, x, 3, inv_freq, "half") for f in (analysis.abel_bound, analysis.score_curve)]
-    tables = ROPE.cos_sin(at)
     patches = positions.mask_grid_positions(xp.astype(at[None, :], xp.bool), scale=1.0)
-    added = rope_xp.sinusoidal(patches, 8, axes=Axial(2))
-    for array in (
-        added,
-        q,
-        k,
-        shifted,
-        *near,
-        shaw,
-        distant,
-        mixed,
-        linear,
-        curve,
-        *scores,
-        *tables,
-    ):
+    tables = *ROPE.cos_sin(at), rope_xp.sinusoidal(patches, 8, axes=Axial(2))
+    for array in (q, k, shifted, *near, shaw, distant, mixed, linear, curve, *scores, *tables):
         assert array.device == there
