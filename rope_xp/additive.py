@@ -47,9 +47,9 @@ def sinusoidal(
         The exponent's denominator is ``n_pairs - shift``: 0 in Vaswani et al., 1 in tensor2tensor
         and by default in diffusers, where the slowest frequency is 1 / base.
     axes : scheme, optional
-        From `rope_xp.axes`, with ``dim`` for its ``rotary_dim``; default: one axis. With
-        ``split=True`` the order is that of each axis by itself, not of all of them together, and
-        n is the pairs of the axis.
+        From `rope_xp.axes`, with ``dim`` for its ``rotary_dim``; default: one axis. Where an axis has
+        frequencies of its own, n counts its pairs. ``split=True`` makes the order that of each axis
+        by itself, instead of all of them together.
     dtype : floating dtype, optional
         Default float64 if ``positions`` are float64, else float32.
 
