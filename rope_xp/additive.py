@@ -107,7 +107,8 @@ def sinusoidal(
            [0.     , 1.     , 0.84147, 0.5403 ]], dtype=float32)
     """
     xp = _backend.namespace(positions=positions)
-    dim, base = as_int("dim", dim), require_base(base)
+    # Frequencies are constants: compilers that take floats for data take float(base) for data too.
+    dim, base = as_int("dim", dim), require_base(base).__float__()
     if dim <= 0 or dim % 2:
         msg = f"`dim` must be even and positive, got {dim}"
         raise ValueError(msg)
@@ -121,7 +122,8 @@ def sinusoidal(
         if not shift < n_pairs:
             msg = f"`shift` must be below n_pairs={n_pairs}, got {shift}"
             raise ValueError(msg)
-        return tuple(base ** (-i / (n_pairs - shift)) for i in range(n_pairs))
+        span = (n_pairs - shift).__float__()
+        return tuple(base ** (-i / span) for i in range(n_pairs))
 
     inv_freq = frequencies(dim) if axes is None else axes(dim, frequencies)
     cos, sin = cos_sin(positions, inv_freq, dtype=dtype)  # (..., n_pairs)

@@ -74,7 +74,7 @@ MUTANTS = [
     ("positions.py", "xp.where(seen[0] > 0, seen[0] - 1, seen[0])", "seen[0]"),
     ("positions.py", "_backend.cast(offset[..., None], steps.dtype, found)", "offset[..., None]"),
     ("positions.py", "first + n > DOMAIN[1]", "first > DOMAIN[1]"),
-    ("additive.py", "/ (n_pairs - shift))", "/ n_pairs)"),
+    ("additive.py", "(n_pairs - shift).__float__()", "n_pairs"),
     ("additive.py", 'if order == "cos_sin"', "if False"),
     ("additive.py", "start += width // 2", "start += 0"),
     ("additive.py", "else axes.blocks(dim), 0", "else (dim,), 0"),

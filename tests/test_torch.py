@@ -107,6 +107,19 @@ def test_compile_everything_else():
         close(compiled(function, "aot_eager")(*arguments), function(*arguments))
 
 
+def test_compile_one_function_with_several_encodings():
+    """Floats that differ between calls, or are data from the first on, still make constants."""
+    at = torch.arange(5)
+    for dynamic in (None, True):
+        torch._dynamo.reset()
+        fast = torch.compile(
+            rope_xp.sinusoidal, fullgraph=True, dynamic=dynamic, backend="aot_eager"
+        )
+        for base, shift in ((10000.0, 0.0), (100.0, 0.5), (77.5, 1.0)):
+            options = {"base": base, "shift": shift}
+            close(fast(at, 8, **options), rope_xp.sinusoidal(at, 8, **options))
+
+
 def test_compiled_constants():
     """Signed overflow, which C++ takes for impossible, once made these wrong from offset 1000 on."""
     q = torch.randn(2, 5, 8)
