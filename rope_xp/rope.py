@@ -19,6 +19,7 @@ from rope_xp._alignment import (
 )
 from rope_xp._backend import Array, Dtype
 from rope_xp._checks import as_int, require_domain
+from rope_xp.axes import require_axes
 from rope_xp.positions import as_offset, require_integer
 from rope_xp.scaling import Default, Frequencies, Schedule, require_base
 
@@ -122,15 +123,12 @@ class RoPE:
             raise TypeError(msg)
         if schedule == Default():
             settle("scaling", None)
-        axes = self.axes
-        if isinstance(axes, type) or not (axes is None or hasattr(axes, "n_axes")):
-            msg = f"`axes` must be None or a value from rope_xp.axes, got {axes!r}"
-            raise TypeError(msg)
+        require_axes(self.axes)
 
         # As text, because torch.compile takes a number that differs between two objects for data,
         # and frequencies must be constants.
         inv_freq, *factors = self._scheduled(None)
-        rows: Any = [inv_freq] if axes is None else inv_freq
+        rows: Any = [inv_freq] if self.axes is None else inv_freq
         flat = [w for row in rows for w in row]
         settle("_unscaled", " ".join(map(repr, (*factors, *flat))))
 

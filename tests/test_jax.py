@@ -7,6 +7,7 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, analysis, attention, positions
+from rope_xp.axes import Axial
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 jnp = jax.numpy
@@ -85,6 +86,12 @@ def test_jit_everything_else():
         (lambda at: rope_xp.sinusoidal(at, 8), (jnp.arange(5),)),
         (lambda c: positions.packed_positions(c, 7), (jnp.asarray([0, 3, 5]),)),
         (lambda m: positions.mask_positions(m), (jnp.asarray([[0, 1, 1]]),)),
+        (
+            lambda m: rope_xp.sinusoidal(
+                positions.mask_grid_positions(m, scale=6.28), 8, axes=Axial(2, split=True)
+            ),
+            (jnp.ones((2, 3, 4), bool),),
+        ),
         (
             lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8),
             (k,),

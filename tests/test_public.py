@@ -61,6 +61,9 @@ SIGNATURES = {
     "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, blocks=None, "
     "out=None)",
     "sinusoidal": "(positions, dim, *, base=10000.0, order='interleaved', shift=0.0, dtype=None)",
+    "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, out=None)",
+    "sinusoidal": "(positions, dim, *, base=10000.0, order='interleaved', shift=0.0, axes=None, "
+    "dtype=None)",
     "convert_layout": "(x, *, source, target, head_dim, rotary_dim=None, rotary_start=0, axis=-1)",
     "positions.token_positions": "(n, *, offset=0, xp=None, dtype=None, device=None)",
     "positions.packed_positions": "(cu_seqlens, total)",
@@ -76,6 +79,7 @@ SIGNATURES = {
     "padding=(0, 0), xp=None, dtype=None, device=None)",
     "positions.text_image_parts": "(token_types, *, images=(), videos=(), merge=1, "
     "frames_apart=False)",
+    "positions.mask_grid_positions": "(mask, *, n_axes=2, scale=None, dtype=None)",
     "analysis.wavelengths": "(inv_freq)",
     "analysis.turns": "(inv_freq, length)",
     "analysis.decay_bound": "(distance, inv_freq, *, dtype=None)",

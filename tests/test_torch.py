@@ -7,6 +7,7 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, attention, positions
+from rope_xp.axes import Axial
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = pytest.mark.skipif(
@@ -91,6 +92,12 @@ def test_compile_everything_else():
         (lambda c: positions.packed_positions(c, 7), (torch.tensor([0, 3, 5]),)),
         (lambda m: positions.mask_positions(m), (torch.tensor([0, 1, 1]),)),
         (
+            lambda m: rope_xp.sinusoidal(
+                positions.mask_grid_positions(m, scale=6.28), 8, axes=Axial(2, split=True)
+            ),
+            (torch.ones(2, 3, 4, dtype=torch.bool),),
+        ),
+        (
             lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8),
             (k,),
         ),
@@ -98,6 +105,19 @@ def test_compile_everything_else():
     ):
         torch._dynamo.reset()
         close(compiled(function, "aot_eager")(*arguments), function(*arguments))
+
+
+def test_compile_one_function_with_several_encodings():
+    """Floats that differ between calls, or are data from the first on, still make constants."""
+    at = torch.arange(5)
+    for dynamic in (None, True):
+        torch._dynamo.reset()
+        fast = torch.compile(
+            rope_xp.sinusoidal, fullgraph=True, dynamic=dynamic, backend="aot_eager"
+        )
+        for base, shift in ((10000.0, 0.0), (100.0, 0.5), (77.5, 1.0)):
+            options = {"base": base, "shift": shift}
+            close(fast(at, 8, **options), rope_xp.sinusoidal(at, 8, **options))
 
 
 def test_compiled_constants():
