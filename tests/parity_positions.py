@@ -78,7 +78,8 @@ def both(model, sees, draw, seconds_known):
     videos = [grid for *_, found in rows for grid in found]
     if sees == "merged":
         videos = [(2 * t, h, w) for t, h, w in videos]
-    seconds = torch.tensor([2 / draw.choice([0.7, 1, 2, 3, 24, 29.97, 30]) for _ in videos])
+    # At 25 and 50 frames a second, products in float64 would be truncated to other integers.
+    seconds = torch.tensor([2 / draw.choice([0.7, 1, 2, 24, 25, 29.97, 50]) for _ in videos])
     steps = iter(seconds.tolist() if seconds_known else [1] * len(videos))
 
     side = draw.choice(["left", "right", "mixed"])
