@@ -53,7 +53,7 @@ def test_worked_examples(lib, shape, options, expected):
 
 def test_drawn_grids_are_the_oracles(lib):
     draw = random.Random(20211)
-    for _ in range(6 if lib.name in ("dask", "jax") else 30):
+    for _ in range(4 if lib.name in ("dask", "jax") else 30):
         merge = draw.randrange(1, 4)
         shape = [draw.randrange(1, 4) for _ in range(draw.randrange(3))]
         shape += [merge * draw.randrange(1, 4) for _ in range(2)]
@@ -119,13 +119,9 @@ def test_times_are_truncated_as_float32_products():
     for step in (0.1, 1 / 3, 2 / 29.97, 2.1, 50.0):
         wanted = (np.arange(300, dtype=np.float32) * np.float32(step)).astype(np.int64)
         np.testing.assert_array_equal(time_axis(300, step, truncate=True), wanted)
-    assert time_axis(11, 0.7, truncate=True)[10] == 7  # float32: 6.9999999 rounds to 7
-    assert int(0.7 * 10) == 7
-    assert sum(
-        int(k * step) != each
-        for step in (0.1, 2.1, 1 / 3)
-        for k, each in enumerate(time_axis(300, step, truncate=True))
-    )  # and float64 would not do
+    # Two frames of 25 a second: the last second begins at 2, where float64 would truncate to 1.
+    step = float(np.float32(2 / 25))
+    assert (time_axis(26, step, truncate=True)[25], int(25 * step)) == (2, 1)
 
 
 def test_normalised_sides_keep_the_shape_of_patches():
