@@ -273,6 +273,10 @@ ONE = {
         {"model_type": "qwen3_vl_text", "head_dim": 8},
         RoPE(8, layout="half", base=5e5, axes=Assigned((0, 1, 2, 0))),
     ),
+    "qwen3-vl without sections, and wider heads": (
+        {"model_type": "qwen3_vl_text", "head_dim": 144},
+        RoPE(144, layout="half", base=5e5, axes=Assigned((0, 1, 2) * 20 + (0,) * 12)),
+    ),
     "glm-4v, half of the head, adjacent pairs": (
         llama("glm4v_text", partial_rotary_factor=0.5, rope_scaling={"mrope_section": [8, 12, 12]}),
         RoPE(128, layout="interleaved", rotary_dim=64, axes=Sections((8, 12, 12))),
@@ -970,6 +974,8 @@ def test_neomme_alternates_and_minimax_has_three_axes_and_dinov3_turns_per_unit(
     rope = RoPE.from_config({"model_type": "minimax_m3_vl_vision", "head_dim": 14})
     found = rope.frequencies().inv_freq
     np.testing.assert_allclose(found.T @ [2, 3, 5], [2, 0.02, 3, 0.03, 5, 0.05])
+    rope = RoPE.from_config({"model_type": "minimax_m3_vl_vision", "head_dim": 10})
+    assert rope.rotary_dim == 6
 
     config = {"model_type": "dinov3_vit", "hidden_size": 16, "num_attention_heads": 2}
     found = RoPE.from_config(config).frequencies().inv_freq
