@@ -809,6 +809,10 @@ BROKEN = {
         rope(llama("pixtral"), partial_rotary_factor=0.5),
         "`partial_rotary_factor`.*rotates whole heads, got 0.5",
     ),
+    "a vision part without a name": (
+        lambda: RoPE.from_config({"patch_size": 14, "hidden_size": 64}, layout="half"),
+        "`model_type` must name the vision tower where there is a patch_size, got nothing",
+    ),
     "a vision tower without sizes of its own": (
         {"model_type": "dinov3_vit"},
         "`hidden_size` must be given",
