@@ -81,7 +81,7 @@ def scheme(family: Family, entry: RopeDict, n_pairs: int, model_type: str) -> Ax
     if given is None and sum(default) != n_pairs:
         if interleaved:  # its slices fit any number of pairs; what they leave is the first axis's
             turns = [i % len(default) for i in range(n_pairs)]
-            return Assigned(tuple(a * (i < 3 * default[a]) for i, a in enumerate(turns)))
+            return Assigned(tuple(a * (i < len(default) * default[a]) for i, a in enumerate(turns)))
         msg = (
             f"`mrope_section` must be given{where} and sum to n_pairs={n_pairs}, got nothing, and "
             f"{default} of model_type {model_type!r} sums to {sum(default)}"

@@ -84,6 +84,9 @@ def _generic(config: Config, model_type: str, layout: str | None) -> Family:
         if model_type in names:
             msg = f"`model_type` must be of a covered family, got {model_type!r}: {reason}"
             raise ValueError(msg)
+    if not model_type and "patch_size" in config:  # a pairing would not be enough: it has axes
+        msg = "`model_type` must name the vision tower where there is a patch_size, got nothing"
+        raise ValueError(msg)
     if layout is None:
         told = f"got unknown {model_type!r}" if model_type else "got nothing"
         msg = (
