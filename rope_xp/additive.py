@@ -119,13 +119,13 @@ def sinusoidal(
         raise ValueError(msg)
     require_axes(axes)
 
-    def frequencies(width: int) -> tuple[float, ...]:
-        n_pairs = width // 2
+    def frequencies(width: int, other: float | None = None) -> tuple[float, ...]:
+        n_pairs, b = width // 2, base if other is None else other
         if not shift < n_pairs:
             msg = f"`shift` must be below n_pairs={n_pairs}, got {shift}"
             raise ValueError(msg)
         span = (n_pairs - shift).__float__()
-        return tuple(base ** (-i / span) for i in range(n_pairs))
+        return tuple(b ** (-i / span) for i in range(n_pairs))
 
     inv_freq = frequencies(dim) if axes is None else axes(dim, frequencies)
     cos, sin = cos_sin(positions, inv_freq, dtype=dtype)  # (..., n_pairs)

@@ -60,8 +60,6 @@ SIGNATURES = {
     "cos_sin": "(positions, inv_freq, *, dtype=None, precision='exact', attention_factor=1.0)",
     "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, blocks=None, "
     "out=None)",
-    "sinusoidal": "(positions, dim, *, base=10000.0, order='interleaved', shift=0.0, dtype=None)",
-    "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, out=None)",
     "sinusoidal": "(positions, dim, *, base=10000.0, order='interleaved', shift=0.0, axes=None, "
     "dtype=None)",
     "convert_layout": "(x, *, source, target, head_dim, rotary_dim=None, rotary_start=0, axis=-1)",
