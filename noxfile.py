@@ -110,7 +110,7 @@ def parity(session):
     session.run("python", "tests/parity_relative.py", env={"OMP_NUM_THREADS": "1"})
     # Without what they depend on: of torchvision there may be no build for this torch.
     session.install("--no-deps", *PEERS)
-    session.install("pillow", "importlib_metadata", "einops")
+    session.install("pillow", "importlib_metadata", "requests", "einops")
     session.run("python", "tests/parity_axes.py", env={"OMP_NUM_THREADS": "1"})
 
 

@@ -56,7 +56,7 @@ MUTANTS = [
     ("phases.py", "(turn + further) & 0x3FFF_FFFF, rest + finer", "(turn + further) & 0x3FFF_FFFF, rest"),
     ("phases.py", "angles + product", "product"),
     ("phases.py", "total = total + term\n    return", "total = term\n    return"),
-    ("phases.py", "xp.moveaxis(positions, 0, -1)  #", "positions.T  #"),
+    ("phases.py", "(*range(1, positions.ndim), 0))", "tuple(range(positions.ndim))[::-1])"),
     ("phases.py", "i / n_pairs + 0.4", "2 * i / n_pairs + 0.4"),
     ("phases.py", "positions, xp.int32, xp) - centre", "positions, xp.int32, xp)"),
     ("rotation.py", "start, pair + width // 2", "start, pair"),
