@@ -59,7 +59,7 @@ MUTANTS = [
     ("phases.py", "(*range(1, positions.ndim), 0))", "tuple(range(positions.ndim))[::-1])"),
     ("phases.py", "i / n_pairs + 0.4", "2 * i / n_pairs + 0.4"),
     ("phases.py", "positions, xp.int32, xp) - centre", "positions, xp.int32, xp)"),
-    ("rotation.py", "start, pair + width // 2", "start, pair"),
+    ("rotation.py", "start + width, pair + width // 2", "start + width, pair"),
     ("rotation.py", "start + width, pair", "start, pair"),
     ("axes.py", "range(place, rotary_dim // 2, n)", "range(a, rotary_dim // 2, n)"),
     ("axes.py", "[(a, w, j) for j", "[(a, rotary_dim, j) for j"),

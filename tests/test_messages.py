@@ -319,6 +319,8 @@ def test_other_libraries_and_devices_are_named():
     elsewhere = xp.asarray([1.0], dtype=xp.float32, device=xp.Device("device1"))
     with pytest.raises(ValueError, match=r"`inv_freq` must be on the same device as `positions`"):
         rope_xp.cos_sin(xp.asarray([1]), elsewhere)
+    with pytest.raises(TypeError, match=r"`inv_freq` must be an array of the same library as"):
+        rope_xp.cos_sin(xp.ones((2, 3)), np.ones((2, 4, 1, 5)))  # data, unlike a matrix of NumPy's
 
 
 def test_results_stay_on_the_device():
@@ -339,5 +341,12 @@ def test_results_stay_on_the_device():
     curve = analysis.decay_bound(at, inv_freq)
     scores = [f(x, x, 3, inv_freq, "half") for f in (analysis.abel_bound, analysis.score_curve)]
     tables = ROPE.cos_sin(at)
+    several = []
+    for scheme in (axes.Axial(2, split=True), axes.golden_directions(2, 4, slowest=1, fastest=2)):
+        rope, pair = RoPE(8, layout="half", axes=scheme), xp.stack((at, at))
+        several += [rope(x), rope(x, positions=pair), rope.shift(x, pair[:, :2])]
+        learned = xp.ones((2, 3, 1, 4), device=there)
+        several += [*rope.cos_sin(pair), *rope_xp.cos_sin(pair, learned)]
+    tables = (*tables, *several, phases.xpos_scale(at, 4))
     for array in (q, k, shifted, *near, shaw, distant, mixed, linear, curve, *scores, *tables):
         assert array.device == there
