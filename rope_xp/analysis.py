@@ -15,9 +15,8 @@ import numpy as np
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Dtype, Namespace
-from rope_xp._checks import as_int, require_number
+from rope_xp._checks import DOMAIN, as_int, require_number
 from rope_xp.phases import cos_sin
-from rope_xp.positions import DOMAIN
 from rope_xp.rotation import pair_slices, require_layout, turn
 
 __all__ = [
@@ -55,6 +54,7 @@ def wavelengths(inv_freq: Any) -> np.ndarray:
     -----
     The longest is :math:`2\pi b^{(d-2)/d}`, short of :math:`2\pi b`. Source: Peng et al. 2023,
     arXiv:2309.00071, where they are :math:`\lambda_d`.
+    Book: :eq:`eq-wavelength`.
 
     Examples
     --------
@@ -91,6 +91,7 @@ def turns(inv_freq: Any, length: float) -> np.ndarray:
     -----
     Source: Liu et al. 2023, arXiv:2310.05209: twice the number of pairs that complete a turn is the
     critical dimension.
+    Book: :eq:`eq-turns`.
 
     Examples
     --------
@@ -131,6 +132,7 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
     -----
     One factor of a bound (see `abel_bound`), on no score by itself, and not monotone. Source: Su et
     al. 2021, arXiv:2104.09864, section 3.4.3 and figure 2.
+    Book: :eq:`eq-decay-bound`.
 
     Examples
     --------
@@ -182,6 +184,7 @@ def abel_bound(
     :math:`\sum_j h_j e^{im\theta_j} = -\sum_j S_{j+1} (h_{j+1} - h_j)`. Only where h changes slowly
     from pair to pair is that less than the trivial bound :math:`\sum_j |h_j|`; for independent
     random features it is many times more. Source: Su et al. 2021, arXiv:2104.09864, section 3.4.3.
+    Book: :eq:`eq-abel-bound`.
 
     Examples
     --------
@@ -222,6 +225,7 @@ def score_curve(
     -----
     A score in which features pass unrotated is this of the rotated part plus their plain product.
     Source: Su et al. 2021, arXiv:2104.09864, section 3.4.3.
+    Book: :eq:`eq-pairs-score`.
 
     Examples
     --------
@@ -257,6 +261,7 @@ def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Ar
     For a query of independent, equally distributed features, the expected score of a key that is
     the query plus noise, less that of an independent key. Source: Men et al. 2024,
     arXiv:2405.14591, where it is :math:`B_{m,\theta}`.
+    Book: :eq:`eq-advantage`.
 
     Examples
     --------
@@ -296,6 +301,7 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
     A longer context needs a larger base, say Men et al. 2024, arXiv:2405.14591. But this is not
     monotone in the base, and where half of the features pass unrotated there is no bound at all.
     A sum that is negative by no more than rounding, 1e-14 per pair, counts as zero.
+    Book: :eq:`eq-context-bound`.
 
     Examples
     --------

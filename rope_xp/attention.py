@@ -60,6 +60,7 @@ def attention(
     -----
     A reference: it holds all scores at once. Source: Vaswani et al. 2017, arXiv:1706.03762,
     section 3.2.1; shared key heads: Ainslie et al. 2023, arXiv:2305.13245.
+    Book: :eq:`eq-permutation`.
 
     Examples
     --------
@@ -159,6 +160,7 @@ def linear_attention(
 
     Source: Su et al. 2021, arXiv:2104.09864, section 3.3, eq. 19; feature map: Katharopoulos et
     al. 2020, arXiv:2006.16236, section 3.2.
+    Book: :eq:`eq-linear-attention`, :eq:`eq-linear-rope`, :eq:`eq-running-sum`.
 
     Examples
     --------
@@ -232,7 +234,7 @@ class KVCache(NamedTuple):
     A value: every method returns a new cache. Shapes never change, so one compiled step serves
     every length; as a named tuple it passes through ``jax.jit`` and ``torch.compile`` as it is.
 
-    Attributes
+    Parameters
     ----------
     k, v : array, shape (..., capacity, head_dim)
         Slot i holds the token at position i; slots from ``length`` on are empty. Attention must
@@ -304,6 +306,8 @@ class KVCache(NamedTuple):
         arXiv:2309.17453). ``rope`` is the encoding that rotated the keys.
 
         Raises ValueError if there are no such tokens.
+
+        Book: :eq:`eq-cache-shift`.
         """
         n, keep = as_int("n", n), as_int("keep", keep)
         held = self.length if isinstance(self.length, int) else self.k.shape[-2]

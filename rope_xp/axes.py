@@ -520,3 +520,10 @@ def _require_sum(sections: tuple[int, ...], rotary_dim: int) -> None:
             f"got {sections} with sum {sum(sections)}"
         )
         raise ValueError(msg)
+
+
+def require_axes(axes: Any) -> None:
+    """TypeError unless ``axes`` is None or a scheme."""
+    if isinstance(axes, type) or not (axes is None or hasattr(axes, "n_axes")):
+        msg = f"`axes` must be None or a value from rope_xp.axes, got {axes!r}"
+        raise TypeError(msg)

@@ -55,6 +55,7 @@ def convert_layout(
     Notes
     -----
     Meta's checkpoints and GGUF files of Llama models are interleaved; transformers' are half.
+    Book: :eq:`eq-convert`.
 
     Examples
     --------

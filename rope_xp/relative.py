@@ -9,10 +9,9 @@ import math
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Device, Dtype, Namespace
-from rope_xp._checks import as_int
+from rope_xp._checks import as_int, to_float32
 from rope_xp.positions import require_integer
 from rope_xp.rotation import is_known
-from rope_xp.scaling import to_float32
 
 __all__ = [
     "alibi_bias",
@@ -159,6 +158,7 @@ def alibi_bias(
     Notes
     -----
     Source: Press et al. 2022, arXiv:2108.12409, section 3.
+    Book: :eq:`eq-alibi`.
 
     Examples
     --------
@@ -250,6 +250,7 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
     -----
     A reference: it holds (q_len, k_len, head_dim) vectors at once. Source: Shaw et al. 2018,
     arXiv:1803.02155, equation 4.
+    Book: :eq:`eq-shaw`.
 
     Examples
     --------
@@ -318,6 +319,7 @@ def t5_bucket(
     Notes
     -----
     Source: Raffel et al. 2020, arXiv:1910.10683, section 2.1, and its code.
+    Book: :eq:`eq-t5`.
 
     Examples
     --------
@@ -389,6 +391,7 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
     -----
     Source: Dai et al. 2019, arXiv:1901.02860, section 3.3 and appendix B. XLNet's r has one row
     more at its beginning, for distance k_len, which is never used.
+    Book: :eq:`eq-transformer-xl`.
 
     Examples
     --------

@@ -18,8 +18,9 @@ from rope_xp._alignment import (
     table_dtype,
 )
 from rope_xp._backend import Array, Dtype
-from rope_xp._checks import as_int
-from rope_xp.positions import as_offset, require_domain, require_integer
+from rope_xp._checks import as_int, require_domain
+from rope_xp.axes import require_axes
+from rope_xp.positions import as_offset, require_integer
 from rope_xp.scaling import Default, Frequencies, Schedule, require_base
 
 __all__ = ["RoPE"]
@@ -63,6 +64,7 @@ class RoPE:
     Notes
     -----
     Source: Su et al. 2021, arXiv:2104.09864.
+    Book: :eq:`eq-relative-score`, :eq:`eq-unique`, :eq:`eq-block-diagonal`.
 
     Examples
     --------
@@ -121,15 +123,12 @@ class RoPE:
             raise TypeError(msg)
         if schedule == Default():
             settle("scaling", None)
-        axes = self.axes
-        if isinstance(axes, type) or not (axes is None or hasattr(axes, "n_axes")):
-            msg = f"`axes` must be None or a value from rope_xp.axes, got {axes!r}"
-            raise TypeError(msg)
+        require_axes(self.axes)
 
         # As text, because torch.compile takes a number that differs between two objects for data,
         # and frequencies must be constants.
         inv_freq, *factors = self._scheduled(None)
-        rows: Any = [inv_freq] if axes is None else inv_freq
+        rows: Any = [inv_freq] if self.axes is None else inv_freq
         flat = [w for row in rows for w in row]
         settle("_unscaled", " ".join(map(repr, (*factors, *flat))))
 
@@ -166,7 +165,8 @@ class RoPE:
         Returns
         -------
         RoPE
-            For latent attention (MLA), ``head_dim`` is the slice that rotates.
+            For latent attention (MLA), ``head_dim`` is the slice that rotates. With ``axes`` for text
+            with images and for vision towers: see the notes there.
 
         Raises
         ------
@@ -310,6 +310,10 @@ class RoPE:
             leaves [−2³¹, 2³¹), devices differ, or a lazy array's length is needed but unknown.
         TypeError
             If dtypes or libraries do not fit.
+
+        Notes
+        -----
+        Book: :eq:`eq-offset`.
         """
         return self._apply(
             False, q, k, positions=positions, offset=offset, seq_len=seq_len, seq_axis=seq_axis
@@ -355,6 +359,10 @@ class RoPE:
         ------
         ValueError, TypeError
             As in calling the object.
+
+        Notes
+        -----
+        Book: :eq:`eq-cache-shift`.
         """
         xp = _backend.namespace(k=k)
         _backend.require_floating(k=k)

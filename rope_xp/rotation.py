@@ -78,6 +78,7 @@ def rotate(
     -----
     Norms are kept, and scores of two rotated vectors depend on the difference of their angles.
     Source: Su et al. 2021, arXiv:2104.09864, section 3.4.2, there with cos and sin repeated.
+    Book: :eq:`eq-rotation-pair`, :eq:`eq-half`, :eq:`eq-interleaved`.
 
     Examples
     --------

@@ -25,6 +25,7 @@ from rope_xp._checks import (
     require_number,
     require_positive,
     require_stretch,
+    to_float32,
 )
 
 __all__ = [
@@ -49,7 +50,7 @@ __all__ = [
 class Frequencies(NamedTuple):
     """What a schedule gives.
 
-    Attributes
+    Parameters
     ----------
     inv_freq : sequence of float, shape (n_pairs,)
         Radians per step of each pair.
@@ -76,7 +77,7 @@ class Schedule(Protocol):
 class Default:
     r"""No scaling: :math:`\theta_i = b^{-2i/d_r}`.
 
-    Source: Su et al. 2021, arXiv:2104.09864, section 3.2.2.
+    Source: Su et al. 2021, arXiv:2104.09864, section 3.2.2. Book: :eq:`eq-inv-freq`.
 
     Examples
     --------
@@ -95,6 +96,7 @@ class Linear:
     r"""Position interpolation: :math:`\theta_i / s`, every pair slower by ``factor``.
 
     Source: Chen et al. 2023, arXiv:2306.15595. Numbers compared with transformers 5.23.0.
+    Book: :eq:`eq-linear`.
     """
 
     factor: float
@@ -116,6 +118,7 @@ class NTK:
 
     HunYuan's ``alpha`` is this ``factor``. (diffusers' ``ntk_factor`` has no exponent; vLLM's "ntk"
     is another formula.) Source: bloc97 2023; compared with transformers 5.23.0's HunYuan.
+    Book: :eq:`eq-ntk`.
     """
 
     factor: float
@@ -138,6 +141,8 @@ class DynamicNTK:
     up to there nothing changes. Nothing is remembered: transformers keeps the longest length it has
     seen until a shorter than n₀ comes; vLLM fixes n at :math:`s\,n_0`. Keys rotated at one length
     do not fit queries rotated at another. Compared with transformers 5.23.0.
+
+    Book: :eq:`eq-dynamic`.
     """
 
     factor: float
@@ -173,6 +178,7 @@ class YaRN:
     g(mscale_all_dim)², told as ``softmax_factor``; False where a model does not.
 
     Source: Peng et al. 2023, arXiv:2309.00071. Compared with transformers 5.23.0.
+    Book: :eq:`eq-yarn`.
     """
 
     factor: float
@@ -253,7 +259,7 @@ class YaRN:
 class NTKByParts:
     """YaRN's frequencies without its factor on the scores.
 
-    Source: Peng et al. 2023, arXiv:2309.00071, section 3.2.
+    Source: Peng et al. 2023, arXiv:2309.00071, section 3.2. Book: :eq:`eq-by-parts`.
     """
 
     factor: float
@@ -292,6 +298,7 @@ class LongRoPE:
     original context; ``short_mscale`` and ``long_mscale`` replace it (PhiMoE).
 
     Source: Ding et al. 2024, arXiv:2402.13753. Compared with transformers 5.23.0.
+    Book: :eq:`eq-longrope`.
     """
 
     short_factor: tuple[float, ...]
@@ -354,7 +361,7 @@ class Llama3:
     Short is below :math:`n_0` / ``high_freq_factor`` tokens, long above :math:`n_0` /
     ``low_freq_factor``, with :math:`n_0` the original context.
 
-    Source: Meta, Llama 3.1, 2024. Compared with transformers 5.23.0.
+    Source: Meta, Llama 3.1, 2024. Compared with transformers 5.23.0. Book: :eq:`eq-llama3`.
     """
 
     factor: float
@@ -507,12 +514,6 @@ def inverse_frequencies(
     return tuple(
         r(1 / r(r(c) * r(r(base) ** r(e)))) for e, c in zip(exponents, divisors, strict=True)
     )
-
-
-def to_float32(value: float) -> float:
-    """``value`` rounded to the nearest float32 (normal range), in plain Python, which compilers fold."""
-    mantissa, exponent = math.frexp(value)
-    return math.ldexp(round(math.ldexp(mantissa, 24)), exponent - 24)
 
 
 def _rounding(precision: str) -> Callable[[float], float]:

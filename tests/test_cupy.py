@@ -15,6 +15,8 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, _backend, analysis, attention, axes, positions, relative
+from rope_xp import RoPE, _backend, analysis, attention, positions, relative
+from rope_xp.axes import Axial
 
 cupy = pytest.importorskip("cupy", reason="cupy is not installed")
 pytestmark = pytest.mark.skipif(
@@ -78,6 +80,12 @@ def everything():
     positions.token_positions(4, xp=np)
     positions.packed_positions(np.asarray([0, 2, 5]), 6)
     positions.mask_positions(np.asarray([[0, 1, 1]]))
+    patches = positions.mask_grid_positions(np.asarray([[0, 1, 1]]), scale=1.0)
+    rope_xp.sinusoidal(patches, 8, order="sin_cos", axes=Axial(2, split=True))
+    positions.grid_positions(2, 4, 4, merge=2, indexing="xy", xp=np)
+    positions.grid_positions(positions.normalised_axis(2), range(3), xp=np)
+    positions.text_image_positions([2, (1, 2, 2)], xp=np)
+    positions.zigzag_positions(8, 1, 2, xp=np)
     at, table = np.arange(5), np.ones((5, 8), dtype=np.float32)
     relative.t5_bucket(relative.relative_positions(at, at))
     relative.shaw_score(x, x, table, relative.clipped_index(at, at, 2))

@@ -7,6 +7,8 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, analysis, attention, axes, positions
+from rope_xp import RoPE, analysis, attention, positions
+from rope_xp.axes import Axial
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 jnp = jax.numpy
@@ -85,6 +87,12 @@ def test_jit_everything_else():
         (lambda at: rope_xp.sinusoidal(at, 8), (jnp.arange(5),)),
         (lambda c: positions.packed_positions(c, 7), (jnp.asarray([0, 3, 5]),)),
         (lambda m: positions.mask_positions(m), (jnp.asarray([[0, 1, 1]]),)),
+        (
+            lambda m: rope_xp.sinusoidal(
+                positions.mask_grid_positions(m, scale=6.28), 8, axes=Axial(2, split=True)
+            ),
+            (jnp.ones((2, 3, 4), bool),),
+        ),
         (
             lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8),
             (k,),
@@ -206,3 +214,16 @@ def test_jit_xpos():
 def test_mixed_with_numpy():
     with pytest.raises(TypeError, match=r"`positions` must be .* same library as `q` \(jax"):
         ROPE(jnp.ones((5, 8)), positions=np.arange(5))
+
+
+def test_grids_under_jit():
+    def where(x):
+        h, w = x.shape
+        patches = positions.grid_positions(h, w, merge=2, offset=1, xp=jnp)
+        text, after = positions.text_image_positions([3, (2, h, w), 1], merge=2, xp=jnp)
+        return patches, text, positions.zigzag_positions(8, 1, 2, xp=jnp) + after
+
+    x = jnp.zeros((4, 6))
+    for got, wanted in zip(jax.jit(where)(x), where(x), strict=True):
+        assert got.dtype == wanted.dtype
+        close(got, wanted)

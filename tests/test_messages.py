@@ -7,6 +7,8 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, analysis, attention, axes, phases, positions, relative, scaling
+from rope_xp import RoPE, analysis, attention, positions, relative
+from rope_xp.axes import Axial
 
 F32 = np.float32
 X = np.ones((2, 3, 5, 8), dtype=F32)
@@ -185,6 +187,12 @@ CASES = {
     "order": (lambda: rope_xp.sinusoidal(np.arange(3), 8, order="cos"), ValueError, "`order` must be one of 'interleaved', 'sin_cos', 'cos_sin', got 'cos'"),
     "shift": (lambda: rope_xp.sinusoidal(np.arange(3), 2, shift=1), ValueError, "`shift` must be below n_pairs=1, got 1"),
     "sinusoidal base": (lambda: rope_xp.sinusoidal(np.arange(3), 8, base=0), ValueError, "`base` must be positive and finite, got 0.0"),
+    "sinusoidal axes": (lambda: rope_xp.sinusoidal(np.arange(3), 8, axes=2), TypeError, "`axes` must be None or a value from rope_xp.axes, got 2"),
+    "sinusoidal scheme": (lambda: rope_xp.sinusoidal(np.arange(3), 8, axes=Axial), TypeError, "`axes` must be None or a value from rope_xp.axes, got <class"),
+    "sinusoidal positions": (lambda: rope_xp.sinusoidal(np.arange(3), 8, axes=Axial(2)), ValueError, "`positions` must have shape (n_axes=2, ...) for frequencies of shape (2, 4), got (3,)"),
+    "sinusoidal dim": (lambda: rope_xp.sinusoidal(np.ones((2, 3)), 6, axes=Axial(2)), ValueError, "must be a multiple of 4 for 2 equal axes, got 6"),
+    "sinusoidal widths": (lambda: rope_xp.sinusoidal(np.ones((2, 3)), 8, axes=Axial((2, 4))), ValueError, "got (2, 4) with sum 6"),
+    "shift of an axis": (lambda: rope_xp.sinusoidal(np.ones((2, 3)), 4, shift=1, axes=Axial(2)), ValueError, "`shift` must be below n_pairs=1, got 1"),
     # convert_layout
     "source": (lambda: convert(source="hf"), ValueError, "`source` must be one of 'half', 'interleaved', got 'hf'"),
     "target": (lambda: convert(target="meta"), ValueError, "`target` must be one of 'half', 'interleaved', got 'meta'"),
@@ -203,6 +211,13 @@ CASES = {
     "total": (lambda: positions.packed_positions(np.asarray([0, 2]), -1), ValueError, "`total` must be non-negative, got -1"),
     "mask": (lambda: positions.mask_positions(np.ones(3)), TypeError, "`mask` must be boolean or integer, got float64"),
     "mask scalar": (lambda: positions.mask_positions(np.asarray(True)), ValueError, "`mask` must have shape (..., seq), got ()"),
+    "grid mask": (lambda: positions.mask_grid_positions(np.ones((2, 3))), TypeError, "`mask` must be boolean or integer, got float64"),
+    "grid mask axes": (lambda: positions.mask_grid_positions(np.ones(3, int)), ValueError, "`mask` must have shape (..., and n_axes=2 axes of the grid), got (3,)"),
+    "grid mask empty": (lambda: positions.mask_grid_positions(np.ones((2, 0, 3), int)), ValueError, "`mask` must have no axis of size 0 in its grid, got (2, 0, 3)"),
+    "grid mask n_axes": (lambda: positions.mask_grid_positions(np.ones((2, 3), int), n_axes=0), ValueError, "`n_axes` must be positive, got 0"),
+    "grid mask scale": (lambda: positions.mask_grid_positions(np.ones((2, 3), int), scale=0), ValueError, "`scale` must be positive and finite, got 0.0"),
+    "grid mask dtype": (lambda: positions.mask_grid_positions(np.ones((2, 3), int), scale=1, dtype=np.int32), TypeError, "`dtype` must be one of float16, bfloat16, float32, float64, got int32"),
+    "grid mask no scale": (lambda: positions.mask_grid_positions(np.ones((2, 3), int), dtype=np.float32), ValueError, "`dtype` must be None without `scale`, where positions are integers, got <class 'numpy.float32'>"),
     # relative
     "slopes": (lambda: relative.alibi_slopes(0), ValueError, "`n_heads` must be in [1, 65536], got 0"),
     "slopes float": (lambda: relative.alibi_slopes(8.0), TypeError, "`n_heads` must be an int, got 8.0"),
@@ -348,5 +363,7 @@ def test_results_stay_on_the_device():
         learned = xp.ones((2, 3, 1, 4), device=there)
         several += [*rope.cos_sin(pair), *rope_xp.cos_sin(pair, learned)]
     tables = (*tables, *several, phases.xpos_scale(at, 4))
+    patches = positions.mask_grid_positions(xp.astype(at[None, :], xp.bool), scale=1.0)
+    tables = *ROPE.cos_sin(at), rope_xp.sinusoidal(patches, 8, axes=Axial(2))
     for array in (q, k, shifted, *near, shaw, distant, mixed, linear, curve, *scores, *tables):
         assert array.device == there

@@ -7,6 +7,8 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, attention, axes, positions
+from rope_xp import RoPE, attention, positions
+from rope_xp.axes import Axial
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = pytest.mark.skipif(
@@ -91,6 +93,12 @@ def test_compile_everything_else():
         (lambda c: positions.packed_positions(c, 7), (torch.tensor([0, 3, 5]),)),
         (lambda m: positions.mask_positions(m), (torch.tensor([0, 1, 1]),)),
         (
+            lambda m: rope_xp.sinusoidal(
+                positions.mask_grid_positions(m, scale=6.28), 8, axes=Axial(2, split=True)
+            ),
+            (torch.ones(2, 3, 4, dtype=torch.bool),),
+        ),
+        (
             lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8),
             (k,),
         ),
@@ -98,6 +106,19 @@ def test_compile_everything_else():
     ):
         torch._dynamo.reset()
         close(compiled(function, "aot_eager")(*arguments), function(*arguments))
+
+
+def test_compile_one_function_with_several_encodings():
+    """Floats that differ between calls, or are data from the first on, still make constants."""
+    at = torch.arange(5)
+    for dynamic in (None, True):
+        torch._dynamo.reset()
+        fast = torch.compile(
+            rope_xp.sinusoidal, fullgraph=True, dynamic=dynamic, backend="aot_eager"
+        )
+        for base, shift in ((10000.0, 0.0), (100.0, 0.5), (77.5, 1.0)):
+            options = {"base": base, "shift": shift}
+            close(fast(at, 8, **options), rope_xp.sinusoidal(at, 8, **options))
 
 
 def test_compiled_constants():
@@ -344,3 +365,30 @@ def test_vmap_and_func_grad():
     close(torch.vmap(lambda q: ROPE(q, offset=2))(q), ROPE(q, offset=2))
     grad = torch.func.grad(lambda q: ROPE(q, offset=2).square().sum())(q)
     close(grad, 2 * q, atol=2e-6)  # norms are kept
+
+
+def test_grids_compile_in_one_graph():
+    def where(x):
+        h, w = x.shape
+        middles = positions.grid_positions(
+            positions.normalised_axis(h), positions.time_axis(w, 0.3, truncate=True), xp=torch
+        )
+        text, after = positions.text_image_positions([3, (2, h, w), 1], merge=2, xp=torch)
+        return middles, text, positions.zigzag_positions(8, 1, 2, xp=torch) + after
+
+    x = torch.empty(4, 6)
+    for got, wanted in zip(compiled(where, "eager")(x), where(x), strict=True):
+        assert got.dtype == wanted.dtype
+        close(got, wanted)
+
+
+@torch._dynamo.config.patch(error_on_recompile=True)
+def test_grids_compile_with_sizes_that_are_traced():
+    def where(x):
+        return positions.grid_positions(*x.shape, merge=2, offset=1, xp=torch)
+
+    step = compiled(where, "eager")
+    for shape in ((4, 6), (8, 10), (6, 16)):
+        x = torch.empty(shape)
+        torch._dynamo.mark_dynamic(x, [0, 1])
+        close(step(x), where(x))

@@ -1,0 +1,46 @@
+"""A Sphinx extension for the page that autodoc writes from the docstrings.
+
+In a docstring, a name in single backticks is a link where the book documents it, and code where it is
+an argument or a name that nobody documents.
+"""
+
+import sys
+
+from sphinx.domains.python import PyXRefRole
+
+
+class NameRole(PyXRefRole):
+    """``default_role``: `name`."""
+
+    def process_link(self, env, refnode, has_explicit_title, title, target):
+        title, target = super().process_link(env, refnode, has_explicit_title, title, target)
+        refnode["reftype"], refnode["may_be_code"] = "obj", True
+        return title, target
+
+
+def _link_or_code(app, env, node, contnode):
+    """A name that is not documented as it stands: perhaps as one of the façade, or else it is code."""
+    if not node.get("may_be_code"):
+        return None
+    names = env.domains["py"].objects
+    full = f"rope_xp.{node['reftarget']}"
+    if full in names:
+        return env.domains["py"].resolve_xref(
+            env, node["refdoc"], app.builder, "obj", full, node, contnode
+        )
+    return contnode
+
+
+def _skip(app, what, name, obj, skip, options):  # noqa: PLR0917 - Sphinx calls it so
+    """A room shows its ``__all__``; a field of a named tuple would say "Alias for field number 0"."""
+    room = sys.modules.get(getattr(obj, "__module__", None))
+    if what == "module" and name not in getattr(room, "__all__", ()):
+        return True
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def setup(app):
+    app.add_role_to_domain("py", "name", NameRole())
+    app.connect("missing-reference", _link_or_code)
+    app.connect("autodoc-skip-member", _skip)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
