@@ -119,7 +119,7 @@ def sinusoidal(
         raise ValueError(msg)
     require_axes(axes)
 
-    def frequencies(width: int) -> tuple[float, ...]:
+    def frequencies(width: int, base: float = base) -> tuple[float, ...]:
         n_pairs = width // 2
         if not shift < n_pairs:
             msg = f"`shift` must be below n_pairs={n_pairs}, got {shift}"

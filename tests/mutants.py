@@ -67,7 +67,7 @@ MUTANTS = [
     ("axes.py", "[(a, w, j) for j", "[(a, rotary_dim, j) for j"),
     ("axes.py", "order, tuple(widths[a] for a in order)", "order, widths"),
     ("axes.py", "[i] * self.scale", "[i]"),
-    ("axes.py", "bases[a])[i]", "bases[-1])[i]"),
+    ("axes.py", "*bases[a])[i]", "*bases[-1])[i]"),
     ("axes.py", "i < self.n_axes * self.sections[a]", "i < self.n_axes * self.sections[0]"),
     ("axes.py", "i % self.n_axes for i", "(i + 1) % self.n_axes for i"),
     ("axes.py", "if k < n_still else", "if k < 0 else"),

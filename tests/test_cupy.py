@@ -15,7 +15,6 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, _backend, analysis, attention, axes, positions, relative
-from rope_xp import RoPE, _backend, analysis, attention, positions, relative
 from rope_xp.axes import Axial
 
 cupy = pytest.importorskip("cupy", reason="cupy is not installed")

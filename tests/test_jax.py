@@ -7,7 +7,6 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, analysis, attention, axes, positions
-from rope_xp import RoPE, analysis, attention, positions
 from rope_xp.axes import Axial
 
 jax = pytest.importorskip("jax", reason="jax is not installed")

@@ -7,7 +7,6 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, analysis, attention, axes, phases, positions, relative, scaling
-from rope_xp import RoPE, analysis, attention, positions, relative
 from rope_xp.axes import Axial
 
 F32 = np.float32

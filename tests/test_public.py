@@ -68,8 +68,6 @@ SIGNATURES = {
     "axes.InterleavedSections": "(sections)",
     "axes.Directions": "(matrix)",
     "axes.golden_directions": "(n_axes, n_pairs, *, slowest, fastest, still=0.0, first=0)",
-    "sinusoidal": "(positions, dim, *, base=10000.0, order='interleaved', shift=0.0, dtype=None)",
-    "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, out=None)",
     "sinusoidal": "(positions, dim, *, base=10000.0, order='interleaved', shift=0.0, axes=None, "
     "dtype=None)",
     "convert_layout": "(x, *, source, target, head_dim, rotary_dim=None, rotary_start=0, axis=-1)",

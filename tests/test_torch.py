@@ -7,7 +7,6 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, attention, axes, positions
-from rope_xp import RoPE, attention, positions
 from rope_xp.axes import Axial
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
