@@ -30,7 +30,7 @@ __all__ = [
 
 Matrix = tuple[tuple[float, ...], ...]  # (n_axes, n_pairs)
 
-# The schedule's frequencies for a width, and a base if it is not that of the encoding.
+# The schedule's frequencies for a width, and for a base where it is not that of the encoding.
 Spectrum = Callable[..., Sequence[float]]
 
 
@@ -181,8 +181,8 @@ class Axial:
     def __call__(self, rotary_dim: int, frequencies: Spectrum) -> Matrix:
         """The matrix, (n_axes, n_pairs)."""
         pairs = self._pairs(rotary_dim)
-        bases = self.bases or (None,) * self.n_axes
-        values = [frequencies(width, bases[a])[i] * self.scale for a, width, i in pairs]
+        bases = [()] * self.n_axes if self.bases is None else [(b,) for b in self.bases]
+        values = [frequencies(width, *bases[a])[i] * self.scale for a, width, i in pairs]
         return _matrix(self.n_axes, [axis for axis, _, _ in pairs], values)
 
     def _given(self) -> tuple[int, ...]:

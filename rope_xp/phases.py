@@ -224,7 +224,7 @@ def _terms(
     if not several:
         return [(positions[..., None], rows[0])]
     driving = [[a for a, row in enumerate(rows) if row[i]] or [0] for i in range(len(rows[0]))]
-    last = xp.moveaxis(positions, 0, -1)  # (..., n_axes)
+    last = xp.permute_dims(positions, (*range(1, positions.ndim), 0))  # (..., n_axes)
     terms = []
     for k in range(max(map(len, driving))):
         axes = [axes[k] if k < len(axes) else 0 for axes in driving]

@@ -378,11 +378,11 @@ class RoPE:
         _backend.namespace(k=k, delta=delta)
         if self.axes is not None:
             self._require_axes("delta", delta)
-        one = delta if self.axes is None else delta[0, ...]
+        one, n_axes = (delta, None) if self.axes is None else (delta[0, ...], self.axes.n_axes)
         if one.ndim > 1:
-            require_line_up("delta", one, "k", k, axis)
+            require_line_up("delta", one, "k", k, axis, n_axes=n_axes)
         elif one.ndim == 1:
-            require_batch("delta", one, "k", k, axis)
+            require_batch("delta", one, "k", k, axis, n_axes=n_axes)
             delta = delta[..., None]  # (batch, 1)
         cos, sin = self._tables(delta, self._schedule(seq_len).inv_freq, 1.0, table_dtype(xp, k))
         return self.rotate(k, cos, sin, seq_axis=seq_axis)
@@ -459,7 +459,7 @@ class RoPE:
             positions = self._on_every_axis(positions_of(q, axis, None, offset), xp)
         else:
             self._require_axes("positions", positions)
-            positions_of(q, axis, positions[0, ...], offset)
+            positions_of(q, axis, positions[0, ...], offset, self.axes.n_axes)
 
         inv_freq, factor, _ = self._schedule(seq_len)
         cos, sin = self._tables(

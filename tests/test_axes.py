@@ -489,6 +489,17 @@ def test_values_are_normalised():
     assert Directions(np.ones((2, 3))) == Directions(((1.0,) * 3,) * 2)
 
 
+def test_bases_of_axes_in_a_sinusoid():
+    """A scheme asks whoever uses it for the frequencies of its bases."""
+    at = np.asarray([[3, 0], [0, 5]])
+    axes = Axial(2, split=True, bases=(100, 10000))
+    found = rope_xp.sinusoidal(at, 8, order="sin_cos", axes=axes)
+    one, other = (
+        rope_xp.sinusoidal(at[a], 4, base=base, order="sin_cos") for a, base in ((0, 100), (1, 1e4))
+    )
+    np.testing.assert_allclose(found, np.concatenate([one, other], axis=-1), rtol=0, atol=1e-7)
+
+
 def test_frequencies_are_made_once_for_a_width():
     """Each pair asks for its own; the schedule is not run each time."""
     widths = []

@@ -60,6 +60,14 @@ SIGNATURES = {
     "cos_sin": "(positions, inv_freq, *, dtype=None, precision='exact', attention_factor=1.0)",
     "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, blocks=None, "
     "out=None)",
+    "phases.xpos_scale": "(positions, n_pairs, *, scale_base=512.0, centre=0, dtype=None)",
+    "axes.Axial": "(widths, arrangement='blocks', frequencies='own', axis_order=None, split=False, "
+    "scale=1.0, bases=None)",
+    "axes.Assigned": "(pairs)",
+    "axes.Sections": "(sections)",
+    "axes.InterleavedSections": "(sections)",
+    "axes.Directions": "(matrix)",
+    "axes.golden_directions": "(n_axes, n_pairs, *, slowest, fastest, still=0.0, first=0)",
     "sinusoidal": "(positions, dim, *, base=10000.0, order='interleaved', shift=0.0, axes=None, "
     "dtype=None)",
     "convert_layout": "(x, *, source, target, head_dim, rotary_dim=None, rotary_start=0, axis=-1)",
