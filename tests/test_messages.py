@@ -57,7 +57,7 @@ CASES = {
     "base text": (lambda: RoPE(64, layout="half", base="1e4"), TypeError, "`base` must be a number, got '1e4'"),
     "precision": (lambda: RoPE(64, layout="half", precision="bf16"), ValueError, "unknown precision 'bf16'; known: 'exact', 'float32'"),
     "scaling": (lambda: RoPE(64, layout="half", scaling="yarn"), TypeError, "`scaling` must be None or a value from rope_xp.scaling, got 'yarn'"),
-    "axes": (lambda: RoPE(64, layout="half", axes=2), TypeError, "`axes` must be None (one position axis), got 2"),
+    "axes": (lambda: RoPE(64, layout="half", axes=2), TypeError, "`axes` must be None or a value from rope_xp.axes, got 2"),
     # calling it
     "features": (lambda: ROPE(np.ones((2, 5, 16), F32)), ValueError, "`q` must have shape (..., seq, head_dim=8), got (2, 5, 16)"),
     "one axis": (lambda: ROPE(np.ones(8, F32)), ValueError, "`q` must have shape (..., seq, head_dim=8), got (8,)"),
@@ -114,7 +114,9 @@ CASES = {
     # cos_sin
     "no frequencies": (lambda: rope_xp.cos_sin(np.arange(3), []), ValueError, "`inv_freq` must be finite numbers, at least one, got []"),
     "nan frequency": (lambda: rope_xp.cos_sin(np.arange(3), [float("nan")]), ValueError, "`inv_freq` must be finite numbers"),
-    "frequency axes": (lambda: rope_xp.cos_sin(np.arange(3), np.ones((2, 2))), ValueError, "`inv_freq` must have shape (n_pairs,), got (2, 2)"),
+    "frequency axes": (lambda: rope_xp.cos_sin(np.arange(3), np.ones((2, 2))), ValueError, "`positions` must have shape (n_axes=2, ...) for frequencies of shape (2, 2), got (3,)"),
+    "frequency shape": (lambda: rope_xp.cos_sin(np.arange(3), np.ones((2, 2, 2))), ValueError, "`inv_freq` must have shape (n_pairs,) or (n_axes, n_pairs), got (2, 2, 2)"),
+    "frequency rows": (lambda: rope_xp.cos_sin(np.ones((2, 3)), [[1.0], [1.0, 2.0]]), ValueError, "`inv_freq` must have rows of one length, got [1, 2]"),
     "integer dtype": (lambda: rope_xp.cos_sin(np.arange(3), [1.0], dtype=np.int32), TypeError, "`dtype` must be one of float16, bfloat16, float32, float64, got int32"),
     "cos_sin precision": (lambda: rope_xp.cos_sin(np.arange(3), [1.0], precision="double"), ValueError, "unknown precision 'double'"),
     "cos_sin list": (lambda: rope_xp.cos_sin([0, 1], [1.0]), TypeError, "`positions` must be an array of a library"),

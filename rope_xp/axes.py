@@ -1,0 +1,458 @@
+r"""Which position axis drives which pair: several axes as one matrix of frequencies.
+
+With one axis the angle of pair i is :math:`m\theta_i`. With several it is
+:math:`\sum_a m_a \theta_{a,i}`: a linear map again, whose matrix (n_axes, n_pairs) a scheme makes from
+the frequencies of the schedule. In most schemes one axis drives each pair, and the matrix has one
+entry in each column; `axis_of_pair` says which.
+
+The axes are those of the positions, in their order: (row, column), or (time, row, column).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Protocol
+
+from rope_xp._checks import as_int
+
+__all__ = [
+    "Assigned",
+    "Axes",
+    "Axial",
+    "Directions",
+    "InterleavedSections",
+    "Sections",
+    "golden_directions",
+]
+
+Matrix = tuple[tuple[float, ...], ...]  # (n_axes, n_pairs)
+
+
+class Axes(Protocol):
+    """What `rope_xp.RoPE` asks of its ``axes``: hashable, equal by value, and these three."""
+
+    @property
+    def n_axes(self) -> int:
+        """Number of position axes."""
+
+    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
+        """Widths of the parts that are paired each by themselves; mostly one, ``rotary_dim``."""
+
+    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
+        """The matrix, (n_axes, n_pairs), from ``frequencies(width)``: the schedule's for a width."""
+
+
+@dataclass(frozen=True)
+class Axial:
+    """Every axis has pairs of its own: vision towers, video and image diffusion.
+
+    Parameters
+    ----------
+    widths : int or tuple of int
+        A number of axes that share the rotated part equally, or the features of each, even.
+    arrangement : {"blocks", "alternating"}
+        All pairs of the first axis, then all of the second, …; or the first pair of each axis,
+        then the second of each, …, for equal widths.
+    frequencies : {"own", "shared"}
+        ``"own"``: each axis runs through :math:`b^{-2j/w}` for its width w. ``"shared"``: the axes
+        take turns along one list :math:`b^{-2i/d_r}`, so each gets every n-th frequency.
+    axis_order : tuple of int, optional
+        Which axis of the positions comes first among the pairs, which second, …; default 0, 1, ….
+        (1, 0) is for towers whose columns come first.
+    split : bool
+        Pair the features of each axis by themselves, instead of all of them together. It matters
+        with ``layout="half"`` and blocks.
+    scale : float
+        Multiplies all frequencies; 2π makes them turns per unit, for positions in [−1, 1].
+
+    Notes
+    -----
+    Sources: Heo et al. 2024, arXiv:2403.13298, section 3.2 ("axial frequency"); Agrawal et al. 2024,
+    arXiv:2410.07073 (Pixtral, shared); Siméoni et al. 2025, arXiv:2508.10104 (DINOv3, scale 2π).
+
+    Examples
+    --------
+    >>> Axial((2, 4)).axis_of_pair(6)
+    (0, 1, 1)
+    >>> Axial(2, arrangement="alternating").axis_of_pair(8)
+    (0, 1, 0, 1)
+    """
+
+    widths: int | tuple[int, ...]
+    arrangement: str = "blocks"
+    frequencies: str = "own"
+    axis_order: tuple[int, ...] | None = None
+    split: bool = False
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.widths, list | tuple):
+            widths = tuple(as_int("widths", w) for w in self.widths)
+            if not widths or any(w <= 0 or w % 2 for w in widths):
+                msg = f"`widths` must be even and positive, got {widths}"
+                raise ValueError(msg)
+            object.__setattr__(self, "widths", widths)
+        elif as_int("widths", self.widths) <= 0:
+            msg = f"`widths` must be a positive number of axes or their widths, got {self.widths}"
+            raise ValueError(msg)
+        _require_one_of("arrangement", self.arrangement, ("blocks", "alternating"))
+        _require_one_of("frequencies", self.frequencies, ("own", "shared"))
+        for what in ("arrangement", "frequencies"):
+            if getattr(self, what) in {"alternating", "shared"} and len(set(self._given())) > 1:
+                msg = (
+                    f"`widths` must be equal for {what}={getattr(self, what)!r}, got {self.widths}"
+                )
+                raise ValueError(msg)
+        if self.axis_order is not None:
+            order = tuple(as_int("axis_order", a) for a in self.axis_order)
+            if sorted(order) != list(range(self.n_axes)):
+                msg = f"`axis_order` must name each of {self.n_axes} axes once, got {order}"
+                raise ValueError(msg)
+            object.__setattr__(self, "axis_order", order)
+        if not (isinstance(self.scale, int | float) and math.isfinite(self.scale) and self.scale):
+            msg = f"`scale` must be finite and not 0, got {self.scale!r}"
+            raise ValueError(msg)
+
+    @property
+    def n_axes(self) -> int:
+        """Number of position axes."""
+        return len(self._given())
+
+    def axis_of_pair(self, rotary_dim: int) -> tuple[int, ...]:
+        """The axis that drives each pair, (n_pairs,)."""
+        return tuple(axis for axis, _, _ in self._pairs(rotary_dim))
+
+    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
+        """Widths of the parts that are paired each by themselves."""
+        return self._in_order(rotary_dim)[1] if self.split else (rotary_dim,)
+
+    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
+        """The matrix, (n_axes, n_pairs)."""
+        pairs = self._pairs(rotary_dim)
+        values = [frequencies(width)[i] * self.scale for _, width, i in pairs]
+        return _matrix(self.n_axes, [axis for axis, _, _ in pairs], values)
+
+    def _given(self) -> tuple[int, ...]:
+        return self.widths if isinstance(self.widths, tuple) else (0,) * self.widths
+
+    def _in_order(self, rotary_dim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Axes in the order of their pairs, and their widths."""
+        widths = self._given()
+        if isinstance(self.widths, int):
+            if rotary_dim % (2 * self.widths):
+                msg = (
+                    f"`rotary_dim` must be a multiple of {2 * self.widths} for {self.widths} equal "
+                    f"axes, got {rotary_dim}"
+                )
+                raise ValueError(msg)
+            widths = (rotary_dim // self.widths,) * self.widths
+        if sum(widths) != rotary_dim:
+            msg = (
+                f"`widths` must sum to rotary_dim={rotary_dim}, got {widths} with sum {sum(widths)}"
+            )
+            raise ValueError(msg)
+        order = self.axis_order or tuple(range(self.n_axes))
+        return order, tuple(widths[a] for a in order)
+
+    def _pairs(self, rotary_dim: int) -> list[tuple[int, int, int]]:
+        """Of each pair: its axis, and width and index of its frequency."""
+        order, widths = self._in_order(rotary_dim)
+        if self.frequencies == "own":
+            own = [[(a, w, j) for j in range(w // 2)] for a, w in zip(order, widths, strict=True)]
+        else:
+            n = len(order)
+            own = [
+                [(a, rotary_dim, j) for j in range(place, rotary_dim // 2, n)]
+                for place, a in enumerate(order)
+            ]
+        if self.arrangement == "alternating":
+            return [pair for together in zip(*own, strict=True) for pair in together]
+        return [pair for block in own for pair in block]
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """One list of frequencies :math:`b^{-2i/d_r}`, and the axis that drives each pair.
+
+    Equal coordinates on all axes give the encoding of one axis, so text keeps its positions.
+
+    Parameters
+    ----------
+    pairs : tuple of int
+        The axis of each pair, n_pairs numbers from 0.
+
+    Examples
+    --------
+    >>> Assigned((1, 2, 1, 2, 0)).n_axes
+    3
+    """
+
+    pairs: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        pairs = tuple(as_int("pairs", a) for a in self.pairs)
+        if not pairs or set(pairs) != set(range(max(pairs) + 1)):
+            msg = f"`pairs` must name axes 0, 1, … without a gap, got {pairs}"
+            raise ValueError(msg)
+        object.__setattr__(self, "pairs", pairs)
+
+    @property
+    def n_axes(self) -> int:
+        """Number of position axes."""
+        return max(self.pairs) + 1
+
+    def axis_of_pair(self, rotary_dim: int) -> tuple[int, ...]:
+        """The axis that drives each pair, (n_pairs,)."""
+        if len(self.pairs) != rotary_dim // 2:
+            msg = f"`pairs` must have n_pairs={rotary_dim // 2} entries, got {len(self.pairs)}"
+            raise ValueError(msg)
+        return self.pairs
+
+    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
+        """One part."""
+        return (rotary_dim,)
+
+    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
+        """The matrix, (n_axes, n_pairs)."""
+        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
+
+
+@dataclass(frozen=True)
+class Sections:
+    """Text with images (M-RoPE): consecutive pairs for time, for rows, for columns.
+
+    Equal coordinates on all axes give the encoding of one axis.
+
+    Parameters
+    ----------
+    sections : tuple of int
+        Pairs of each axis; their sum is n_pairs. A config's ``mrope_section``.
+
+    Notes
+    -----
+    Source: Wang et al. 2024, arXiv:2409.12191, section 2.1 (Qwen2-VL).
+
+    Examples
+    --------
+    >>> Sections((2, 1, 1)).axis_of_pair(8)
+    (0, 0, 1, 2)
+    """
+
+    sections: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sections", _require_sections(self.sections))
+
+    @property
+    def n_axes(self) -> int:
+        """Number of position axes."""
+        return len(self.sections)
+
+    def axis_of_pair(self, rotary_dim: int) -> tuple[int, ...]:
+        """The axis that drives each pair, (n_pairs,)."""
+        _require_sum(self.sections, rotary_dim)
+        return tuple(a for a, n in enumerate(self.sections) for _ in range(n))
+
+    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
+        """One part."""
+        return (rotary_dim,)
+
+    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
+        """The matrix, (n_axes, n_pairs)."""
+        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
+
+
+@dataclass(frozen=True)
+class InterleavedSections:
+    """Text with images (Qwen3-VL): the axes take turns, so each has fast and slow pairs.
+
+    Axis a drives pairs a, a + n_axes, a + 2·n_axes, … below ``n_axes * sections[a]``; what remains
+    belongs to the first axis. Equal coordinates on all axes give the encoding of one axis.
+
+    Parameters
+    ----------
+    sections : tuple of int
+        A config's ``mrope_section`` with ``mrope_interleaved``. Where ``n_axes * sections[a]`` passes
+        n_pairs the turns end there, as in transformers; the sum is n_pairs all the same.
+
+    Notes
+    -----
+    Source: Bai et al. 2025, arXiv:2511.21631 (Qwen3-VL); compared with transformers 5.23.0.
+
+    Examples
+    --------
+    >>> InterleavedSections((2, 1, 1)).axis_of_pair(8)
+    (0, 1, 2, 0)
+    """
+
+    sections: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sections", _require_sections(self.sections))
+
+    @property
+    def n_axes(self) -> int:
+        """Number of position axes."""
+        return len(self.sections)
+
+    def axis_of_pair(self, rotary_dim: int) -> tuple[int, ...]:
+        """The axis that drives each pair, (n_pairs,)."""
+        _require_sum(self.sections, rotary_dim)
+        turns = [i % self.n_axes for i in range(rotary_dim // 2)]
+        return tuple(a if i < self.n_axes * self.sections[a] else 0 for i, a in enumerate(turns))
+
+    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
+        """One part."""
+        return (rotary_dim,)
+
+    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
+        """The matrix, (n_axes, n_pairs)."""
+        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
+
+
+@dataclass(frozen=True)
+class Directions:
+    r"""Dense: every pair turns along a direction of its own, :math:`\sum_a m_a \theta_{a,i}`.
+
+    `RoPE.base` and schedules have no part in it. For learned directions, which need gradients, hand
+    an array (n_axes, …, n_pairs) to `rope_xp.cos_sin`.
+
+    Parameters
+    ----------
+    matrix : tuple of tuples of float, shape (n_axes, n_pairs)
+        Radians per step along each axis.
+
+    Notes
+    -----
+    Source: Heo et al. 2024, arXiv:2403.13298, section 3.3 ("mixed learnable frequency").
+
+    Examples
+    --------
+    >>> Directions(((1.0, 0.0), (1.0, 0.5))).n_axes
+    2
+    """
+
+    matrix: Matrix
+
+    def __post_init__(self) -> None:
+        rows = tuple(tuple(float(w) for w in row) for row in self.matrix)
+        if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
+            msg = f"`matrix` must have shape (n_axes, n_pairs), got rows of {[*map(len, rows)]}"
+            raise ValueError(msg)
+        if not all(math.isfinite(w) for row in rows for w in row):
+            msg = "`matrix` must be finite"
+            raise ValueError(msg)
+        object.__setattr__(self, "matrix", rows)
+
+    @property
+    def n_axes(self) -> int:
+        """Number of position axes."""
+        return len(self.matrix)
+
+    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
+        """One part."""
+        return (rotary_dim,)
+
+    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
+        """The matrix, (n_axes, n_pairs)."""
+        if len(self.matrix[0]) != rotary_dim // 2:
+            msg = f"`matrix` must have n_pairs={rotary_dim // 2} columns, got {len(self.matrix[0])}"
+            raise ValueError(msg)
+        return self.matrix
+
+
+def golden_directions(
+    n_axes: int,
+    n_pairs: int,
+    *,
+    slowest: float,
+    fastest: float,
+    still: float = 0.0,
+) -> Directions:
+    r"""Directions spread evenly over the sphere, one per pair, with geometric frequencies.
+
+    Parameters
+    ----------
+    n_axes, n_pairs : int
+    slowest, fastest : float
+        Radians per unit along a pair's direction; the pairs run from slow to fast.
+    still : float
+        Part of the pairs, the first ones, that do not turn.
+
+    Returns
+    -------
+    Directions
+
+    Raises
+    ------
+    ValueError
+        If sizes or frequencies are not positive, or ``still`` is not in [0, 1).
+
+    Notes
+    -----
+    Points :math:`\{(k\varphi^{-1}, \dots, k\varphi^{-n})\}` of Roberts' quasi-random sequence, where
+    :math:`\varphi^{n+1} = \varphi + 1`, are made normal and then unit vectors. Source: Xiong 2025,
+    "On N-dimensional rotary positional embeddings" (jerryxio.ng/posts/nd-rope).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> matrix = np.asarray(golden_directions(2, 4, slowest=0.1, fastest=0.8).matrix)
+    >>> np.linalg.norm(matrix, axis=0).round(3)
+    array([0.1, 0.2, 0.4, 0.8])
+    """
+    n_axes, n_pairs = as_int("n_axes", n_axes), as_int("n_pairs", n_pairs)
+    for name, value in (("n_axes", n_axes), ("n_pairs", n_pairs)):
+        if value <= 0:
+            msg = f"`{name}` must be positive, got {value}"
+            raise ValueError(msg)
+    if not 0 < slowest <= fastest < math.inf:
+        msg = f"`slowest` and `fastest` must be 0 < slowest <= fastest, got {slowest}, {fastest}"
+        raise ValueError(msg)
+    if not 0 <= still < 1:
+        msg = f"`still` must be in [0, 1), got {still}"
+        raise ValueError(msg)
+    golden = 2.0
+    for _ in range(10):
+        golden = (1 + golden) ** (1 / (n_axes + 1))
+    normal = NormalDist().inv_cdf
+    n_still = round(n_pairs * still)
+    moving = max(n_pairs - n_still - 1, 1)
+    columns = []
+    for k in range(n_pairs):
+        point = [normal((k + 1) * golden ** -(a + 1) % 1) for a in range(n_axes)]
+        length = math.hypot(*point)
+        speed = 0.0 if k < n_still else slowest * (fastest / slowest) ** ((k - n_still) / moving)
+        columns.append([speed * p / length for p in point])
+    return Directions(tuple(zip(*columns, strict=True)))
+
+
+def _matrix(n_axes: int, axes: Sequence[int], values: Sequence[float]) -> Matrix:
+    pairs = list(zip(axes, values, strict=True))
+    return tuple(tuple(w if a == axis else 0.0 for a, w in pairs) for axis in range(n_axes))
+
+
+def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        msg = f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}"
+        raise ValueError(msg)
+
+
+def _require_sections(sections: Any) -> tuple[int, ...]:
+    checked = tuple(as_int("sections", n) for n in sections)
+    if not checked or any(n < 0 for n in checked):
+        msg = f"`sections` must be non-negative, at least one, got {checked}"
+        raise ValueError(msg)
+    return checked
+
+
+def _require_sum(sections: tuple[int, ...], rotary_dim: int) -> None:
+    if sum(sections) != rotary_dim // 2:
+        msg = (
+            f"`sections` must sum to n_pairs={rotary_dim // 2}, "
+            f"got {sections} with sum {sum(sections)}"
+        )
+        raise ValueError(msg)
