@@ -15,9 +15,8 @@ import numpy as np
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Dtype, Namespace
-from rope_xp._checks import as_int, require_number
+from rope_xp._checks import DOMAIN, as_int, require_number
 from rope_xp.phases import cos_sin
-from rope_xp.positions import DOMAIN
 from rope_xp.rotation import pair_slices, require_layout, turn
 
 __all__ = [

@@ -1,6 +1,8 @@
-"""Where tokens are: whole, continued, packed and padded sequences.
+"""Where tokens are: whole, continued, packed, padded and sharded sequences.
 
-Positions are integers in [−2³¹, 2³¹), of any integer dtype, shape ``(seq,)`` or ``(batch, seq)``.
+Positions are integers in [−2³¹, 2³¹), of any integer dtype, shape ``(seq,)`` or ``(batch, seq)``. With
+several axes their shape is ``(n_axes, seq)`` or ``(n_axes, batch, seq)``: what makes those stands in
+`grids` and `vision_text`, and is handed on here.
 """
 
 from __future__ import annotations
@@ -11,12 +13,29 @@ import numpy as np
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Device, Dtype, Namespace
-from rope_xp._checks import as_int
+from rope_xp._checks import as_int, require_domain, require_integer_dtype
+from rope_xp.grids import (
+    centred_axis,
+    grid_positions,
+    normalised_axis,
+    rescaled_axis,
+    time_axis,
+)
+from rope_xp.vision_text import text_image_parts, text_image_positions
 
-__all__ = ["mask_positions", "packed_positions", "token_positions"]
-
-#: Positions p with DOMAIN[0] <= p < DOMAIN[1] have exact phases.
-DOMAIN = (-(2**31), 2**31)
+__all__ = [
+    "centred_axis",
+    "grid_positions",
+    "mask_positions",
+    "normalised_axis",
+    "packed_positions",
+    "rescaled_axis",
+    "text_image_parts",
+    "text_image_positions",
+    "time_axis",
+    "token_positions",
+    "zigzag_positions",
+]
 
 
 def token_positions(
@@ -65,9 +84,7 @@ def token_positions(
     if n < 0:
         msg = f"`n` must be non-negative, got {n}"
         raise ValueError(msg)
-    if dtype is not None and "int" not in _backend.dtype_name(dtype):
-        msg = f"`dtype` must be an integer dtype, got {_backend.dtype_name(dtype)}"
-        raise TypeError(msg)
+    require_integer_dtype(dtype)
     offset = as_offset("offset", offset)
     if not _backend.is_array(offset):
         xp = _backend.standard(xp)
@@ -166,6 +183,71 @@ def mask_positions(mask: Array) -> Array:
     return xp.where(seen > 0, seen - 1, seen)
 
 
+def zigzag_positions(
+    seq_len: int,
+    rank: int,
+    world_size: int,
+    *,
+    xp: Namespace | None = None,
+    dtype: Dtype | None = None,
+    device: Device | None = None,
+) -> Array:
+    """Positions of the tokens that one of ``world_size`` devices holds in context parallelism.
+
+    The sequence is cut into 2 · world_size chunks, and device ``rank`` holds chunks ``rank`` and
+    2 · world_size − 1 − ``rank``, an early and a late one: so under a causal mask all devices have
+    the same work. Together the devices hold each position once.
+
+    Parameters
+    ----------
+    seq_len : int
+        Length of the whole sequence, a multiple of 2 · world_size.
+    rank, world_size : int
+        Which device of how many.
+    xp : namespace, optional
+        The array library; default: NumPy.
+    dtype, device : optional
+        Of the result. The dtype is an integer one, the library's default if not given.
+
+    Returns
+    -------
+    array, shape (seq_len / world_size,)
+
+    Raises
+    ------
+    ValueError
+        If 2 · world_size does not divide ``seq_len``, which must be positive, or ``rank`` is not in
+        [0, world_size).
+    TypeError
+        If an argument is not an int, or ``dtype`` not an integer dtype.
+
+    Notes
+    -----
+    The split of Megatron-Core's context parallelism and of zigzag ring attention.
+
+    Examples
+    --------
+    >>> zigzag_positions(8, 0, 2), zigzag_positions(8, 1, 2)
+    (array([0, 1, 6, 7]), array([2, 3, 4, 5]))
+    """
+    seq_len, rank = as_int("seq_len", seq_len), as_int("rank", rank)
+    world_size = as_int("world_size", world_size)
+    if world_size <= 0:
+        msg = f"`world_size` must be positive, got {world_size}"
+        raise ValueError(msg)
+    if seq_len <= 0 or seq_len % (2 * world_size):
+        msg = f"`seq_len` must be a positive multiple of 2 * world_size = {2 * world_size}, got {seq_len}"
+        raise ValueError(msg)
+    if not 0 <= rank < world_size:
+        msg = f"`rank` must be in [0, world_size={world_size}), got {rank}"
+        raise ValueError(msg)
+    n = seq_len // (2 * world_size)
+    options = {"xp": _backend.standard(xp), "dtype": dtype, "device": device}
+    early = token_positions(n, offset=rank * n, **options)
+    late = token_positions(n, offset=(2 * world_size - 1 - rank) * n, **options)
+    return _backend.standard(xp).concat((early, late))
+
+
 def as_offset(name: str, offset: int | Array) -> Any:
     """An int for Python and NumPy integers, else an integer array of shape () or (batch,)."""
     if isinstance(offset, np.ndarray) and offset.ndim == 0:
@@ -177,14 +259,6 @@ def as_offset(name: str, offset: int | Array) -> Any:
         msg = f"`{name}` must be an int or have shape () or (batch,), got {tuple(offset.shape)}"
         raise ValueError(msg)
     return offset
-
-
-def require_domain(name: str, first: int, n: int = 1) -> None:
-    """ValueError unless ``first`` and the ``n`` − 1 positions after it lie in the domain."""
-    # From below 2**30 no sequence reaches the end, and comparing would bound a size being traced.
-    if first < DOMAIN[0] or (first > 2**30 and first + n > DOMAIN[1]):
-        msg = f"`{name}` must keep positions in [-2**31, 2**31), got {first} for {n} tokens"
-        raise ValueError(msg)
 
 
 def require_integer(name: str, array: Array) -> None:

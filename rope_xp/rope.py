@@ -18,8 +18,8 @@ from rope_xp._alignment import (
     table_dtype,
 )
 from rope_xp._backend import Array, Dtype
-from rope_xp._checks import as_int
-from rope_xp.positions import as_offset, require_domain, require_integer
+from rope_xp._checks import as_int, require_domain
+from rope_xp.positions import as_offset, require_integer
 from rope_xp.scaling import Default, Frequencies, Schedule, require_base
 
 __all__ = ["RoPE"]
