@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Protocol
 
-from rope_xp._checks import as_int
+from rope_xp._checks import as_int, require_list, require_number
 
 __all__ = [
     "Assigned",
@@ -89,31 +89,42 @@ class Axial:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
+        def settle(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # the way to normalise a frozen field
+
         if isinstance(self.widths, list | tuple):
-            widths = tuple(as_int("widths", w) for w in self.widths)
-            if not widths or any(w <= 0 or w % 2 for w in widths):
-                msg = f"`widths` must be even and positive, got {widths}"
+            settle("widths", _as_ints("widths", self.widths))
+            if not self.widths or any(w <= 0 or w % 2 for w in self._given()):
+                msg = f"`widths` must be even and positive, got {self.widths}"
                 raise ValueError(msg)
-            object.__setattr__(self, "widths", widths)
-        elif as_int("widths", self.widths) <= 0:
-            msg = f"`widths` must be a positive number of axes or their widths, got {self.widths}"
-            raise ValueError(msg)
+        else:
+            settle("widths", as_int("widths", self.widths))
+            if not self._given():
+                msg = (
+                    f"`widths` must be a positive number of axes or their widths, got {self.widths}"
+                )
+                raise ValueError(msg)
         _require_one_of("arrangement", self.arrangement, ("blocks", "alternating"))
         _require_one_of("frequencies", self.frequencies, ("own", "shared"))
         for what in ("arrangement", "frequencies"):
-            if getattr(self, what) in {"alternating", "shared"} and len(set(self._given())) > 1:
-                msg = (
-                    f"`widths` must be equal for {what}={getattr(self, what)!r}, got {self.widths}"
-                )
+            given = getattr(self, what)
+            if given in {"alternating", "shared"} and len(set(self._given())) > 1:
+                msg = f"`widths` must be equal for {what}={given!r}, got {self.widths}"
                 raise ValueError(msg)
         if self.axis_order is not None:
-            order = tuple(as_int("axis_order", a) for a in self.axis_order)
-            if sorted(order) != list(range(self.n_axes)):
-                msg = f"`axis_order` must name each of {self.n_axes} axes once, got {order}"
+            settle("axis_order", _as_ints("axis_order", self.axis_order))
+            if sorted(self.axis_order) != list(range(self.n_axes)):
+                msg = (
+                    f"`axis_order` must name each of {self.n_axes} axes once, got {self.axis_order}"
+                )
                 raise ValueError(msg)
-            object.__setattr__(self, "axis_order", order)
-        if not (isinstance(self.scale, int | float) and math.isfinite(self.scale) and self.scale):
-            msg = f"`scale` must be finite and not 0, got {self.scale!r}"
+        if self.split and self.arrangement == "alternating":
+            msg = "`arrangement` must be 'blocks' where they are split, got 'alternating'"
+            raise ValueError(msg)
+        require_number("scale", self.scale)
+        settle("scale", float(self.scale))
+        if not self.scale:
+            msg = "`scale` must not be 0, got 0.0"
             raise ValueError(msg)
 
     @property
@@ -193,7 +204,7 @@ class Assigned:
     pairs: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        pairs = tuple(as_int("pairs", a) for a in self.pairs)
+        pairs = _as_ints("pairs", self.pairs)
         if not pairs or set(pairs) != set(range(max(pairs) + 1)):
             msg = f"`pairs` must name axes 0, 1, … without a gap, got {pairs}"
             raise ValueError(msg)
@@ -338,12 +349,14 @@ class Directions:
     matrix: Matrix
 
     def __post_init__(self) -> None:
-        rows = tuple(tuple(float(w) for w in row) for row in self.matrix)
+        if not all(hasattr(row, "__iter__") for row in _as_list("matrix", self.matrix)):
+            msg = f"`matrix` must have shape (n_axes, n_pairs), got {self.matrix!r}"
+            raise ValueError(msg)
+        rows = tuple(
+            require_list(f"matrix[{a}]", row, positive=False) for a, row in enumerate(self.matrix)
+        )
         if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
             msg = f"`matrix` must have shape (n_axes, n_pairs), got rows of {[*map(len, rows)]}"
-            raise ValueError(msg)
-        if not all(math.isfinite(w) for row in rows for w in row):
-            msg = "`matrix` must be finite"
             raise ValueError(msg)
         object.__setattr__(self, "matrix", rows)
 
@@ -371,6 +384,7 @@ def golden_directions(
     slowest: float,
     fastest: float,
     still: float = 0.0,
+    first: int = 0,
 ) -> Directions:
     r"""Directions spread evenly over the sphere, one per pair, with geometric frequencies.
 
@@ -381,6 +395,10 @@ def golden_directions(
         Radians per unit along a pair's direction; the pairs run from slow to fast.
     still : float
         Part of the pairs, the first ones, that do not turn.
+    first : int
+        Number of the first direction in the sequence. Heads that shall differ take turns: head h of
+        a model has ``first=h * n_pairs``, and their matrices, stacked to (n_axes, heads, 1, n_pairs),
+        go to `rope_xp.cos_sin`.
 
     Returns
     -------
@@ -389,13 +407,16 @@ def golden_directions(
     Raises
     ------
     ValueError
-        If sizes or frequencies are not positive, or ``still`` is not in [0, 1).
+        If sizes or frequencies are not positive, ``first`` is negative, or ``still`` not in [0, 1).
+    TypeError
+        If a size is no int, or a frequency no number.
 
     Notes
     -----
     Points :math:`\{(k\varphi^{-1}, \dots, k\varphi^{-n})\}` of Roberts' quasi-random sequence, where
-    :math:`\varphi^{n+1} = \varphi + 1`, are made normal and then unit vectors. Source: Xiong 2025,
-    "On N-dimensional rotary positional embeddings" (jerryxio.ng/posts/nd-rope).
+    :math:`\varphi^{n+1} = \varphi + 1` to ten steps of iteration, are made normal and then unit
+    vectors. Source: Xiong 2025, "On N-dimensional rotary positional embeddings"
+    (jerryxio.ng/posts/nd-rope).
 
     Examples
     --------
@@ -409,7 +430,12 @@ def golden_directions(
         if value <= 0:
             msg = f"`{name}` must be positive, got {value}"
             raise ValueError(msg)
-    if not 0 < slowest <= fastest < math.inf:
+    if as_int("first", first) < 0:
+        msg = f"`first` must be non-negative, got {first}"
+        raise ValueError(msg)
+    for name, speed in (("slowest", slowest), ("fastest", fastest), ("still", still)):
+        require_number(name, speed)
+    if not 0 < slowest <= fastest:
         msg = f"`slowest` and `fastest` must be 0 < slowest <= fastest, got {slowest}, {fastest}"
         raise ValueError(msg)
     if not 0 <= still < 1:
@@ -423,7 +449,7 @@ def golden_directions(
     moving = max(n_pairs - n_still - 1, 1)
     columns = []
     for k in range(n_pairs):
-        point = [normal((k + 1) * golden ** -(a + 1) % 1) for a in range(n_axes)]
+        point = [normal((first + k + 1) * golden ** -(a + 1) % 1) for a in range(n_axes)]
         length = math.hypot(*point)
         speed = 0.0 if k < n_still else slowest * (fastest / slowest) ** ((k - n_still) / moving)
         columns.append([speed * p / length for p in point])
@@ -435,6 +461,17 @@ def _matrix(n_axes: int, axes: Sequence[int], values: Sequence[float]) -> Matrix
     return tuple(tuple(w if a == axis else 0.0 for a, w in pairs) for axis in range(n_axes))
 
 
+def _as_list(name: str, values: Any) -> Any:
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        msg = f"`{name}` must be a tuple, got {values!r}"
+        raise TypeError(msg)
+    return values
+
+
+def _as_ints(name: str, values: Any) -> tuple[int, ...]:
+    return tuple(as_int(name, value) for value in _as_list(name, values))
+
+
 def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         msg = f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}"
@@ -442,7 +479,7 @@ def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _require_sections(sections: Any) -> tuple[int, ...]:
-    checked = tuple(as_int("sections", n) for n in sections)
+    checked = _as_ints("sections", sections)
     if not checked or any(n < 0 for n in checked):
         msg = f"`sections` must be non-negative, at least one, got {checked}"
         raise ValueError(msg)

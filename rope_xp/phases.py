@@ -53,8 +53,9 @@ def cos_sin(
         Radians per step. Python or NumPy floats are exact constants; an array of the positions'
         library is data, to which gradients flow (learned frequencies). A NumPy array is taken as
         floats whatever the library. With several axes the angle is the sum over them; an array
-        may then be (n_axes, ..., n_pairs), where ``...`` broadcasts with the positions' and an
-        axis of size 1 for ``seq``: (n_axes, heads, 1, n_pairs) gives every head its own.
+        may then be (n_axes, ..., 1, n_pairs), where ``...`` broadcasts with the positions':
+        (n_axes, heads, 1, n_pairs) gives every head its own, (heads, seq, n_pairs). To `rotate`,
+        three axes are (batch, seq, n_pairs): hand it ``cos[None, ...]``.
     dtype : floating dtype, optional
         Of the result; default float64 if ``positions`` are float64, else float32.
     precision : {"exact", "float32"}
@@ -105,6 +106,8 @@ def cos_sin(
         dtype = xp.float32
 
     constant = isinstance(inv_freq, list | tuple | np.ndarray)
+    if isinstance(inv_freq, np.ndarray) and inv_freq.ndim > 2:
+        constant = False  # directions of every head
     if constant:
         rows = _as_rows(inv_freq)
         shape: tuple[int, ...] = (
@@ -142,12 +145,13 @@ def _terms(
     if not several:
         return [(positions[..., None], rows[0])]
     driving = [[a for a, row in enumerate(rows) if row[i]] or [0] for i in range(len(rows[0]))]
+    last = xp.moveaxis(positions, 0, -1)  # (..., n_axes)
     terms = []
     for k in range(max(map(len, driving))):
         axes = [axes[k] if k < len(axes) else 0 for axes in driving]
         frequencies = (rows[axes[k]][i] if k < len(axes) else 0.0 for i, axes in enumerate(driving))
         index = xp.asarray(axes, dtype=xp.int32, device=_backend.device(positions))
-        terms.append((xp.moveaxis(xp.take(positions, index, axis=0), 0, -1), tuple(frequencies)))
+        terms.append((xp.take(last, index, axis=-1), tuple(frequencies)))
     return terms
 
 
@@ -268,8 +272,8 @@ def _is_matrix(inv_freq: Any) -> bool:
 
 def _as_rows(inv_freq: Any) -> tuple[tuple[float, ...], ...]:
     """Frequencies of one axis or of several, a row for each."""
-    if isinstance(inv_freq, np.ndarray) and inv_freq.ndim not in (1, 2):
-        msg = f"`inv_freq` must have shape (n_pairs,) or (n_axes, n_pairs), got {inv_freq.shape}"
+    if isinstance(inv_freq, np.ndarray) and inv_freq.ndim == 0:
+        msg = "`inv_freq` must have shape (n_pairs,) or (n_axes, n_pairs), got ()"
         raise ValueError(msg)
     rows = tuple(
         tuple(float(f) for f in row) for row in (inv_freq if _is_matrix(inv_freq) else [inv_freq])
@@ -291,6 +295,11 @@ def _require_axes(shape: tuple[int, ...], positions: Array) -> None:
         msg = (
             f"`positions` must have shape (n_axes={shape[0]}, ...) for frequencies of shape {shape}, "
             f"got {tuple(positions.shape)}"
+        )
+        raise ValueError(msg)
+    if len(shape) > 2 and shape[-2] != 1:
+        msg = (
+            f"`inv_freq` must have size 1 where tokens are, (n_axes, ..., 1, n_pairs), got {shape}"
         )
         raise ValueError(msg)
 

@@ -260,21 +260,17 @@ class RoPE:
                     f"tables are not repeated to head_dim here"
                 )
                 raise ValueError(msg)
-        start, pair = self.rotary_start, 0
-        blocks = (self.rotary_dim,) if self.axes is None else self.axes.blocks(self.rotary_dim)
-        for width in blocks:
-            part = slice(pair, pair + width // 2)
-            x = rotation.rotate(
-                x,
-                *(cos, sin) if len(blocks) == 1 else (cos[..., part], sin[..., part]),
-                layout=self.layout,
-                seq_axis=seq_axis,
-                rotary_start=start,
-                inverse=inverse,
-                out=out,
-            )
-            start, pair = start + width, pair + width // 2
-        return x
+        return rotation.rotate(
+            x,
+            cos,
+            sin,
+            layout=self.layout,
+            seq_axis=seq_axis,
+            rotary_start=self.rotary_start,
+            inverse=inverse,
+            blocks=None if self.axes is None else self.axes.blocks(self.rotary_dim),
+            out=out,
+        )
 
     def __call__(
         self,
@@ -422,6 +418,12 @@ class RoPE:
             return made[width].inv_freq
 
         matrix = self.axes(self.rotary_dim, frequencies)
+        if not made and self.scaling is not None:
+            msg = (
+                f"`scaling` must be None with `axes` that bring their own frequencies, "
+                f"got {self.scaling!r}"
+            )
+            raise ValueError(msg)
         _, *factors = next(reversed(made.values()), Frequencies(()))
         return Frequencies(matrix, *factors)
 

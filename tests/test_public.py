@@ -57,7 +57,8 @@ SIGNATURES = {
     "configs.layer_ropes": "(config, *, layout=None, precision='exact')",
     "configs.explain": "(config, seq_len=None, *, layout=None)",
     "cos_sin": "(positions, inv_freq, *, dtype=None, precision='exact', attention_factor=1.0)",
-    "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, out=None)",
+    "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, blocks=None, "
+    "out=None)",
     "sinusoidal": "(positions, dim, *, base=10000.0, order='interleaved', shift=0.0, dtype=None)",
     "convert_layout": "(x, *, source, target, head_dim, rotary_dim=None, rotary_start=0, axis=-1)",
     "positions.token_positions": "(n, *, offset=0, xp=None, dtype=None, device=None)",
