@@ -167,7 +167,8 @@ class RoPE:
         Returns
         -------
         RoPE
-            For latent attention (MLA), ``head_dim`` is the slice that rotates.
+            For latent attention (MLA), ``head_dim`` is the slice that rotates. With ``axes`` for text
+            with images and for vision towers: see the notes there.
 
         Raises
         ------
