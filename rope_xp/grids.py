@@ -287,13 +287,19 @@ def _line(
     if isinstance(axis, tuple):
         require_held(name, int(min(axis) + step), int(max(axis) + step), made["dtype"])
         return xp.asarray([value + step for value in axis], **made)
-    require_held(name, step, step + axis - 1, made["dtype"])
+    require_domain(name, step, axis)
+    _require_within(name, step, step + axis - 1, made["dtype"])
     return xp.arange(step, step + axis, **made)
 
 
 def require_held(name: str, first: int, last: int, dtype: Dtype) -> None:
     """ValueError unless the domain and ``dtype`` hold the integers ``first`` to ``last``."""
-    require_domain(name, first, last - first + 1)
+    require_domain(name, first)
+    require_domain(name, last)
+    _require_within(name, first, last, dtype)
+
+
+def _require_within(name: str, first: int, last: int, dtype: Dtype) -> None:
     kind = _backend.dtype_name(dtype)
     if kind in HOLDS and not HOLDS[kind][0] <= first <= last < HOLDS[kind][1]:
         msg = f"`dtype` must hold the positions {first} to {last} of `{name}`, got {kind}"

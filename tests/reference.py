@@ -5,6 +5,7 @@ It imports nothing from rope_xp and shares no idea with it but the definition.
 
 import cmath
 import functools
+import itertools
 import math
 
 import mpmath
@@ -202,3 +203,36 @@ def transformer_xl_score(q, k, vector, u, v):
         ]
         for i, query in enumerate(q)
     ]
+
+
+def grid(*axes, merge=1):
+    """Coordinates of each patch: blocks one after another, and in each block row by row."""
+    *lead, rows, columns = axes
+    patches = []
+    for first in itertools.product(*lead):
+        for top in range(0, len(rows), merge):
+            for left in range(0, len(columns), merge):
+                patches += [
+                    (*first, row, column)
+                    for row in rows[top : top + merge]
+                    for column in columns[left : left + merge]
+                ]
+    return [list(axis) for axis in zip(*patches, strict=True)]
+
+
+def text_and_vision(parts, merge, advance):
+    """(time, row, column) of each token, and one more than the largest number in them."""
+    tokens, start = [], 0
+    for part in parts:
+        if isinstance(part, int):
+            tokens += [(start + i,) * 3 for i in range(part)]
+            start += part
+            continue
+        times, h, w = part
+        rows, columns = range(h // merge), range(w // merge)
+        seen = [(start + t, start + r, start + c) for t in times for r in rows for c in columns]
+        tokens += seen
+        start += max(len(rows), len(columns))
+        if advance == "max":
+            start = max(max(token) for token in seen) + 1
+    return [list(axis) for axis in zip(*tokens, strict=True)], 1 + max(max(t) for t in tokens)

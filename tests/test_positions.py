@@ -73,3 +73,24 @@ def test_mask_positions(lib, mask, expected, dtype):
 def test_a_long_uint8_mask_does_not_overflow(lib):
     got = positions.mask_positions(lib.array(np.ones(600), "uint8"))
     assert lib.numpy(got)[-1] == 599
+
+
+def test_zigzag_positions(lib):
+    options = {"xp": lib.xp, "device": lib.device}
+    first = positions.zigzag_positions(8, 0, 2, **options)
+    assert first.dtype == lib.xp.arange(1, device=lib.device).dtype
+    np.testing.assert_array_equal(lib.numpy(first), [0, 1, 6, 7])
+    second = positions.zigzag_positions(8, 1, 2, dtype=lib.dtype("int16"), **options)
+    assert second.dtype == lib.dtype("int16")
+    np.testing.assert_array_equal(lib.numpy(second), [2, 3, 4, 5])
+    if lib.device is not None:
+        assert first.device == second.device == lib.device
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+def test_zigzag_shards_are_a_permutation_with_equal_work(world_size):
+    seq_len = 10 * world_size
+    shards = [positions.zigzag_positions(seq_len, r, world_size) for r in range(world_size)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(shards)), np.arange(seq_len))
+    # Under a causal mask a token at p looks at p + 1 tokens.
+    assert len({int(shard.sum()) for shard in shards}) == 1
