@@ -30,6 +30,9 @@ __all__ = [
 
 Matrix = tuple[tuple[float, ...], ...]  # (n_axes, n_pairs)
 
+# The schedule's frequencies for a width, and a base if it is not that of the encoding.
+Spectrum = Callable[..., Sequence[float]]
+
 
 class Axes(Protocol):
     """What `rope_xp.RoPE` asks of its ``axes``: hashable, equal by value, and these three."""
@@ -41,8 +44,8 @@ class Axes(Protocol):
     def blocks(self, rotary_dim: int) -> tuple[int, ...]:
         """Widths of the parts that are paired each by themselves; mostly one, ``rotary_dim``."""
 
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
-        """The matrix, (n_axes, n_pairs), from ``frequencies(width)``: the schedule's for a width."""
+    def __call__(self, rotary_dim: int, frequencies: Spectrum) -> Matrix:
+        """The matrix, (n_axes, n_pairs), from the schedule's ``frequencies(width, base=None)``."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,35 @@ class Axial:
         with ``layout="half"`` and blocks.
     scale : float
         Multiplies all frequencies; 2π makes them turns per unit, for positions in [−1, 1].
+    bases : tuple of float, optional
+        Base of each axis, if not the encoding's; for frequencies of their own.
 
     Notes
     -----
+    With `rope_xp.RoPE` (128, …) and positions (row, column) or (time, row, column):
+
+    ================================  ============ ======= =======================================
+    models                            layout       base    axes
+    ================================  ============ ======= =======================================
+    Qwen-VL, GLM-4V vision; CogView4  half         1e4     Axial(2)
+    SAM 2, timm ``cat``               interleaved  1e4     Axial(2)
+    Pixtral                           half         1e4     Axial(2, frequencies="shared")
+    Gemma 4 vision                    half         100     Axial(2, split=True)
+    DINOv3, positions in [−1, 1]      half         100     Axial(2, scale=2π)
+    Flux, Qwen-Image                  interleaved  1e4     Axial((16, 56, 56))
+    Flux 2 (four axes)                interleaved  2000    Axial(4)
+    HunyuanVideo                      interleaved  256     Axial((16, 56, 56))
+    Wan                               interleaved  1e4     Axial((44, 42, 42))
+    CogVideoX                         interleaved  1e4     Axial((32, 48, 48))
+    Cosmos                            half         1e4     Axial((44, 42, 42), bases=NTK per axis)
+    Allegro (96 features)             half         1e4     Axial(3, split=True)
+    LTX, positions in [−1, 1]         interleaved  below 1 Axial(3, arrangement="alternating", …)
+    ================================  ============ ======= =======================================
+
+    Frequencies from f to F, both included, n of them for each axis (DINOv3's periods, timm's pixel
+    bands, LTX): ``scale=f`` and ``base=(F / f) ** (-n / (n - 1))``. What differs between models
+    beside this is where tokens are: `rope_xp.positions`.
+
     Sources: Heo et al. 2024, arXiv:2403.13298, section 3.2 ("axial frequency"); Agrawal et al. 2024,
     arXiv:2410.07073 (Pixtral, shared); Siméoni et al. 2025, arXiv:2508.10104 (DINOv3, scale 2π).
 
@@ -87,6 +116,7 @@ class Axial:
     axis_order: tuple[int, ...] | None = None
     split: bool = False
     scale: float = 1.0
+    bases: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         def settle(name: str, value: object) -> None:
@@ -126,6 +156,14 @@ class Axial:
         if not self.scale:
             msg = "`scale` must not be 0, got 0.0"
             raise ValueError(msg)
+        if self.bases is not None:
+            settle("bases", require_list("bases", self.bases))
+            if len(self.bases) != self.n_axes:
+                msg = f"`bases` must have one for each of {self.n_axes} axes, got {self.bases}"
+                raise ValueError(msg)
+            if self.frequencies == "shared":
+                msg = f"`bases` must be None for frequencies='shared', got {self.bases}"
+                raise ValueError(msg)
 
     @property
     def n_axes(self) -> int:
@@ -140,10 +178,11 @@ class Axial:
         """Widths of the parts that are paired each by themselves."""
         return self._in_order(rotary_dim)[1] if self.split else (rotary_dim,)
 
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
+    def __call__(self, rotary_dim: int, frequencies: Spectrum) -> Matrix:
         """The matrix, (n_axes, n_pairs)."""
         pairs = self._pairs(rotary_dim)
-        values = [frequencies(width)[i] * self.scale for _, width, i in pairs]
+        bases = self.bases or (None,) * self.n_axes
+        values = [frequencies(width, bases[a])[i] * self.scale for a, width, i in pairs]
         return _matrix(self.n_axes, [axis for axis, _, _ in pairs], values)
 
     def _given(self) -> tuple[int, ...]:
@@ -184,8 +223,20 @@ class Axial:
         return [pair for block in own for pair in block]
 
 
+class _OneList:
+    """Schemes that share one list of frequencies out, a pair to an axis."""
+
+    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
+        """One part."""
+        return (rotary_dim,)
+
+    def __call__(self: Any, rotary_dim: int, frequencies: Spectrum) -> Matrix:
+        """The matrix, (n_axes, n_pairs)."""
+        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
+
+
 @dataclass(frozen=True)
-class Assigned:
+class Assigned(_OneList):
     """One list of frequencies :math:`b^{-2i/d_r}`, and the axis that drives each pair.
 
     Equal coordinates on all axes give the encoding of one axis, so text keeps its positions.
@@ -222,17 +273,9 @@ class Assigned:
             raise ValueError(msg)
         return self.pairs
 
-    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
-        """One part."""
-        return (rotary_dim,)
-
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
-        """The matrix, (n_axes, n_pairs)."""
-        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
-
 
 @dataclass(frozen=True)
-class Sections:
+class Sections(_OneList):
     """Text with images (M-RoPE): consecutive pairs for time, for rows, for columns.
 
     Equal coordinates on all axes give the encoding of one axis.
@@ -267,17 +310,9 @@ class Sections:
         _require_sum(self.sections, rotary_dim)
         return tuple(a for a, n in enumerate(self.sections) for _ in range(n))
 
-    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
-        """One part."""
-        return (rotary_dim,)
-
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
-        """The matrix, (n_axes, n_pairs)."""
-        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
-
 
 @dataclass(frozen=True)
-class InterleavedSections:
+class InterleavedSections(_OneList):
     """Text with images (Qwen3-VL): the axes take turns, so each has fast and slow pairs.
 
     Axis a drives pairs a, a + n_axes, a + 2·n_axes, … below ``n_axes * sections[a]``; what remains
@@ -314,14 +349,6 @@ class InterleavedSections:
         _require_sum(self.sections, rotary_dim)
         turns = [i % self.n_axes for i in range(rotary_dim // 2)]
         return tuple(a if i < self.n_axes * self.sections[a] else 0 for i, a in enumerate(turns))
-
-    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
-        """One part."""
-        return (rotary_dim,)
-
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
-        """The matrix, (n_axes, n_pairs)."""
-        return _matrix(self.n_axes, self.axis_of_pair(rotary_dim), frequencies(rotary_dim))
 
 
 @dataclass(frozen=True)
@@ -369,7 +396,7 @@ class Directions:
         """One part."""
         return (rotary_dim,)
 
-    def __call__(self, rotary_dim: int, frequencies: Callable[[int], tuple[float, ...]]) -> Matrix:
+    def __call__(self, rotary_dim: int, frequencies: Spectrum) -> Matrix:
         """The matrix, (n_axes, n_pairs)."""
         if len(self.matrix[0]) != rotary_dim // 2:
             msg = f"`matrix` must have n_pairs={rotary_dim // 2} columns, got {len(self.matrix[0])}"

@@ -18,8 +18,9 @@ import numpy as np
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Dtype, Namespace
+from rope_xp._checks import as_int, require_number, require_positive
 
-__all__ = ["cos_sin"]
+__all__ = ["cos_sin", "xpos_scale"]
 
 PRECISIONS = ("exact", "float32")
 
@@ -93,18 +94,7 @@ def cos_sin(
     """
     require_precision(precision)
     xp = _backend.namespace(positions=positions)
-    integer = _backend.is_integer(positions)
-    if not (integer or _backend.is_floating(positions)):
-        found = _backend.dtype_name(positions.dtype)
-        msg = f"`positions` must be integer or real floating, got {found}"
-        raise TypeError(msg)
-    if dtype is not None:
-        _backend.require_dtype("dtype", dtype)
-    elif _backend.dtype_name(positions.dtype) == "float64":
-        dtype = xp.float64
-    else:
-        dtype = xp.float32
-
+    dtype = _result_dtype(positions, dtype, xp)
     constant = isinstance(inv_freq, list | tuple | np.ndarray)
     if isinstance(inv_freq, np.ndarray) and inv_freq.ndim > 2:
         constant = False  # directions of every head
@@ -127,11 +117,100 @@ def cos_sin(
         cos, sin = xp.cos(angles), xp.sin(angles)
     else:
         terms = _terms(positions, rows, several=len(shape) > 1, xp=xp)
-        form = _exact if precision == "exact" and integer else _rounded
+        exact = precision == "exact" and _backend.is_integer(positions)
+        form = _exact if exact else _rounded
         cos, sin = form(terms, compute, xp)
     if attention_factor != 1.0:
         cos, sin = cos * attention_factor, sin * attention_factor
     return _backend.cast(cos, dtype, xp), _backend.cast(sin, dtype, xp)
+
+
+def xpos_scale(
+    positions: Array,
+    n_pairs: int,
+    *,
+    scale_base: float = 512.0,
+    centre: float = 0,
+    dtype: Dtype | None = None,
+) -> Array:
+    r"""xPos: multipliers :math:`\zeta_i^{(m - c)/b}` that make scores fade with distance.
+
+    Tables for queries times the multipliers, and tables for keys over them, give scores that carry
+    :math:`\zeta_i^{(m - n)/b}`, with :math:`\zeta_i = (i/n + 0.4) / 1.4 < 1` for n pairs: fast
+    pairs, the first ones, fade first. It is for causal attention, where m ≥ n.
+
+    Parameters
+    ----------
+    positions : array, shape (...,); integer or real floating
+        As in `cos_sin`, integers within 2³¹ of ``centre``.
+    n_pairs : int
+        Number of pairs, as the tables have.
+    scale_base : float
+        Positions after which a pair has faded to its :math:`\zeta_i`.
+    centre : int or float
+        Position with multiplier 1. Scores do not depend on it; queries and keys must share it. One
+        near the middle keeps the multipliers small: in float32 those for keys overflow 36,000
+        positions after it.
+    dtype : floating dtype, optional
+        Of the result; default float64 if ``positions`` are float64, else float32.
+
+    Returns
+    -------
+    array, shape (..., n_pairs)
+
+    Raises
+    ------
+    TypeError
+        If ``positions`` are neither integer nor floating, ``dtype`` is not floating, ``n_pairs`` no
+        int, or ``scale_base`` or ``centre`` no number.
+    ValueError
+        If ``n_pairs`` or ``scale_base`` is not positive.
+
+    Notes
+    -----
+    Source: Sun et al. 2022, arXiv:2212.10554, section 2.2; compared with rotary-embedding-torch 0.9.1,
+    whose centre is ``seq // 2``.
+
+    Examples
+    --------
+    >>> at = np.arange(3)
+    >>> cos, sin = cos_sin(at, [1.0, 0.1])
+    >>> scale = xpos_scale(at, 2)
+    >>> for_queries, for_keys = (cos * scale, sin * scale), (cos / scale, sin / scale)
+    >>> xpos_scale(np.asarray([0, 512]), 2).round(3)
+    array([[1.   , 1.   ],
+           [0.286, 0.643]], dtype=float32)
+    """
+    xp = _backend.namespace(positions=positions)
+    dtype = _result_dtype(positions, dtype, xp)
+    n_pairs = as_int("n_pairs", n_pairs)
+    if n_pairs <= 0:
+        msg = f"`n_pairs` must be positive, got {n_pairs}"
+        raise ValueError(msg)
+    require_positive("scale_base", scale_base)
+    require_number("centre", centre)
+    names = {_backend.dtype_name(d) for d in (positions.dtype, dtype)}
+    compute = xp.float64 if "float64" in names else xp.float32
+    fading = [math.log((i / n_pairs + 0.4) / 1.4) / scale_base for i in range(n_pairs)]
+    row = xp.asarray(fading, dtype=compute, device=_backend.device(positions))
+    if _backend.is_integer(positions) and isinstance(centre, int):
+        steps = _backend.cast(positions, xp.int32, xp) - centre  # exact however far out
+    else:
+        steps = _backend.cast(positions, compute, xp) - float(centre)
+    power = _backend.cast(steps, compute, xp)[..., None]
+    return _backend.cast(xp.exp(power * row), dtype, xp)
+
+
+def _result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype:
+    """``dtype``, or the default; TypeError unless positions are numbers and ``dtype`` is floating."""
+    if not (_backend.is_integer(positions) or _backend.is_floating(positions)):
+        found = _backend.dtype_name(positions.dtype)
+        msg = f"`positions` must be integer or real floating, got {found}"
+        raise TypeError(msg)
+    if dtype is not None:
+        _backend.require_dtype("dtype", dtype)
+        return dtype
+    return xp.float64 if _backend.dtype_name(positions.dtype) == "float64" else xp.float32
 
 
 def _terms(

@@ -407,16 +407,18 @@ class RoPE:
         """The schedule's frequencies; with axes, their matrix, and the factors of the last width."""
         schedule = Default() if self.scaling is None else self.scaling
 
-        def of(width: int) -> Frequencies:
-            return schedule(width, self.base, seq_len=seq_len, precision=self.precision)
+        def of(width: int, base: float) -> Frequencies:
+            return schedule(width, base, seq_len=seq_len, precision=self.precision)
 
         if self.axes is None:
-            return of(self.rotary_dim)
-        made = {}
+            return of(self.rotary_dim, self.base)
+        made: dict[tuple[int, float], Frequencies] = {}
 
-        def frequencies(width: int) -> Any:
-            made[width] = of(width)
-            return made[width].inv_freq
+        def frequencies(width: int, base: float | None = None) -> Any:
+            key = (width, self.base if base is None else base)
+            if key not in made:
+                made[key] = of(*key)
+            return made[key].inv_freq
 
         matrix = self.axes(self.rotary_dim, frequencies)
         if not made and self.scaling is not None:
