@@ -276,9 +276,11 @@ def axes():
         name: float(np.abs(t - t[:, n - 1 : n] - t[n - 1 : n] + 1).max())
         for name, t in tables.items()
     }
+    added = min(t[n - 1].min() + t[:, n - 1].min() - 1 for t in tables.values())
     data = {
         "n": n,
         "least": math.floor(10 * min(table.min() for table in tables.values())) / 10,
+        "lowest": math.floor(10 * added) / 10,  # of a sum of a row's and a column's part
         "tables": {name: table.round(4) for name, table in tables.items()},
         "mixed": {name: round(value, 3) for name, value in mixed.items()},
     }
@@ -303,7 +305,7 @@ def directions():
         rates = rope.frequencies().inv_freq[-2:]
         speed = np.hypot(*rates)
         moves = speed > 0  # a pair that time drives does not turn within an image
-        length = np.interp(np.log(speed, where=moves, out=np.zeros(16)), np.log([0.01, 1]), [0.1, 1])
+        length = np.interp(np.log(np.where(moves, speed, 1)), np.log([0.01, 1]), [0.1, 1])
         data["rates"][name] = rates.T
         data["arrows"][name] = (rates / np.where(moves, speed, 1) * length).T.round(4)
     still = plots.still_directions(data, scheme="golden directions", pair=12, row=2, column=8)

@@ -334,7 +334,7 @@ def still_axes(data, *, scheme, row, column):
         curves.plot(values, linestyle=dash, label=name)
     added = ways["row"] + ways["column"] - 1
     curves.plot(added, "o", color=GREY, fillstyle="none", markersize=4, label="row + column − 1")
-    curves.set(xlabel="steps from the query", ylabel="mean cosine", ylim=(data["least"], 1.02))
+    curves.set(xlabel="steps from the query", ylabel="mean cosine", ylim=(data["lowest"], 1.02))
     curves.legend(fontsize=8)
     told = "; ".join(
         f"{name}: {t[n - 1, -1]:.3f} along the row, {t[-1, n - 1]:.3f} along the column, "
@@ -779,9 +779,9 @@ def ridges(axial, dense, positions):
     return Plot(
         figure,
         f"""Two squares of scores, from {-reach} to {reach} rows and columns around a query, divided
-        by the largest. Left, axial: a peak in the middle and a cross of higher values along the
-        row and the column of the query; at the end of both diagonals the score is
-        {corners[0][0]:.2f}. Right, golden directions: one ridge along the diagonal from the upper
+        by the largest. Left, axial: a peak in the middle and lower ones above and below it and to
+        its sides, a pattern that is its own mirror image left to right and top to bottom; at the end
+        of both diagonals the score is {corners[0][0]:.2f}. Right, golden directions: one ridge along the diagonal from the upper
         left to the lower right, {corners[1][0]:.2f} at its end, and lower values on both sides of
         it; at the end of the other diagonal it is {corners[1][1]:.2f}.""",
     )

@@ -642,7 +642,7 @@
       const mark = element("path", stroke("red", "", 3), svg);
       const at = axes(svg, boxes[1], {
         x: { from: 0, to: n - 1, ticks: [0, 2, 4, 6, 8, 10], label: "steps from the query" },
-        y: { from: least, to: 1.01, ticks: range(Math.round(10 * least), 10).map((v) => [v / 10, fixed(v / 10, 1)]), label: "mean cosine" },
+        y: { from: data.lowest, to: 1.01, ticks: range(Math.round(10 * data.lowest), 10).map((v) => [v / 10, fixed(v / 10, 1)]), label: "mean cosine" },
       });
       const ways = [["along the row", "— ", "blue", "", [0, 1]], ["along the column", "- - ", "red", "7 4", [1, 0]],
         ["diagonal ↘", "-· ", "green", "7 3 2 3", [1, 1]], ["diagonal ↗", "··· ", "purple", "2 3", [-1, 1]]];
