@@ -98,22 +98,20 @@ def grid_positions(
     if indexing not in ("ij", "xy"):
         msg = f"`indexing` must be 'ij' or 'xy', got {indexing!r}"
         raise ValueError(msg)
-    order = list(range(len(axes)))  # which axis is the d-th in the order of patches
-    if indexing == "xy":
-        order[:2] = order[:2][::-1]
-    sizes = [len(axis) if isinstance(axis, tuple) else axis for axis in axes]
-    grid = tuple(sizes[a] for a in order)
-    merge = require_merge(merge, grid)
-
     xp = _backend.standard(xp)
     integral = all(_is_integral(axis) for axis in axes) and all(isinstance(o, int) for o in steps)
     made = {"dtype": _dtype(dtype, integral, xp, device), "device": device}
-    rows = []
-    for i, (axis, step) in enumerate(zip(axes, steps, strict=True)):
-        line = _line(f"shape[{i}]", axis, step, xp, made)  # (size,)
-        line = xp.reshape(line, tuple(sizes[a] if a == i else 1 for a in order))
-        rows.append(_in_blocks(xp.broadcast_to(line, grid), grid, merge, xp))
-    return xp.stack(rows)  # (n_axes, prod(shape))
+    lines = [
+        _line(f"shape[{i}]", axis, step, xp, made)  # (size,)
+        for i, (axis, step) in enumerate(zip(axes, steps, strict=True))
+    ]
+    grid = xp.stack(list(xp.meshgrid(*lines, indexing=indexing)))  # (n_axes, ..., rows, columns)
+    if require_merge(merge, grid.shape[1:]) > 1:
+        *lead, rows, columns = grid.shape
+        n = len(lead)
+        grid = xp.reshape(grid, (*lead, rows // merge, merge, columns // merge, merge))
+        grid = xp.permute_dims(grid, (*range(n), n, n + 2, n + 1, n + 3))
+    return xp.reshape(grid, (len(axes), -1))  # (n_axes, prod(shape))
 
 
 def centred_axis(n: int, *, symmetric: bool = False) -> tuple[int, ...] | tuple[float, ...]:
@@ -251,16 +249,16 @@ def _offsets(offset: float | Sequence[float], n_axes: int) -> tuple[float, ...]:
     return tuple(int(v) if isinstance(v, int | np.integer) else float(v) for v in offsets)
 
 
-def require_merge(merge: int, grid: tuple[int, ...], name: str = "merge") -> int:
-    """``merge``, which must divide the last two of the sizes ``grid``."""
-    merge = as_positive(name, merge)
+def require_merge(merge: int, sizes: Sequence[int]) -> int:
+    """``merge``, which must divide the last two ``sizes`` of a grid."""
+    merge = as_positive("merge", merge)
     if merge == 1:
         return merge
-    if len(grid) < 2:
-        msg = f"`{name}` must be 1 for a grid of one axis, got {merge}"
+    if len(sizes) < 2:
+        msg = f"`merge` must be 1 for a grid of one axis, got {merge}"
         raise ValueError(msg)
-    if grid[-2] % merge or grid[-1] % merge:
-        msg = f"`{name}` must divide both sides of the grid {grid[-2]} x {grid[-1]}, got {merge}"
+    if sizes[-2] % merge or sizes[-1] % merge:
+        msg = f"`merge` must divide both sides of the grid {sizes[-2]} x {sizes[-1]}, got {merge}"
         raise ValueError(msg)
     return merge
 
@@ -304,13 +302,3 @@ def _require_within(name: str, first: int, last: int, dtype: Dtype) -> None:
     if kind in HOLDS and not HOLDS[kind][0] <= first <= last < HOLDS[kind][1]:
         msg = f"`dtype` must hold the positions {first} to {last} of `{name}`, got {kind}"
         raise ValueError(msg)
-
-
-def _in_blocks(array: Array, grid: tuple[int, ...], merge: int, xp: Namespace) -> Array:
-    """``array`` of shape ``grid`` as one axis, in blocks of merge × merge."""
-    if merge > 1:
-        *lead, rows, columns = grid
-        array = xp.reshape(array, (*lead, rows // merge, merge, columns // merge, merge))
-        n = len(lead)
-        array = xp.permute_dims(array, (*range(n), n, n + 2, n + 1, n + 3))
-    return xp.reshape(array, (-1,))

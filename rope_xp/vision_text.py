@@ -82,11 +82,17 @@ def text_image_positions(
 
     Notes
     -----
-    Qwen2-VL (arXiv:2409.12191, section 2.1) counts frames: (t, h, w). Qwen2.5-VL (arXiv:2502.13923,
-    section 2.1.2) places frames by time: ``(time_axis(t, tokens_per_second * second_per_grid,
-    truncate=True), h, w)``. Qwen3-VL writes times as text between the frames, each a part (1, h, w) of
-    its own. Compared with ``get_rope_index`` of all three in transformers 5.23.0. Rows of a batch are
-    stacked along axis 1.
+    What models make of a video:
+
+    - Qwen2-VL (arXiv:2409.12191, section 2.1) counts its frames: (t, h, w); so does PaddleOCR-VL.
+      Ernie 4.5 VL counts pairs of them: (t / 2, h, w).
+    - Qwen2.5-VL (arXiv:2502.13923, section 2.1.2) places frames by time:
+      ``(time_axis(t, tokens_per_second * second_per_grid, truncate=True), h, w)``.
+    - Qwen3-VL, Qwen3.5 and GLM-4V write times as text between the frames, so that each is a part
+      (1, h, w) of its own.
+
+    Compared with each one's ``get_rope_index`` in transformers 5.23.0. The positions of the rows of a
+    batch are stacked along axis 1.
 
     Examples
     --------
@@ -119,7 +125,7 @@ def text_image_positions(
             after = max(after, start)
             continue
         times, h, w = _grid(f"parts[{i}]", part, merge)
-        pieces.append(grid_positions(times, h, w, offset=start))
+        pieces.append(grid_positions(times, h, w, offset=start, dtype=np.int64))
         lowest = min(lowest, start + min(times))
         end = start + max(max(times) + 1, h, w)
         after = max(after, end)

@@ -172,3 +172,16 @@ def test_bfloat16_in_and_out():
 def test_mixed_with_numpy():
     with pytest.raises(TypeError, match=r"`positions` must be .* same library as `q` \(jax"):
         ROPE(jnp.ones((5, 8)), positions=np.arange(5))
+
+
+def test_grids_under_jit():
+    def where(x):
+        h, w = x.shape
+        patches = positions.grid_positions(h, w, merge=2, offset=1, xp=jnp)
+        text, after = positions.text_image_positions([3, (2, h, w), 1], merge=2, xp=jnp)
+        return patches, text, positions.zigzag_positions(8, 1, 2, xp=jnp) + after
+
+    x = jnp.zeros((4, 6))
+    for got, wanted in zip(jax.jit(where)(x), where(x), strict=True):
+        assert got.dtype == wanted.dtype
+        close(got, wanted)

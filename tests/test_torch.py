@@ -265,3 +265,30 @@ def test_vmap_and_func_grad():
     close(torch.vmap(lambda q: ROPE(q, offset=2))(q), ROPE(q, offset=2))
     grad = torch.func.grad(lambda q: ROPE(q, offset=2).square().sum())(q)
     close(grad, 2 * q, atol=2e-6)  # norms are kept
+
+
+def test_grids_compile_in_one_graph():
+    def where(x):
+        h, w = x.shape
+        middles = positions.grid_positions(
+            positions.normalised_axis(h), positions.time_axis(w, 0.3, truncate=True), xp=torch
+        )
+        text, after = positions.text_image_positions([3, (2, h, w), 1], merge=2, xp=torch)
+        return middles, text, positions.zigzag_positions(8, 1, 2, xp=torch) + after
+
+    x = torch.empty(4, 6)
+    for got, wanted in zip(compiled(where, "eager")(x), where(x), strict=True):
+        assert got.dtype == wanted.dtype
+        close(got, wanted)
+
+
+@torch._dynamo.config.patch(error_on_recompile=True)
+def test_grids_compile_with_sizes_that_are_traced():
+    def where(x):
+        return positions.grid_positions(*x.shape, merge=2, offset=1, xp=torch)
+
+    step = compiled(where, "eager")
+    for shape in ((4, 6), (8, 10), (6, 16)):
+        x = torch.empty(shape)
+        torch._dynamo.mark_dynamic(x, [0, 1])
+        close(step(x), where(x))
