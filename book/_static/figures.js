@@ -718,7 +718,7 @@
           set(tip, { cx, cy, r: chosen ? 6 : 3.5, ...fill(chosen ? "red" : "blue") });
           if (chosen) {
             const far = Math.hypot(down, right) || 1;
-            set(number, { x: cx + 16 * (right / far), y: cy + 4 + 16 * (down / far) - (right || down ? 0 : 12) });
+            set(number, { x: cx + 15 * (down / far), y: cy + 4 - 15 * (right / far) }); // beside the arrow
             number.textContent = String(j);
           }
           clocks[j](angles[j][point], down === 0 && right === 0, chosen);
