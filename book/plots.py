@@ -22,6 +22,7 @@ from matplotlib.patches import Circle, Wedge
 
 from rope_xp import RoPE, analysis, cos_sin, scaling
 from rope_xp.analysis import turns
+from rope_xp.attention import linear_attention
 
 # Stand-ins for the colours of the style sheet, under which matplotlib knows them.
 INK = "#010203"
@@ -790,7 +791,62 @@ def ridges(axial, dense, positions):
 # --- linear_attention.md -------------------------------------------------------------------------
 
 
+def linear_weights():
+    """Weights of rotated linear attention with constant features, and their sum by length."""
+    rope = RoPE(64, layout="half")
+
+    def mixed(values):
+        """The last query's mean of ``values``, one row a key."""
+        q, k = np.zeros((1, 64)), np.zeros((len(values), 64))
+        return linear_attention(q, k, values, rope=rope)[0]
+
+    n = 1024
+    weights = n * mixed(np.eye(n))[::-1]  # by distance
+    lengths = np.unique(np.geomspace(1, 2**16, 60).astype(int))
+    sums = [mixed(np.ones((length, 1)))[0] for length in lengths]
+    figure, (left, right) = axes(1, 2, height=2.8)
+    left.plot(weights)
+    left.axhline(1, color=GREY, linestyle="--", linewidth=1)
+    left.axhline(0, color=INK, linestyle="-", linewidth=0.8)
+    left.set_xlabel("distance (positions)")
+    left.set_ylabel("weight times $n$")
+    right.semilogx(lengths, sums)
+    right.axhline(1, color=GREY, linestyle="--", linewidth=1)
+    right.axhline(0, color=INK, linestyle="-", linewidth=0.8)
+    right.set_xlabel("keys $n$")
+    right.set_ylabel("sum of the weights")
+    return Plot(
+        figure,
+        f"""Two panels. Left, the weight times n against the distance up to {n - 1}: it falls from
+        {weights[0]:.0f} through {weights[64]:.2f} at distance 64, with ripples, and its lowest value is
+        {weights.min():.2f}; a dashed line at 1 stands for no rotation. Right, the sum of the weights
+        against the number of keys on a logarithmic axis: it falls from {sums[0]:.0f} at one key to
+        {sums[-1]:.2f} at {lengths[-1]:,}.""",
+    )
+
+
 # --- written_once.md -----------------------------------------------------------------------------
+
+
+def losses(excess):
+    """Excess loss of wrong encodings, by name, added up along a text."""
+    figure, ax = axes(height=3.4)
+    ends = {}
+    for name, values in excess.items():
+        total = np.cumsum(values)
+        ax.plot(np.arange(1, len(total) + 1), total, label=name)
+        ends[name] = total[-1]
+    ax.axhline(0, color=INK, linewidth=0.8, linestyle="-")
+    ax.set_xlabel("token")
+    ax.set_ylabel("added loss (nats)")
+    ax.legend(loc="upper left")
+    numbers = "; ".join(f"{name}: {end:.0f}" for name, end in ends.items())
+    return Plot(
+        figure,
+        f"""Curves of the added loss, summed from the first token to the last of {len(total)}, for
+        {len(ends)} changes to the encoding. All start at 0. Most rise steadily, the changed base far less.
+        Sums at the last token, in nats: {numbers}.""",
+    )
 
 
 # --- errata.md -----------------------------------------------------------------------------------
