@@ -114,7 +114,7 @@ def book(session):
     session.install(".[book]")
     session.install(*MODEL)
     fetch_mathjax(session)
-    session.env.update({"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"})
+    session.env.update({"HF_HUB_OFFLINE": "1", **ONE_THREAD})
     shutil.rmtree("book/_build", ignore_errors=True)
     session.run("jupyter-book", "build", "book", "-W", "-n", "--keep-going")
     session.run("python", "tests/book_failures.py")

@@ -514,7 +514,9 @@ def layouts(matrices):
             if value:
                 colour = "white" if abs(value) > 0.6 else "black"
                 centre = {"ha": "center", "va": "center", "fontsize": 7}
-                ax.text(column + 0.5, row + 0.5, f"{value:.1f}", color=colour, **centre)
+                # An id of its own tells that its ground is the cell, not the page.
+                gid = f"on-cell-{row}-{column}"
+                ax.text(column + 0.5, row + 0.5, f"{value:.1f}", color=colour, gid=gid, **centre)
         ticks = np.arange(len(matrix))
         ax.set(xlabel=f"feature of $x$, {name}", aspect="equal")
         ax.set_xticks(ticks + 0.5, ticks)

@@ -246,6 +246,7 @@
     };
     layout();
     new ResizeObserver(layout).observe(root);
+    root.classList.add("started");
   };
 
   document.addEventListener("DOMContentLoaded", () => document.querySelectorAll(".moving").forEach(start));
