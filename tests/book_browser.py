@@ -231,9 +231,13 @@ LOOK = """async ({ theme, width }) => {
       let moved = false;
       for (const value of values) {
         change(value);
-        await new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
+        // A button may play: its first step comes when its time has come.
+        const patience = performance.now() + (input.localName === "button" ? 3000 : 0);
+        do await new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
+        while (look() === before && performance.now() < patience);
         if (look() !== before) { moved = true; break; }
       }
+      if (input.localName === "button") change(own); // and stops
       if (!moved) wrong.push(`the figure ${name} does not react to ${label}`);
       if (/NaN|undefined|Infinity/.test(look())) wrong.push(`the figure ${name} draws NaN or undefined after ${label}`);
       if (input.type === "range" || input.localName === "select") change(own);
