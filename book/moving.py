@@ -16,6 +16,8 @@ import numpy as np
 import plots
 from rope_xp import RoPE, analysis, cos_sin, sinusoidal
 from rope_xp.attention import KVCache
+from rope_xp.axes import Axial, InterleavedSections, Sections, golden_directions
+from rope_xp.positions import grid_positions
 from rope_xp.scaling import NTK, Linear, Llama3, YaRN
 
 
@@ -246,3 +248,65 @@ def cache():
         "unmoved_gap": gap("unmoved", "fresh"),
     }
     return Moving("cache", data, plots.still_cache(data, keep=2, drop=4))
+
+
+def _cos_sin(rope, positions):
+    """Tables at (row, column); a scheme with a time axis has time 0 everywhere."""
+    time = np.zeros((rope.axes.n_axes - 2, positions.shape[1]), dtype=positions.dtype)
+    return rope.cos_sin(np.concatenate([time, positions]), dtype=np.float64)
+
+
+def axes():
+    """What position alone does to the score of a query with every patch, for five schemes."""
+    n = 12
+    speeds = {"slowest": 1e4 ** (-31 / 32), "fastest": 1.0}  # those of the first scheme
+    schemes = {
+        "axial": (1e4, Axial(2)),
+        "axial, shared frequencies": (1e4, Axial(2, frequencies="shared")),
+        "sections": (1e6, Sections((16, 24, 24))),
+        "interleaved sections": (5e6, InterleavedSections((24, 20, 20))),
+        "golden directions": (1e4, golden_directions(2, 64, **speeds)),
+    }
+    apart = grid_positions(range(1 - n, n), range(1 - n, n))  # rows and columns to the query
+    tables = {}
+    for name, (base, scheme) in schemes.items():
+        cos, _ = _cos_sin(RoPE(128, layout="half", base=base, axes=scheme), apart)
+        tables[name] = cos.mean(axis=-1).reshape(2 * n - 1, 2 * n - 1)
+    mixed = {
+        name: float(np.abs(t - t[:, n - 1 : n] - t[n - 1 : n] + 1).max())
+        for name, t in tables.items()
+    }
+    added = min(t[n - 1].min() + t[:, n - 1].min() - 1 for t in tables.values())
+    data = {
+        "n": n,
+        "least": math.floor(10 * min(table.min() for table in tables.values())) / 10,
+        "lowest": math.floor(10 * added) / 10,  # of a sum of a row's and a column's part
+        "tables": {name: table.round(4) for name, table in tables.items()},
+        "mixed": {name: round(value, 3) for name, value in mixed.items()},
+    }
+    return Moving("axes", data, plots.still_axes(data, scheme="golden directions", row=4, column=3))
+
+
+def directions():
+    """Which direction each pair turns in: stripes of one, arrows and clocks of all."""
+    n = 12
+    schemes = {
+        "axial": Axial(2),
+        "axial, shared frequencies": Axial(2, frequencies="shared"),
+        "sections": Sections((4, 6, 6)),
+        "interleaved sections": InterleavedSections((6, 5, 5)),
+        "golden directions": golden_directions(2, 16, slowest=100 ** (-7 / 8), fastest=1.0),
+    }
+    data = {"n": n, "angles": {}, "rates": {}, "arrows": {}}
+    for name, scheme in schemes.items():
+        rope = RoPE(32, layout="half", base=100.0, axes=scheme)
+        cos, sin = _cos_sin(rope, grid_positions(n, n))
+        data["angles"][name] = np.arctan2(sin, cos).T.round(3)  # (n_pairs, n * n)
+        rates = rope.frequencies().inv_freq[-2:]
+        speed = np.hypot(*rates)
+        moves = speed > 0  # a pair that time drives does not turn within an image
+        length = np.interp(np.log(np.where(moves, speed, 1)), np.log([0.01, 1]), [0.1, 1])
+        data["rates"][name] = rates.T
+        data["arrows"][name] = (rates / np.where(moves, speed, 1) * length).T.round(4)
+    still = plots.still_directions(data, scheme="golden directions", pair=12, row=2, column=8)
+    return Moving("directions", data, still)

@@ -304,6 +304,85 @@ def still_cache(data, *, keep, drop):
     )
 
 
+def _patches(ax, values, n, **options):
+    """A square of patches as an image has them: row 0 at the top."""
+    ax.grid(visible=False)
+    steps = np.arange(n)
+    drawn = ax.pcolormesh(steps, steps, values, rasterized=True, **options)
+    ax.set(xlabel="column", ylabel="row", aspect="equal")
+    ax.set(xticks=range(0, n, 2), yticks=range(0, n, 2))
+    ax.invert_yaxis()
+    return drawn
+
+
+def _four_ways(table, n):
+    """From the middle of a table of offsets along its row, its column and both diagonals."""
+    steps, middle = np.arange(n), n - 1
+    ways = {"row": (0, 1), "column": (1, 0), "diagonal, down": (1, 1), "diagonal, up": (-1, 1)}
+    return {name: table[middle + a * steps, middle + b * steps] for name, (a, b) in ways.items()}
+
+
+def still_axes(data, *, scheme, row, column):
+    """The mean cosine of all pairs between one patch and every other."""
+    figure, (ax, curves) = axes(1, 2, height=3.0)
+    n, table = data["n"], data["tables"][scheme]
+    here = table[n - 1 - row : 2 * n - 1 - row, n - 1 - column : 2 * n - 1 - column]
+    drawn = _patches(ax, here, n, vmin=data["least"], vmax=1, cmap="viridis")
+    ax.plot(column, row, "s", color=RED, fillstyle="none", markersize=11)
+    figure.colorbar(drawn, ax=ax, pad=0.02, shrink=0.8)
+    ways = _four_ways(table, n)
+    for (name, values), dash in zip(ways.items(), DASHES, strict=False):
+        curves.plot(values, linestyle=dash, label=name)
+    added = ways["row"] + ways["column"] - 1
+    curves.plot(added, "o", color=GREY, fillstyle="none", markersize=4, label="row + column − 1")
+    curves.set(xlabel="steps from the query", ylabel="mean cosine", ylim=(data["lowest"], 1.02))
+    curves.legend(fontsize=8)
+    told = "; ".join(
+        f"{name}: {t[n - 1, -1]:.3f} along the row, {t[-1, n - 1]:.3f} along the column, "
+        f"{t[-1, -1]:.3f} and {t[0, -1]:.3f} along the diagonals"
+        for name, t in data["tables"].items()
+    )
+    return Plot(
+        figure,
+        f"""A square of {n} by {n} patches. A menu chooses one of five schemes, sliders the row and
+        the column of a query. Each patch is coloured by the mean over all pairs of the cosine of
+        the angle between it and the query: 1 at the query itself, less elsewhere. Beside it, that
+        mean against the steps from the query along a row, along a column and along the two
+        diagonals, and small circles at what a sum of the row's and the column's part would give on
+        a diagonal. In all schemes but the golden directions both diagonals lie on the circles.
+        With golden directions they do not, by up to {data["mixed"]["golden directions"]:.2f}.
+        After {n - 1} steps the values are, {told}. With sections the whole square is nearly one
+        colour.""",
+    )
+
+
+def still_directions(data, *, scheme, pair, row, column):
+    """One pair's stripes over the patches, and the directions of all pairs."""
+    figure, (ax, rose) = axes(1, 2, height=3.0)
+    n, angles = data["n"], data["angles"][scheme]
+    _patches(ax, np.cos(angles[pair]).reshape(n, n), n, vmin=-1, vmax=1, cmap="RdBu")
+    ax.plot(column, row, "o", color=INK, markersize=5)
+    for i, (down, right) in enumerate(data["arrows"][scheme]):
+        chosen = i == pair
+        colour = RED if chosen else BLUE
+        rose.plot([0, right], [0, down], color=colour, linestyle="--" if chosen else "-")
+        rose.plot(right, down, "o", color=colour, markersize=6 if chosen else 3)
+    rose.add_patch(Circle((0, 0), 1, fill=False, edgecolor=GREY))
+    rose.set(xlim=(-1.1, 1.1), ylim=(1.1, -1.1), aspect="equal")
+    rose.axis("off")
+    return Plot(
+        figure,
+        f"""A square of {n} by {n} patches, a rose of arrows, and sixteen clocks. A menu chooses one
+        of five schemes, sliders a pair, a row and a column. The square is coloured by the cosine of
+        the chosen pair's angle, which makes stripes across the direction in which it turns. The
+        rose has an arrow for each pair: its direction over the image, and the longer the faster
+        the pair. The clocks show the angles of all pairs at the chosen row and column. Axial
+        schemes and sections have arrows to the right and downwards only, so their stripes are
+        upright or level; pairs that time drives have no arrow, and no stripes. Golden directions
+        point all around, and the stripes are oblique.""",
+    )
+
+
 def _box(colour, dashed):
     return {"facecolor": "none", "edgecolor": colour, "linestyle": "--" if dashed else "-"}
 
@@ -681,6 +760,34 @@ def gap(gaps, measured, unseen, length):
 
 
 # --- practice.md ---------------------------------------------------------------------------------
+
+
+# --- several_axes.md -----------------------------------------------------------------------------
+
+
+def ridges(axial, dense, positions):
+    """Scores of one query with equal keys all around it, under two schemes."""
+    figure, panels = axes(1, 2, height=2.9, sharey=True)
+    reach = int(np.abs(positions).max())
+    steps = np.arange(-reach, reach + 1)
+    for ax, scores in zip(panels, (axial, dense), strict=True):
+        ax.grid(visible=False)
+        square = scores.reshape(len(steps), len(steps)) / scores.max()
+        drawn = ax.pcolormesh(steps, steps, square, vmin=0, vmax=1, cmap="viridis", rasterized=True)
+        ax.set(xlabel="columns from the query", aspect="equal")
+    panels[0].set(ylabel="rows from the query")
+    panels[0].invert_yaxis()
+    figure.colorbar(drawn, ax=panels, pad=0.01, label="score / largest")
+    corners = [s.reshape(len(steps), -1)[[-1, 0], [-1, -1]] / s.max() for s in (axial, dense)]
+    return Plot(
+        figure,
+        f"""Two squares of scores, from {-reach} to {reach} rows and columns around a query, divided
+        by the largest. Left, axial: a peak in the middle and lower ones above and below it and to
+        its sides, a pattern that is its own mirror image left to right and top to bottom; at the end
+        of both diagonals the score is {corners[0][0]:.2f}. Right, golden directions: one ridge along the diagonal from the upper
+        left to the lower right, {corners[1][0]:.2f} at its end, and lower values on both sides of
+        it; at the end of the other diagonal it is {corners[1][1]:.2f}.""",
+    )
 
 
 # --- linear_attention.md -------------------------------------------------------------------------

@@ -3,9 +3,12 @@
 A rotary encoding is a linear map from positions to angles, and a rotation by those angles. The
 data flows through the rooms in this order, and so do the imports:
 
-=============== =======================================================================
-`positions`     where tokens are: offsets, packed sequences, masks
+=============== ================================================================================
+`grids`         where patches are: images and video, grids of any number of axes
+`vision_text`   where both are: text with images and video in one sequence
+`positions`     where tokens are: offsets, packed sequences, masks, shards; hands on the two above
 `scaling`       how fast pairs turn: schedules of frequencies
+`axes`          which position axis drives which pair: grids, video, text with images
 `phases`        positions × frequencies → cos, sin; decides precision
 `rotation`      turning the pairs; the two layouts are two ways of slicing the same array
 `rope`          `RoPE`, the one object that ties the rooms above together
@@ -15,13 +18,14 @@ data flows through the rooms in this order, and so do the imports:
 `layouts`       weights and activations from one pairing to the other
 `analysis`      what follows from the math: wavelengths, turns, bounds
 `configs`       a model's config.json → `RoPE`, one per layer; strict; and `explain`
-`_checks`       sentences for mistakes that several rooms look for
+`_alignment`    positions lined up with the axes of queries and keys, for `rope`
+`_checks`       plain values: sentences for mistakes, rounding to float32
 `_backend`      the only room that knows array libraries by name
-`_config_reading`, `_families`, `_sizes` and `_layers` are the cellar of `configs`
-=============== =======================================================================
+`_config_reading`, `_families`, `_sizes`, `_axes_reading` and `_layers` are the cellar of `configs`
+=============== ================================================================================
 """
 
-from rope_xp import analysis, attention, configs, positions, relative, scaling
+from rope_xp import analysis, attention, axes, configs, positions, relative, scaling
 from rope_xp.additive import sinusoidal
 from rope_xp.layouts import convert_layout
 from rope_xp.phases import cos_sin
@@ -32,6 +36,7 @@ __all__ = [
     "RoPE",
     "analysis",
     "attention",
+    "axes",
     "configs",
     "convert_layout",
     "cos_sin",

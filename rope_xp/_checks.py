@@ -1,4 +1,4 @@
-"""Checks of plain values that several rooms make: a sentence with the name, the rule and the value."""
+"""Plain values: the checks that several rooms make, each a sentence, and float32 rounding."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from rope_xp import _backend
+
+#: Positions p with DOMAIN[0] <= p < DOMAIN[1] have exact phases.
+DOMAIN = (-(2**31), 2**31)
 
 
 def as_int(name: str, value: Any) -> Any:
@@ -64,3 +67,24 @@ def require_list(name: str, values: Sequence[float], *, positive: bool = True) -
     for i, value in enumerate(values):
         (require_positive if positive else require_number)(f"{name}[{i}]", value)
     return tuple(float(value) for value in values)
+
+
+def require_domain(name: str, first: int, n: int = 1) -> None:
+    """ValueError unless ``first`` and the ``n`` − 1 positions after it lie in the domain."""
+    # From below 2**30 no sequence reaches the end, and comparing would bound a size being traced.
+    if first < DOMAIN[0] or (first > 2**30 and first + n > DOMAIN[1]):
+        msg = f"`{name}` must keep positions in [-2**31, 2**31), got {first} for {n} tokens"
+        raise ValueError(msg)
+
+
+def require_integer_dtype(dtype: Any) -> None:
+    """TypeError for a ``dtype`` (None is left out) that is no integer one."""
+    if dtype is not None and "int" not in _backend.dtype_name(dtype):
+        msg = f"`dtype` must be an integer dtype, got {_backend.dtype_name(dtype)}"
+        raise TypeError(msg)
+
+
+def to_float32(value: float) -> float:
+    """``value`` rounded to the nearest float32 (normal range), in plain Python, which compilers fold."""
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(round(math.ldexp(mantissa, 24)), exponent - 24)

@@ -32,8 +32,9 @@ def find(config: object, layout: str | None) -> tuple[Config, str, Family, str |
         layout = layout or loaded["gguf_layout"]
         model_type = f"gguf {loaded['gguf_architecture']}"
         return loaded, model_type, _generic(loaded, model_type, layout), layout
-    loaded, model_type, inner = _text_part(loaded)
+    loaded, model_type, inner = _part(loaded)
     family = table()["models"].get(model_type) or _generic(loaded, model_type, layout)
+    inner = inner or family.get("part", False)
     return _canonical(loaded, family, inner), model_type, family, layout
 
 
@@ -51,8 +52,12 @@ def table() -> dict[str, Any]:
     return held
 
 
-def _text_part(config: Config) -> tuple[Config, str, bool]:
-    """The part of a config that a language model reads, its model_type, and whether it was inside."""
+def _part(config: Config) -> tuple[Config, str, bool]:
+    """The part of a config that tells of positions, its model_type, and whether it was inside.
+
+    Of a composite that is the part of the language model. A vision part that stands alone can bear
+    the name of its composite: it is the one that has patches.
+    """
     families = table()
     inner = False
     model_type = config.get("model_type")
@@ -64,6 +69,8 @@ def _text_part(config: Config) -> tuple[Config, str, bool]:
             return config, str(model_type), inner
         part = next((p for p in PARTS if reading.require_mapping(p, config.get(p))), None)
         below = families["text_part_of"].get(model_type)
+        if part is None and "patch_size" in config and "vision_config" not in config:
+            below = families["vision_part_of"].get(model_type, below)
         if part is None:
             # Old files of some composites have the keys of the text part at the top.
             return config, below or model_type or "", inner
@@ -77,6 +84,9 @@ def _generic(config: Config, model_type: str, layout: str | None) -> Family:
         if model_type in names:
             msg = f"`model_type` must be of a covered family, got {model_type!r}: {reason}"
             raise ValueError(msg)
+    if not model_type and "patch_size" in config:  # a pairing would not be enough: it has axes
+        msg = "`model_type` must name the vision tower where there is a patch_size, got nothing"
+        raise ValueError(msg)
     if layout is None:
         told = f"got unknown {model_type!r}" if model_type else "got nothing"
         msg = (
@@ -94,8 +104,8 @@ def _canonical(config: Config, family: Family, inner: bool) -> Config:
         value = reading.agreed(new, {f"as {new}": config.get(new), f"as {old}": config.get(old)})
         if value is not None:
             config[new] = value
-    # The text part of a composite is often written without what its class has by default, a model's
-    # own file is not: there a missing size is a mistake.
+    # A part of a composite is often written without what its class has by default, a model's own
+    # file is not: there a missing size is a mistake.
     for key, value in family["defaults"].items():
         if inner or key not in FIELDS:
             config.setdefault(key, value)

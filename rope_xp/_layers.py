@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from rope_xp import _axes_reading, _families
 from rope_xp import _config_reading as reading
-from rope_xp import _families
 from rope_xp._config_reading import Config, RopeDict
 from rope_xp._families import Family
 from rope_xp._sizes import Sizes
@@ -333,11 +333,15 @@ class _Reader:
             entry, family.get("rope_types", {}), reads_type=family.get("reads_type", True)
         )
         if name not in family.get("schedules", reading.KEYS):
-            known = ", ".join(family["schedules"])
+            aliases = [
+                k for k, v in family.get("rope_types", {}).items() if v in family["schedules"]
+            ]
+            known = ", ".join([*aliases, *family["schedules"]])
             msg = f"`rope_type` in {entry.where} must be of {known} for model_type {self.model_type!r}, got {name!r}"
             raise ValueError(msg)
         fields = self._fields(entry, name, nested=kind is not None)
-        extra = [k for k in family.get("extra_keys", ()) if name != "longrope" or k != "factor"]
+        extra = _axes_reading.extra_keys(family, entry, self.model_type)
+        extra = [k for k in extra if name != "longrope" or k != "factor"]
         reading.require_keys(entry, name, extra, set(fields))
         told = self._base(entry, kind)
         base = told if base is None else base
@@ -360,6 +364,7 @@ class _Reader:
         made = made if scaled else None
         if family.get("direction") == -1:
             made = Reversed(made)
+        axes = _axes_reading.scheme(family, entry, rotary_dim // 2, self.model_type)
         try:
             return RoPE(
                 head_dim,
@@ -368,6 +373,7 @@ class _Reader:
                 rotary_dim=rotary_dim,
                 rotary_start=head_dim - rotary_dim if family.get("tail") else 0,
                 scaling=made,
+                axes=axes,
                 precision=self.precision,
             )
         except ValueError as error:

@@ -37,18 +37,19 @@ class Sizes(NamedTuple):
             return told
         if told is not None and family.get("head_dim_read", True):
             return told
-        sizes = [reading.integer(config, k) for k in ("hidden_size", "num_attention_heads")]
-        hidden, heads = sizes
+        wide = family.get("hidden_key", "hidden_size")
+        hidden, heads = (reading.integer(config, k) for k in (wide, "num_attention_heads"))
         if hidden is None or heads is None:
-            missing = "hidden_size" if hidden is None else "num_attention_heads"
+            missing = wide if hidden is None else "num_attention_heads"
             msg = f"`{missing}` must be given where there is no head_dim, got nothing"
             raise ValueError(msg)
+        heads *= reading.integer(config, family.get("head_divisor", "")) or 1
         if hidden % heads:
-            msg = f"`hidden_size` must be a multiple of num_attention_heads={heads}, got {hidden}"
+            msg = f"`{wide}` must be a multiple of num_attention_heads={heads}, got {hidden}"
             raise ValueError(msg)
         if told not in (None, hidden // heads):
             msg = (
-                f"`head_dim` must be hidden_size // num_attention_heads = {hidden // heads} for "
+                f"`head_dim` must be {wide} // num_attention_heads = {hidden // heads} for "
                 f"model_type {self.model_type!r}, got {told}"
             )
             raise ValueError(msg)
@@ -99,7 +100,7 @@ class Sizes(NamedTuple):
         if factor > 1:
             msg = f"{spelled} must be at most 1, got {factor}"
             raise ValueError(msg)
-        if factor != 1 and name != "proportional" and family["rotary"] in ("whole", "own"):
+        if factor != 1 and name != "proportional" and family["rotary"] in ("whole", "own", "axes"):
             msg = (
                 f"{spelled} must be 1 or absent for model_type {self.model_type!r}, which rotates "
                 f"whole heads, got {factor}"
@@ -112,6 +113,8 @@ class Sizes(NamedTuple):
         config, family = self.config, self.family
         if name == "proportional":
             return head_dim
+        if family["rotary"] == "axes":  # what they can share equally
+            return head_dim - head_dim % (2 * int(family["axes"]["widths"]))
         if family["rotary"] == "mla" and not family.get("partial_slice"):
             if "partial_rotary_factor" in family.get("ignores", ()):  # worked out from the sizes
                 return head_dim

@@ -15,9 +15,8 @@ import numpy as np
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Dtype, Namespace
-from rope_xp._checks import as_int, require_number
+from rope_xp._checks import DOMAIN, as_int, require_number
 from rope_xp.phases import cos_sin
-from rope_xp.positions import DOMAIN
 from rope_xp.rotation import pair_slices, require_layout, turn
 
 __all__ = [
@@ -143,7 +142,7 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
     array([1.5, 0.5, 1.5])
     """
     distance, xp, compute, dtype = _prepare(distance, dtype)
-    sums = _partial_sums(*cos_sin(distance, inv_freq, dtype=compute), xp)
+    sums = _partial_sums(*_tables(distance, inv_freq, compute), xp)
     return _backend.cast(xp.mean(sums, axis=-1), dtype, xp)
 
 
@@ -270,7 +269,7 @@ def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Ar
     array([2., 1., 0.])
     """
     distance, xp, compute, dtype = _prepare(distance, dtype)
-    cos, _ = cos_sin(distance, inv_freq, dtype=compute)
+    cos, _ = _tables(distance, inv_freq, compute)
     return _backend.cast(xp.sum(cos, axis=-1), dtype, xp)
 
 
@@ -318,17 +317,26 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
     inv_freq = _as_floats(inv_freq)
     # cos(a + b) = cos a cos b − sin a sin b: a block of distances is one small matrix product.
     width, rows = 4096, 64
-    cos, sin = cos_sin(np.arange(width), inv_freq, dtype=np.float64)
+    cos, sin = _tables(np.arange(width), inv_freq, np.float64)
     columns = np.concatenate((cos, -sin), axis=-1).T  # (2 n_pairs, width)
     slack = 1e-14 * len(inv_freq)
     for start in range(0, limit, rows * width):
         begins = np.arange(start, min(start + rows * width, limit), width)
-        block = np.concatenate(cos_sin(begins, inv_freq, dtype=np.float64), axis=-1) @ columns
+        block = np.concatenate(_tables(begins, inv_freq, np.float64), axis=-1) @ columns
         negative = np.flatnonzero(block < -slack)
         if negative.size:
             found = start + int(negative[0])
             return found if found < limit else None
     return None
+
+
+def _tables(distance: Array, inv_freq: Any, dtype: Dtype) -> tuple[Array, Array]:
+    """The tables of a distance along one axis."""
+    shape = tuple(inv_freq.shape) if _backend.is_array(inv_freq) else np.shape(inv_freq)
+    if len(shape) != 1:
+        msg = f"`inv_freq` must have shape (n_pairs,), got {shape}"
+        raise ValueError(msg)
+    return cos_sin(distance, inv_freq, dtype=dtype)
 
 
 def _as_floats(inv_freq: Any) -> np.ndarray:
@@ -380,7 +388,7 @@ def _prepare_scores(
     _backend.require_floating(q=q, k=k)
     distance, xp, compute, dtype = _prepare(distance, dtype, like=q)
     _backend.namespace(q=q, distance=distance)
-    tables = cos_sin(distance, inv_freq, dtype=compute)  # (..., n_pairs)
+    tables = _tables(distance, inv_freq, compute)  # (..., n_pairs)
     n_pairs = tables[0].shape[-1]
     parts = []
     for name, x in (("q", q), ("k", k)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 from rope_xp import analysis
 from rope_xp._layers import Layer, Model, read
 from rope_xp.rope import RoPE
-from rope_xp.scaling import Default
 
 __all__ = ["explain", "from_config", "layer_ropes", "plot"]
 
@@ -44,6 +44,16 @@ def layer_ropes(
         If a key is unknown, missing, contradictory or out of range, or the family is unknown.
     TypeError
         If ``config`` is neither a mapping nor a path.
+
+    Notes
+    -----
+    Of a composite (text with images) it is the part of the language model that is read. Where that
+    has positions with several axes, time, row and column, the result has ``axes``, and called without
+    positions it turns text as an encoding of one axis does.
+
+    Hand the ``vision_config`` for the vision tower: its positions are row and column, and with three
+    axes time, row and column. They begin at 0, but for Llama 4 at 1, with the class token, the last
+    one, at (0, 0); DINOv3's are the centres of patches in [−1, 1].
 
     Examples
     --------
@@ -108,7 +118,8 @@ def explain(
     Returns
     -------
     str
-        Which layers, pairing, rotated part, base, schedule, factors on cos and sin and on the softmax
+        Which layers, pairing, rotated part, base, schedule, of several axes which pairs each drives
+        and how far one turn is along it, factors on cos and sin and on the softmax
         scale, wavelengths in tokens per turn, how many pairs complete a turn within the original and
         the extended context, and what the schedule changed.
 
@@ -167,31 +178,60 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 def _rows(rope: RoPE, model: Model, seq_len: int | None) -> dict[str, str]:
     frequencies = rope.frequencies(seq_len)
-    pair = f"i turns with i + {rope.n_pairs}" if rope.layout == "half" else "2i turns with 2i + 1"
+    blocks = (rope.rotary_dim,) if rope.axes is None else rope.axes.blocks(rope.rotary_dim)
+    pair = f"i turns with i + {blocks[0] // 2}" if rope.layout == "half" else "2i turns with 2i + 1"
+    if len(blocks) > 1:
+        pair += ", within the features of each axis"
     part = f"{rope.rotary_dim} of {rope.head_dim} features, from {rope.rotary_start} on"
     if rope.rotary_dim == rope.head_dim:
         part = f"the whole head, {rope.head_dim} features"
-    lengths = analysis.wavelengths(frequencies.inv_freq)
+    inv_freq = driven(frequencies.inv_freq)
+    lengths = analysis.wavelengths(inv_freq)
+    unit = "tokens" if rope.axes is None else "steps"
     rows = {
         "pairing": f"{rope.layout}: feature {pair}",
         "rotated part": part,
         "base": _count(rope.base),
         "schedule": "default" if rope.scaling is None else _shortened(rope.scaling),
+        **_axis_rows(rope, frequencies.inv_freq),
         "attention factor": f"{frequencies.attention_factor:.6g}",
         "softmax factor": f"{frequencies.softmax_factor:.6g}",
-        "wavelengths": f"{_count(min(lengths))} to {_count(max(lengths))} tokens per turn",
+        "wavelengths": f"{_count(min(lengths))} to {_count(max(lengths))} {unit} per turn",
     }
     original, extended = contexts(rope, model.max_positions)
     for name, length in (("original", original), ("extended", extended), ("given", seq_len)):
         if length is None:
             continue
-        whole = sum(analysis.turns(frequencies.inv_freq, length) >= 1)
+        whole = sum(analysis.turns(inv_freq, length) >= 1)
         alone = original == extended and seq_len is None
         key = "whole turns" if alone else f"turns, {name}"
         rows.setdefault(key, f"{whole} of {rope.n_pairs} pairs within {length:,} tokens")
     if rope.scaling is not None:
         rows["changed"] = _changes(rope, seq_len)
     return rows
+
+
+def _axis_rows(rope: RoPE, matrix: Any) -> dict[str, str]:
+    """With several axes: the scheme, and of each axis its pairs and how far one turn is along it."""
+    axes: Any = rope.axes  # each scheme that a config can name has `axis_of_pair`
+    if axes is None:
+        return {}
+    rows = {"axes": f"{axes.n_axes}, by {_shortened(axes)}"}
+    owners = axes.axis_of_pair(rope.rotary_dim)
+    for axis, name in enumerate(("time", "row", "column")[-axes.n_axes :]):
+        pairs = [i for i, owner in enumerate(owners) if owner == axis]
+        told = "no pairs"
+        if pairs:
+            lengths = analysis.wavelengths(matrix[axis, pairs])
+            far = f"{_count(min(lengths))} to {_count(max(lengths))} steps per turn"
+            told = f"pairs {_ranges(pairs)}, {far}"
+        rows[f"axis {axis}, {name}"] = told
+    return rows
+
+
+def driven(inv_freq: Any) -> Any:
+    """The one frequency of each pair, (n_pairs,), also where each is driven by one of several axes."""
+    return inv_freq if inv_freq.ndim == 1 else inv_freq.sum(axis=0)
 
 
 def _count(value: float) -> str:
@@ -226,12 +266,12 @@ def contexts(rope: RoPE, max_positions: int | None) -> tuple[int | None, int | N
 
 def unscaled(rope: RoPE) -> Sequence[float]:
     """The frequencies before the schedule."""
-    return tuple(float(w) for w in Default()(rope.rotary_dim, rope.base).inv_freq)
+    return tuple(float(w) for w in driven(replace(rope, scaling=None).frequencies().inv_freq))
 
 
 def _changes(rope: RoPE, seq_len: int | None) -> str:
     """How many pairs the schedule leaves, slows fully, slows in between, stops, or turns back."""
-    now = [abs(float(w)) for w in rope.frequencies(seq_len).inv_freq]
+    now = [abs(float(w)) for w in driven(rope.frequencies(seq_len).inv_freq)]
     slowed = [a / b for a, b in zip(unscaled(rope), now, strict=True) if b]
     most = max(slowed, default=1.0)
     same = sum(abs(s - 1) < 1e-9 for s in slowed)
@@ -285,7 +325,7 @@ def plot(
     figure = Figure(figsize=(5.5 * len(ropes), 4.2), layout="constrained")
     panels = figure.subplots(1, len(ropes), squeeze=False, sharey=True)[0]
     for panel, (rope, label) in zip(panels, ropes.items(), strict=True):
-        after = analysis.wavelengths(rope.frequencies(seq_len).inv_freq)
+        after = analysis.wavelengths(driven(rope.frequencies(seq_len).inv_freq))
         before = analysis.wavelengths(unscaled(rope))
         panel.plot(before, color="0.6", marker="o", markersize=4, mfc="white", lw=1, label="before")
         panel.plot(after, color="black", marker=".", markersize=4, lw=1.2, label="after scaling")
@@ -300,7 +340,8 @@ def plot(
         panel.set_xlabel("pair")
         panel.set_title(label, fontsize=10)
         panel.legend(fontsize=8, frameon=False, loc="upper left")
-    panels[0].set_ylabel("wavelength (tokens per turn)")
+    unit = "tokens" if all(rope.axes is None for rope in ropes) else "steps"
+    panels[0].set_ylabel(f"wavelength ({unit} per turn)")
     schedules = {"default" if r.scaling is None else type(r.scaling).__name__ for r in ropes}
     figure.suptitle(f"{model.model_type}: {', '.join(sorted(schedules))}", fontsize=11)
     figure.savefig(path, dpi=150)

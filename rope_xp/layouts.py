@@ -93,5 +93,5 @@ def convert_layout(
     heads = xp.reshape(moved, (*moved.shape[:-1], moved.shape[-1] // head_dim, head_dim))
     first, second = pair_slices(source, rotary_start, rotary_dim // 2)
     part = join_pairs(heads[..., first], heads[..., second], target, xp)
-    heads = replace_features(heads, part, rotary_start, xp)
+    heads = replace_features(heads, [part], rotary_start, xp)
     return xp.moveaxis(xp.reshape(heads, moved.shape), -1, axis)

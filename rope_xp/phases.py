@@ -18,8 +18,9 @@ import numpy as np
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Dtype, Namespace
+from rope_xp._checks import as_int, require_number, require_positive
 
-__all__ = ["cos_sin"]
+__all__ = ["cos_sin", "xpos_scale"]
 
 PRECISIONS = ("exact", "float32")
 
@@ -47,12 +48,15 @@ def cos_sin(
 
     Parameters
     ----------
-    positions : array, shape (...,), integer or real floating
+    positions : array, shape (...,), or (n_axes, ...) with several axes; integer or real floating
         Integers in [−2³¹, 2³¹), or real numbers.
-    inv_freq : sequence of float or array, shape (n_pairs,)
+    inv_freq : sequence of float or array, shape (n_pairs,) or (n_axes, n_pairs)
         Radians per step. Python or NumPy floats are exact constants; an array of the positions'
         library is data, to which gradients flow (learned frequencies). A NumPy array is taken as
-        floats whatever the library.
+        floats whatever the library. With several axes the angle is the sum over them; an array
+        may then be (n_axes, ..., 1, n_pairs), where ``...`` broadcasts with the positions':
+        (n_axes, heads, 1, n_pairs) gives every head its own, (heads, seq, n_pairs). To `rotate`,
+        three axes are (batch, seq, n_pairs): hand it ``cos[None, ...]``.
     dtype : floating dtype, optional
         Of the result; default float64 if ``positions`` are float64, else float32.
     precision : {"exact", "float32"}
@@ -74,8 +78,8 @@ def cos_sin(
         If ``positions`` are neither integer nor floating, ``dtype`` is not floating, or
         ``inv_freq`` comes from another library than ``positions``.
     ValueError
-        If ``inv_freq`` has not one axis, is not finite, or is on another device; if ``precision``
-        is unknown.
+        If ``inv_freq`` has no axis or does not fit the positions, is not finite, or is on another
+        device; if ``precision`` is unknown.
 
     Notes
     -----
@@ -90,65 +94,177 @@ def cos_sin(
     """
     require_precision(precision)
     xp = _backend.namespace(positions=positions)
-    integer = _backend.is_integer(positions)
-    if not (integer or _backend.is_floating(positions)):
-        found = _backend.dtype_name(positions.dtype)
-        msg = f"`positions` must be integer or real floating, got {found}"
-        raise TypeError(msg)
-    if dtype is not None:
-        _backend.require_dtype("dtype", dtype)
-    elif _backend.dtype_name(positions.dtype) == "float64":
-        dtype = xp.float64
-    else:
-        dtype = xp.float32
-
+    dtype = _result_dtype(positions, dtype, xp)
     constant = isinstance(inv_freq, list | tuple | np.ndarray)
+    if isinstance(inv_freq, np.ndarray) and inv_freq.ndim > 2:
+        constant = False  # directions of every head
     if constant:
-        inv_freq = _as_floats(inv_freq)
+        rows = _as_rows(inv_freq)
+        shape: tuple[int, ...] = (
+            (len(rows), len(rows[0])) if _is_matrix(inv_freq) else (len(rows[0]),)
+        )
     else:
         _backend.namespace(positions=positions, inv_freq=inv_freq)
         _backend.require_floating(inv_freq=inv_freq)
-        _require_one_axis(tuple(inv_freq.shape))
+        shape = tuple(inv_freq.shape)
+    _require_axes(shape, positions)
 
     known = [positions.dtype, dtype] if constant else [positions.dtype, dtype, inv_freq.dtype]
     wide = precision == "exact" and "float64" in map(_backend.dtype_name, known)
-    form = _exact if precision == "exact" and integer and constant else _rounded
-    cos, sin = form(positions, inv_freq, xp.float64 if wide else xp.float32, xp)
+    compute = xp.float64 if wide else xp.float32
+    if not constant:
+        angles = _learned(positions, inv_freq, compute, xp)
+        cos, sin = xp.cos(angles), xp.sin(angles)
+    else:
+        terms = _terms(positions, rows, several=len(shape) > 1, xp=xp)
+        exact = precision == "exact" and _backend.is_integer(positions)
+        form = _exact if exact else _rounded
+        cos, sin = form(terms, compute, xp)
     if attention_factor != 1.0:
         cos, sin = cos * attention_factor, sin * attention_factor
     return _backend.cast(cos, dtype, xp), _backend.cast(sin, dtype, xp)
 
 
+def xpos_scale(
+    positions: Array,
+    n_pairs: int,
+    *,
+    scale_base: float = 512.0,
+    centre: float = 0,
+    dtype: Dtype | None = None,
+) -> Array:
+    r"""xPos: multipliers :math:`\zeta_i^{(m - c)/b}` that make scores fade with distance.
+
+    Tables for queries times the multipliers, and tables for keys over them, give scores that carry
+    :math:`\zeta_i^{(m - n)/b}`, with :math:`\zeta_i = (i/n + 0.4) / 1.4 < 1` for n pairs: fast
+    pairs, the first ones, fade first. It is for causal attention, where m ≥ n.
+
+    Parameters
+    ----------
+    positions : array, shape (...,); integer or real floating
+        As in `cos_sin`, integers within 2³¹ of ``centre``.
+    n_pairs : int
+        Number of pairs, as the tables have.
+    scale_base : float
+        Positions after which a pair has faded to its :math:`\zeta_i`.
+    centre : int or float
+        Position with multiplier 1. Scores do not depend on it; queries and keys must share it. One
+        near the middle keeps the multipliers small: in float32 those for keys overflow 36,000
+        positions after it.
+    dtype : floating dtype, optional
+        Of the result; default float64 if ``positions`` are float64, else float32.
+
+    Returns
+    -------
+    array, shape (..., n_pairs)
+
+    Raises
+    ------
+    TypeError
+        If ``positions`` are neither integer nor floating, ``dtype`` is not floating, ``n_pairs`` no
+        int, or ``scale_base`` or ``centre`` no number.
+    ValueError
+        If ``n_pairs`` or ``scale_base`` is not positive.
+
+    Notes
+    -----
+    Source: Sun et al. 2022, arXiv:2212.10554, section 2.2; compared with rotary-embedding-torch 0.9.1,
+    whose centre is ``seq // 2``.
+
+    Examples
+    --------
+    >>> at = np.arange(3)
+    >>> cos, sin = cos_sin(at, [1.0, 0.1])
+    >>> scale = xpos_scale(at, 2)
+    >>> for_queries, for_keys = (cos * scale, sin * scale), (cos / scale, sin / scale)
+    >>> xpos_scale(np.asarray([0, 512]), 2).round(3)
+    array([[1.   , 1.   ],
+           [0.286, 0.643]], dtype=float32)
+    """
+    xp = _backend.namespace(positions=positions)
+    dtype = _result_dtype(positions, dtype, xp)
+    n_pairs = as_int("n_pairs", n_pairs)
+    if n_pairs <= 0:
+        msg = f"`n_pairs` must be positive, got {n_pairs}"
+        raise ValueError(msg)
+    require_positive("scale_base", scale_base)
+    require_number("centre", centre)
+    names = {_backend.dtype_name(d) for d in (positions.dtype, dtype)}
+    compute = xp.float64 if "float64" in names else xp.float32
+    fading = [math.log((i / n_pairs + 0.4) / 1.4) / scale_base for i in range(n_pairs)]
+    row = xp.asarray(fading, dtype=compute, device=_backend.device(positions))
+    if _backend.is_integer(positions) and isinstance(centre, int):
+        steps = _backend.cast(positions, xp.int32, xp) - centre  # exact however far out
+    else:
+        steps = _backend.cast(positions, compute, xp) - float(centre)
+    power = _backend.cast(steps, compute, xp)[..., None]
+    return _backend.cast(xp.exp(power * row), dtype, xp)
+
+
+def _result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype:
+    """``dtype``, or the default; TypeError unless positions are numbers and ``dtype`` is floating."""
+    if not (_backend.is_integer(positions) or _backend.is_floating(positions)):
+        found = _backend.dtype_name(positions.dtype)
+        msg = f"`positions` must be integer or real floating, got {found}"
+        raise TypeError(msg)
+    if dtype is not None:
+        _backend.require_dtype("dtype", dtype)
+        return dtype
+    return xp.float64 if _backend.dtype_name(positions.dtype) == "float64" else xp.float32
+
+
+def _terms(
+    positions: Array, rows: tuple[tuple[float, ...], ...], *, several: bool, xp: Namespace
+) -> list[tuple[Array, tuple[float, ...]]]:
+    """Positions, (..., 1) or (..., n_pairs), and frequencies (n_pairs,) whose products are summed.
+
+    Most schemes have one axis drive each pair: one term, with the position of that axis. Only a
+    dense matrix needs as many as there are axes.
+    """
+    if not several:
+        return [(positions[..., None], rows[0])]
+    driving = [[a for a, row in enumerate(rows) if row[i]] or [0] for i in range(len(rows[0]))]
+    last = xp.permute_dims(positions, (*range(1, positions.ndim), 0))  # (..., n_axes)
+    terms = []
+    for k in range(max(map(len, driving))):
+        axes = [axes[k] if k < len(axes) else 0 for axes in driving]
+        frequencies = (rows[axes[k]][i] if k < len(axes) else 0.0 for i, axes in enumerate(driving))
+        index = xp.asarray(axes, dtype=xp.int32, device=_backend.device(positions))
+        terms.append((xp.take(last, index, axis=-1), tuple(frequencies)))
+    return terms
+
+
+def _learned(positions: Array, inv_freq: Array, dtype: Dtype, xp: Namespace) -> Array:
+    """Angles of frequencies that are data."""
+    positions, inv_freq = (_backend.cast(a, dtype, xp) for a in (positions, inv_freq))
+    if inv_freq.ndim == 1:
+        return positions[..., None] * inv_freq
+    total, *rest = (positions[a, ..., None] * inv_freq[a, ...] for a in range(inv_freq.shape[0]))
+    for term in rest:
+        total = total + term
+    return total
+
+
 def _rounded(
-    positions: Array, inv_freq: tuple[float, ...] | Array, dtype: Dtype, xp: Namespace
+    terms: list[tuple[Array, tuple[float, ...]]], dtype: Dtype, xp: Namespace
 ) -> tuple[Array, Array]:
-    """cos, sin of the rounded product. Elementwise: autocast and TF32 would round a matmul more."""
-    if isinstance(inv_freq, tuple):
-        inv_freq = xp.asarray(inv_freq, dtype=dtype, device=_backend.device(positions))
-    angles = _backend.cast(positions, dtype, xp)[..., None] * _backend.cast(inv_freq, dtype, xp)
+    """cos, sin of rounded products. Elementwise: autocast and TF32 would round a matmul more."""
+    angles: Any = None
+    for position, frequencies in terms:
+        row = xp.asarray(frequencies, dtype=dtype, device=_backend.device(position))
+        product = _backend.cast(position, dtype, xp) * row
+        angles = product if angles is None else angles + product
     return xp.cos(angles), xp.sin(angles)
 
 
 def _exact(
-    positions: Array, inv_freq: tuple[float, ...], dtype: Dtype, xp: Namespace
+    terms: list[tuple[Array, tuple[float, ...]]], dtype: Dtype, xp: Namespace
 ) -> tuple[Array, Array]:
-    """cos, sin of the true product of integers and floats, rounded as if once."""
-    # Balanced 16-bit digits, position = 2**16 high + low, so that −m mirrors m to the last bit.
-    position = _backend.computed_once(_backend.cast(positions, xp.int32, xp))[..., None]
-    low = ((position & 0xFFFF) ^ 0x8000) - 0x8000
-    high = (position >> 16) + ((position >> 15) & 1)
-
-    def table(values: list[Any], dtype: Dtype) -> Array:
-        return xp.asarray(values, dtype=dtype, device=_backend.device(positions))  # (n_pairs,)
-
-    # The turn modulo one, (..., n_pairs): 15 bits, 15 bits, and the rest in units of 2**-30.
-    turn, middle, rest = 0, 0, 0
-    for digit, steps in ((low, 1), (high, 2**16)):
-        upper, lower, finer = _turns(inv_freq, steps=steps)
-        turn = turn + digit * table(upper, xp.int32)  # within ±2**30
-        middle = middle + digit * table(lower, xp.int32)  # within ±2**30
-        rest = rest + xp.astype(digit, dtype) * table(finer, dtype)  # within ±2**15
-    turn = (((turn & 0x7FFF) << 15) + middle) & 0x3FFF_FFFF
+    """cos, sin of the true products of integers and floats, rounded as if once."""
+    turn, rest = _turn_of(*terms[0], dtype, xp)
+    for term in terms[1:]:
+        further, finer = _turn_of(*term, dtype, xp)
+        turn, rest = (turn + further) & 0x3FFF_FFFF, rest + finer
 
     # The nearest quarter turn, and what is within ±1/8 of a turn of it as 12 bits and 15 finer.
     nearest = turn + 0x800_0000
@@ -172,6 +288,28 @@ def _exact(
     sin_sign = xp.astype(1 - (quarter & 2), dtype)
     cos, sin = cos_sign * (even * cos + odd * sin), sin_sign * (even * sin + odd * cos)
     return _backend.computed_once(cos), _backend.computed_once(sin)
+
+
+def _turn_of(
+    position: Array, frequencies: tuple[float, ...], dtype: Dtype, xp: Namespace
+) -> tuple[Array, Array]:
+    """A product modulo one turn, (..., n_pairs): in units of 2⁻³⁰ of a turn, and the rest of a unit."""
+    # Balanced 16-bit digits, position = 2**16 high + low, so that −m mirrors m to the last bit.
+    position = _backend.computed_once(_backend.cast(position, xp.int32, xp))
+    low = ((position & 0xFFFF) ^ 0x8000) - 0x8000
+    high = (position >> 16) + ((position >> 15) & 1)
+
+    def table(values: list[Any], dtype: Dtype) -> Array:
+        return xp.asarray(values, dtype=dtype, device=_backend.device(position))  # (n_pairs,)
+
+    # 15 bits, 15 bits, and the rest.
+    turn, middle, rest = 0, 0, 0
+    for digit, steps in ((low, 1), (high, 2**16)):
+        upper, lower, finer = _turns(frequencies, steps=steps)
+        turn = turn + digit * table(upper, xp.int32)  # within ±2**30
+        middle = middle + digit * table(lower, xp.int32)  # within ±2**30
+        rest = rest + xp.astype(digit, dtype) * table(finer, dtype)  # within ±2**15
+    return (((turn & 0x7FFF) << 15) + middle) & 0x3FFF_FFFF, rest
 
 
 def _series(square: Array, odd: int, dtype: Dtype) -> Array:
@@ -205,19 +343,43 @@ def _turns(inv_freq: tuple[float, ...], *, steps: int) -> tuple[list[int], list[
     return uppers, lowers, rests
 
 
-def _as_floats(inv_freq: Any) -> tuple[float, ...]:
+def _is_matrix(inv_freq: Any) -> bool:
     if isinstance(inv_freq, np.ndarray):
-        _require_one_axis(inv_freq.shape)
-    floats = tuple(float(f) for f in inv_freq)
-    if not floats or not all(math.isfinite(f) for f in floats):
+        return inv_freq.ndim != 1
+    return len(inv_freq) > 0 and isinstance(inv_freq[0], list | tuple | np.ndarray)
+
+
+def _as_rows(inv_freq: Any) -> tuple[tuple[float, ...], ...]:
+    """Frequencies of one axis or of several, a row for each."""
+    if isinstance(inv_freq, np.ndarray) and inv_freq.ndim == 0:
+        msg = "`inv_freq` must have shape (n_pairs,) or (n_axes, n_pairs), got ()"
+        raise ValueError(msg)
+    rows = tuple(
+        tuple(float(f) for f in row) for row in (inv_freq if _is_matrix(inv_freq) else [inv_freq])
+    )
+    if not all(map(math.isfinite, (f for row in rows for f in row))) or not rows or not rows[0]:
         msg = f"`inv_freq` must be finite numbers, at least one, got {inv_freq!r}"
         raise ValueError(msg)
-    return floats
+    if len({len(row) for row in rows}) > 1:
+        msg = f"`inv_freq` must have rows of one length, got {[len(row) for row in rows]}"
+        raise ValueError(msg)
+    return rows
 
 
-def _require_one_axis(shape: tuple[int, ...]) -> None:
-    if len(shape) != 1:
-        msg = f"`inv_freq` must have shape (n_pairs,), got {shape}"
+def _require_axes(shape: tuple[int, ...], positions: Array) -> None:
+    if not shape:
+        msg = "`inv_freq` must have shape (n_pairs,) or (n_axes, n_pairs), got ()"
+        raise ValueError(msg)
+    if len(shape) > 1 and (positions.ndim == 0 or positions.shape[0] != shape[0]):
+        msg = (
+            f"`positions` must have shape (n_axes={shape[0]}, ...) for frequencies of shape {shape}, "
+            f"got {tuple(positions.shape)}"
+        )
+        raise ValueError(msg)
+    if len(shape) > 2 and shape[-2] != 1:
+        msg = (
+            f"`inv_freq` must have size 1 where tokens are, (n_axes, ..., 1, n_pairs), got {shape}"
+        )
         raise ValueError(msg)
 
 

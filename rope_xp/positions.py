@@ -1,6 +1,8 @@
-"""Where tokens are: whole, continued, packed and padded sequences.
+"""Where tokens are: whole, continued, packed, padded and sharded sequences, and padded grids.
 
-Positions are integers in [−2³¹, 2³¹), of any integer dtype, shape ``(seq,)`` or ``(batch, seq)``.
+Positions are integers in [−2³¹, 2³¹), of any integer dtype, shape ``(seq,)`` or ``(batch, seq)``. With
+several axes their shape is ``(n_axes, seq)`` or ``(n_axes, batch, seq)``: what makes those stands in
+`grids` and `vision_text`, and is handed on here.
 """
 
 from __future__ import annotations
@@ -11,12 +13,30 @@ import numpy as np
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Device, Dtype, Namespace
-from rope_xp._checks import as_int
+from rope_xp._checks import as_int, require_domain, require_integer_dtype, require_positive
+from rope_xp.grids import (
+    centred_axis,
+    grid_positions,
+    normalised_axis,
+    rescaled_axis,
+    time_axis,
+)
+from rope_xp.vision_text import text_image_parts, text_image_positions
 
-__all__ = ["mask_positions", "packed_positions", "token_positions"]
-
-#: Positions p with DOMAIN[0] <= p < DOMAIN[1] have exact phases.
-DOMAIN = (-(2**31), 2**31)
+__all__ = [
+    "centred_axis",
+    "grid_positions",
+    "mask_grid_positions",
+    "mask_positions",
+    "normalised_axis",
+    "packed_positions",
+    "rescaled_axis",
+    "text_image_parts",
+    "text_image_positions",
+    "time_axis",
+    "token_positions",
+    "zigzag_positions",
+]
 
 
 def token_positions(
@@ -65,9 +85,7 @@ def token_positions(
     if n < 0:
         msg = f"`n` must be non-negative, got {n}"
         raise ValueError(msg)
-    if dtype is not None and "int" not in _backend.dtype_name(dtype):
-        msg = f"`dtype` must be an integer dtype, got {_backend.dtype_name(dtype)}"
-        raise TypeError(msg)
+    require_integer_dtype(dtype)
     offset = as_offset("offset", offset)
     if not _backend.is_array(offset):
         xp = _backend.standard(xp)
@@ -154,16 +172,159 @@ def mask_positions(mask: Array) -> Array:
     array([[0, 0, 0, 1],
            [0, 1, 2, 2]])
     """
+    seen, xp = _counted(mask, 1)
+    return xp.where(seen[0] > 0, seen[0] - 1, seen[0])
+
+
+def mask_grid_positions(
+    mask: Array, *, n_axes: int = 2, scale: float | None = None, dtype: Dtype | None = None
+) -> Array:
+    r"""Positions on padded grids: what is real is counted along each axis, from 1 (DETR).
+
+    Parameters
+    ----------
+    mask : bool or integer array, shape (..., rows, columns)
+        True or 1 at patches, False or 0 at padding.
+    n_axes : int
+        How many of the last axes of ``mask`` are the grid's: 2, or 3 with time.
+    scale : float, optional
+        Divide the counts along each line by its last one (plus 1e-6) and multiply them by this, so
+        that every image spans the same: 2π in DETR. Default: plain counts.
+    dtype : floating dtype, optional
+        Of the result with ``scale``; default float32.
+
+    Returns
+    -------
+    array, shape (n_axes, ..., rows, columns)
+        The library's default integer dtype; with ``scale`` floating. Padding repeats the count
+        before it, 0 at the start.
+
+    Raises
+    ------
+    TypeError
+        If ``mask`` is neither boolean nor integer, or ``dtype`` not floating.
+    ValueError
+        If ``mask`` has fewer axes than the grid or one of size 0, ``n_axes`` is not positive,
+        ``scale`` not positive and finite, or ``dtype`` comes without it.
+
+    Notes
+    -----
+    Source: Carion et al. 2020, arXiv:2005.12872; compared with transformers 5.23.0.
+    `rope_xp.sinusoidal` makes the encoding of it, (..., rows, columns, dim), channels last.
+
+    Examples
+    --------
+    >>> mask_grid_positions(np.asarray([[1, 1, 0], [1, 1, 0]]))
+    array([[[1, 1, 0],
+            [2, 2, 0]],
+    <BLANKLINE>
+           [[1, 2, 2],
+            [1, 2, 2]]])
+    """
+    if as_int("n_axes", n_axes) <= 0:
+        msg = f"`n_axes` must be positive, got {n_axes}"
+        raise ValueError(msg)
+    counts, xp = _counted(mask, n_axes)
+    if 0 in mask.shape[-n_axes:]:
+        msg = f"`mask` must have no axis of size 0 in its grid, got {tuple(mask.shape)}"
+        raise ValueError(msg)
+    if scale is None:
+        if dtype is not None:
+            msg = f"`dtype` must be None without `scale`, where positions are integers, got {dtype}"
+            raise ValueError(msg)
+        return xp.stack(counts, axis=0)
+    require_positive("scale", scale)
+    dtype = xp.float32 if dtype is None else dtype
+    compute = xp.float64 if _backend.require_dtype("dtype", dtype) == "float64" else xp.float32
+    counts = [_backend.cast(count, compute, xp) for count in counts]
+    lasts = [
+        count[(..., slice(-1, None), *(slice(None),) * after)]
+        for after, count in zip(reversed(range(n_axes)), counts, strict=True)
+    ]
+    spans = [
+        count / (last + 1e-6) * float(scale) for count, last in zip(counts, lasts, strict=True)
+    ]
+    return _backend.cast(xp.stack(spans, axis=0), dtype, xp)
+
+
+def _counted(mask: Array, n_axes: int) -> tuple[list[Array], Namespace]:
+    """How many are real so far along each of the last axes of ``mask``, and the namespace."""
     xp = _backend.namespace(mask=mask)
     if not (_backend.is_integer(mask) or "bool" in _backend.dtype_name(mask.dtype)):
         msg = f"`mask` must be boolean or integer, got {_backend.dtype_name(mask.dtype)}"
         raise TypeError(msg)
-    if mask.ndim == 0:
-        msg = "`mask` must have shape (..., seq), got ()"
+    if mask.ndim < n_axes:
+        wanted = "(..., seq)" if n_axes == 1 else f"(..., and n_axes={n_axes} axes of the grid)"
+        msg = f"`mask` must have shape {wanted}, got {tuple(mask.shape)}"
         raise ValueError(msg)
     integer = xp.arange(0, device=_backend.device(mask)).dtype
-    seen = _backend.cumulative_sum(xp.astype(mask, integer), integer, xp)
-    return xp.where(seen > 0, seen - 1, seen)
+    ones = xp.astype(mask, integer)
+    return [_backend.cumulative_sum(ones, integer, xp, axis) for axis in range(-n_axes, 0)], xp
+
+
+def zigzag_positions(
+    seq_len: int,
+    rank: int,
+    world_size: int,
+    *,
+    xp: Namespace | None = None,
+    dtype: Dtype | None = None,
+    device: Device | None = None,
+) -> Array:
+    """Positions of the tokens that one of ``world_size`` devices holds in context parallelism.
+
+    The sequence is cut into 2 · world_size chunks, and device ``rank`` holds chunks ``rank`` and
+    2 · world_size − 1 − ``rank``, an early and a late one: so under a causal mask all devices have
+    the same work. Together the devices hold each position once.
+
+    Parameters
+    ----------
+    seq_len : int
+        Length of the whole sequence, a multiple of 2 · world_size.
+    rank, world_size : int
+        Which device of how many.
+    xp : namespace, optional
+        The array library; default: NumPy.
+    dtype, device : optional
+        Of the result. The dtype is an integer one, the library's default if not given.
+
+    Returns
+    -------
+    array, shape (seq_len / world_size,)
+
+    Raises
+    ------
+    ValueError
+        If 2 · world_size does not divide ``seq_len``, which must be positive, or ``rank`` is not in
+        [0, world_size).
+    TypeError
+        If an argument is not an int, or ``dtype`` not an integer dtype.
+
+    Notes
+    -----
+    The split of Megatron-Core's context parallelism and of zigzag ring attention.
+
+    Examples
+    --------
+    >>> zigzag_positions(8, 0, 2), zigzag_positions(8, 1, 2)
+    (array([0, 1, 6, 7]), array([2, 3, 4, 5]))
+    """
+    seq_len, rank = as_int("seq_len", seq_len), as_int("rank", rank)
+    world_size = as_int("world_size", world_size)
+    if world_size <= 0:
+        msg = f"`world_size` must be positive, got {world_size}"
+        raise ValueError(msg)
+    if seq_len <= 0 or seq_len % (2 * world_size):
+        msg = f"`seq_len` must be a positive multiple of 2 * world_size = {2 * world_size}, got {seq_len}"
+        raise ValueError(msg)
+    if not 0 <= rank < world_size:
+        msg = f"`rank` must be in [0, world_size={world_size}), got {rank}"
+        raise ValueError(msg)
+    n = seq_len // (2 * world_size)
+    options = {"xp": _backend.standard(xp), "dtype": dtype, "device": device}
+    early = token_positions(n, offset=rank * n, **options)
+    late = token_positions(n, offset=(2 * world_size - 1 - rank) * n, **options)
+    return _backend.standard(xp).concat((early, late))
 
 
 def as_offset(name: str, offset: int | Array) -> Any:
@@ -177,14 +338,6 @@ def as_offset(name: str, offset: int | Array) -> Any:
         msg = f"`{name}` must be an int or have shape () or (batch,), got {tuple(offset.shape)}"
         raise ValueError(msg)
     return offset
-
-
-def require_domain(name: str, first: int, n: int = 1) -> None:
-    """ValueError unless ``first`` and the ``n`` − 1 positions after it lie in the domain."""
-    # From below 2**30 no sequence reaches the end, and comparing would bound a size being traced.
-    if first < DOMAIN[0] or (first > 2**30 and first + n > DOMAIN[1]):
-        msg = f"`{name}` must keep positions in [-2**31, 2**31), got {first} for {n} tokens"
-        raise ValueError(msg)
 
 
 def require_integer(name: str, array: Array) -> None:

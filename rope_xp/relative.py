@@ -9,10 +9,9 @@ import math
 
 from rope_xp import _backend
 from rope_xp._backend import Array, Device, Dtype, Namespace
-from rope_xp._checks import as_int
+from rope_xp._checks import as_int, to_float32
 from rope_xp.positions import require_integer
 from rope_xp.rotation import is_known
-from rope_xp.scaling import to_float32
 
 __all__ = [
     "alibi_bias",

@@ -10,9 +10,17 @@ from typing import Any
 import numpy as np
 
 from rope_xp import _backend, phases, rotation
+from rope_xp._alignment import (
+    positions_of,
+    require_batch,
+    require_line_up,
+    require_same_length,
+    table_dtype,
+)
 from rope_xp._backend import Array, Dtype
-from rope_xp._checks import as_int
-from rope_xp.positions import as_offset, require_domain, require_integer, token_positions
+from rope_xp._checks import as_int, require_domain
+from rope_xp.axes import require_axes
+from rope_xp.positions import as_offset, require_integer
 from rope_xp.scaling import Default, Frequencies, Schedule, require_base
 
 __all__ = ["RoPE"]
@@ -41,8 +49,9 @@ class RoPE:
         First rotated feature.
     scaling : schedule, optional
         From `rope_xp.scaling`; default: none.
-    axes : None
-        One position axis.
+    axes : scheme, optional
+        From `rope_xp.axes`, for positions with several axes (images, video, text with images); default:
+        one axis.
     precision : {"exact", "float32"}
         ``"exact"``: phases right to the last bit or so at every position. ``"float32"``: what
         transformers computes, rounded frequencies included. See `cos_sin`.
@@ -114,14 +123,14 @@ class RoPE:
             raise TypeError(msg)
         if schedule == Default():
             settle("scaling", None)
-        if self.axes is not None:
-            msg = f"`axes` must be None (one position axis), got {self.axes!r}"
-            raise TypeError(msg)
+        require_axes(self.axes)
 
         # As text, because torch.compile takes a number that differs between two objects for data,
         # and frequencies must be constants.
         inv_freq, *factors = self._scheduled(None)
-        settle("_unscaled", " ".join(map(repr, (*factors, *inv_freq))))
+        rows: Any = [inv_freq] if self.axes is None else inv_freq
+        flat = [w for row in rows for w in row]
+        settle("_unscaled", " ".join(map(repr, (*factors, *flat))))
 
     def __repr__(self) -> str:
         defaults = {
@@ -156,7 +165,8 @@ class RoPE:
         Returns
         -------
         RoPE
-            For latent attention (MLA), ``head_dim`` is the slice that rotates.
+            For latent attention (MLA), ``head_dim`` is the slice that rotates. With ``axes`` for text
+            with images and for vision towers: see the notes there.
 
         Raises
         ------
@@ -191,8 +201,8 @@ class RoPE:
         Returns
         -------
         Frequencies
-            ``inv_freq`` as NumPy float64, shape (n_pairs,), radians per step; ``attention_factor``
-            and ``softmax_factor`` as float.
+            ``inv_freq`` as NumPy float64, shape (n_pairs,), with axes (n_axes, n_pairs), radians
+            per step; ``attention_factor`` and ``softmax_factor`` as float.
         """
         inv_freq, *factors = self._schedule(seq_len)
         return Frequencies(np.asarray(inv_freq, dtype=np.float64), *factors)
@@ -204,7 +214,7 @@ class RoPE:
 
         Parameters
         ----------
-        positions : integer or real array, shape (seq,) or (batch, seq)
+        positions : integer or real array, shape (seq,) or (batch, seq); with axes (n_axes, ...)
         seq_len : int, optional
             As in `frequencies`.
         dtype : floating dtype, optional
@@ -220,6 +230,8 @@ class RoPE:
             As `rope_xp.cos_sin`.
         """
         schedule = self._schedule(seq_len)
+        if self.axes is not None and _backend.is_array(positions):
+            self._require_axes("positions", positions)
         return self._tables(positions, schedule.inv_freq, schedule.attention_factor, dtype)
 
     def rotate(
@@ -255,6 +267,7 @@ class RoPE:
             seq_axis=seq_axis,
             rotary_start=self.rotary_start,
             inverse=inverse,
+            blocks=None if self.axes is None else self.axes.blocks(self.rotary_dim),
             out=out,
         )
 
@@ -276,7 +289,8 @@ class RoPE:
             float16, bfloat16, float32 or float64, each its own; numbers of heads may differ.
         positions : integer or real array, shape (seq,) or (batch, seq), optional
             Integers in [−2³¹, 2³¹), or real numbers. Default: ``offset + 0 … seq − 1``. ``batch``
-            is the first axis of ``q``.
+            is the first axis of ``q``. With axes (n_axes, seq) or (n_axes, batch, seq), and the
+            default, the same on every axis, is that of text.
         offset : int or integer array, shape () or (batch,)
             Tokens before the first one (in the cache); not together with ``positions``.
         seq_len : int, optional
@@ -330,7 +344,8 @@ class RoPE:
         k : array, shape (..., seq, head_dim)
             Rotated keys.
         delta : int or integer array, shape (), (batch,) or (batch, seq)
-            Steps to move by, negative towards the start.
+            Steps to move by, negative towards the start. With axes an array is (n_axes, ...), and
+            an int moves along all of them.
         seq_len, seq_axis
             As in calling the object.
 
@@ -353,19 +368,23 @@ class RoPE:
         _backend.require_floating(k=k)
         self._require_features("k", k)
         axis = rotation.resolve_seq_axis("k", k, seq_axis)
-        if _backend.is_array(delta) and delta.ndim == 2:
-            require_integer("delta", delta)
-            _require_line_up("delta", delta, "k", k, axis)
-        else:
+        if not _backend.is_array(delta) or (isinstance(delta, np.ndarray) and delta.ndim == 0):
             delta = as_offset("delta", delta)
-        if not _backend.is_array(delta):
             require_domain("delta", delta)
-            delta = xp.asarray(delta, dtype=xp.int32, device=_backend.device(k))
+            delta = self._on_every_axis(
+                xp.asarray(delta, dtype=xp.int32, device=_backend.device(k)), xp
+            )
+        require_integer("delta", delta)
         _backend.namespace(k=k, delta=delta)
-        if delta.ndim == 1:
-            _require_batch("delta", delta, "k", k, axis)
-            delta = delta[:, None]  # (batch, 1)
-        cos, sin = self._tables(delta, self._schedule(seq_len).inv_freq, 1.0, _table_dtype(xp, k))
+        if self.axes is not None:
+            self._require_axes("delta", delta)
+        one, n_axes = (delta, None) if self.axes is None else (delta[0, ...], self.axes.n_axes)
+        if one.ndim > 1:
+            require_line_up("delta", one, "k", k, axis, n_axes=n_axes)
+        elif one.ndim == 1:
+            require_batch("delta", one, "k", k, axis, n_axes=n_axes)
+            delta = delta[..., None]  # (batch, 1)
+        cos, sin = self._tables(delta, self._schedule(seq_len).inv_freq, 1.0, table_dtype(xp, k))
         return self.rotate(k, cos, sin, seq_axis=seq_axis)
 
     def _schedule(self, seq_len: int | None) -> Frequencies:
@@ -375,12 +394,39 @@ class RoPE:
             raise ValueError(msg)
         if seq_len is not None:
             return self._scheduled(seq_len)
-        attention_factor, softmax_factor, *inv_freq = (float(n) for n in self._unscaled.split())
-        return Frequencies(tuple(inv_freq), attention_factor, softmax_factor)
+        attention_factor, softmax_factor, *flat = (float(n) for n in self._unscaled.split())
+        inv_freq: Any = tuple(flat)
+        if self.axes is not None:
+            n = self.n_pairs
+            inv_freq = tuple(tuple(flat[i : i + n]) for i in range(0, len(flat), n))
+        return Frequencies(inv_freq, attention_factor, softmax_factor)
 
     def _scheduled(self, seq_len: int | None) -> Frequencies:
+        """The schedule's frequencies; with axes, their matrix, and the factors of the last width."""
         schedule = Default() if self.scaling is None else self.scaling
-        return schedule(self.rotary_dim, self.base, seq_len=seq_len, precision=self.precision)
+
+        def of(width: int, base: float) -> Frequencies:
+            return schedule(width, base, seq_len=seq_len, precision=self.precision)
+
+        if self.axes is None:
+            return of(self.rotary_dim, self.base)
+        made: dict[tuple[int, float], Frequencies] = {}
+
+        def frequencies(width: int, base: float | None = None) -> Any:
+            key = (width, self.base if base is None else base)
+            if key not in made:
+                made[key] = of(*key)
+            return made[key].inv_freq
+
+        matrix = self.axes(self.rotary_dim, frequencies)
+        if not made and self.scaling is not None:
+            msg = (
+                f"`scaling` must be None with `axes` that bring their own frequencies, "
+                f"got {self.scaling!r}"
+            )
+            raise ValueError(msg)
+        _, *factors = next(reversed(made.values()), Frequencies(()))
+        return Frequencies(matrix, *factors)
 
     def _tables(
         self, positions: Array, inv_freq: Any, factor: float, dtype: Dtype | None
@@ -406,12 +452,18 @@ class RoPE:
         axis = rotation.resolve_seq_axis("q", q, seq_axis)
         if k is not None:
             self._require_features("k", k)
-            _require_same_length(q, axis, k, rotation.resolve_seq_axis("k", k, seq_axis))
-        positions = _positions(q, axis, positions, offset)
+            require_same_length(q, axis, k, rotation.resolve_seq_axis("k", k, seq_axis))
+        if self.axes is None:
+            positions = positions_of(q, axis, positions, offset)
+        elif positions is None:
+            positions = self._on_every_axis(positions_of(q, axis, None, offset), xp)
+        else:
+            self._require_axes("positions", positions)
+            positions_of(q, axis, positions[0, ...], offset, self.axes.n_axes)
 
         inv_freq, factor, _ = self._schedule(seq_len)
         cos, sin = self._tables(
-            positions, inv_freq, 1 / factor if inverse else factor, _table_dtype(xp, q, k)
+            positions, inv_freq, 1 / factor if inverse else factor, table_dtype(xp, q, k)
         )
         rotated = [
             self.rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse)
@@ -420,6 +472,21 @@ class RoPE:
         ]
         return rotated[0] if k is None else tuple(rotated)
 
+    def _on_every_axis(self, positions: Array, xp: _backend.Namespace) -> Array:
+        """The same positions on all axes, as text has them."""
+        if self.axes is None:
+            return positions
+        return xp.broadcast_to(positions[None, ...], (self.axes.n_axes, *positions.shape))
+
+    def _require_axes(self, name: str, positions: Array) -> None:
+        n = self.axes.n_axes
+        if positions.ndim == 0 or positions.shape[0] != n:
+            msg = (
+                f"`{name}` must have shape (n_axes={n}, ...) for {self.axes!r}, "
+                f"got {tuple(positions.shape)}"
+            )
+            raise ValueError(msg)
+
     def _require_features(self, name: str, x: Array) -> None:
         if x.ndim < 2 or x.shape[-1] != self.head_dim:
             msg = (
@@ -427,72 +494,3 @@ class RoPE:
                 f"got {tuple(x.shape)}"
             )
             raise ValueError(msg)
-
-
-def _table_dtype(xp: _backend.Namespace, *arrays: Array | None) -> Dtype:
-    names = {_backend.dtype_name(array.dtype) for array in arrays if array is not None}
-    return xp.float64 if "float64" in names else xp.float32
-
-
-def _positions(q: Array, axis: int, positions: Array | None, offset: int | Array) -> Array:
-    """The positions given, or those that follow ``offset``; checked against the shape of ``q``."""
-    offset = as_offset("offset", offset)
-    seq = q.shape[axis]
-    if positions is not None:
-        if _backend.is_array(offset) or offset != 0:
-            msg = f"`offset` must be 0 when `positions` are given, got {offset!r}"
-            raise ValueError(msg)
-        _require_line_up("positions", positions, "q", q, axis)
-        return positions
-    if not rotation.is_known(seq):
-        msg = "`positions` must be given where the sequence length of a lazy `q` is unknown"
-        raise ValueError(msg)
-    xp = _backend.namespace(q=q)
-    if _backend.is_array(offset):
-        _backend.namespace(q=q, offset=offset)
-        if offset.ndim == 1:
-            _require_batch("offset", offset, "q", q, axis)
-    return token_positions(
-        seq, offset=offset, xp=xp, dtype=xp.int32, device=_backend.device(q)
-    )  # (seq,) or (batch, seq)
-
-
-def _require_same_length(q: Array, q_axis: int, k: Array, k_axis: int) -> None:
-    seq, got = q.shape[q_axis], k.shape[k_axis]
-    if seq != got and rotation.is_known(seq) and rotation.is_known(got):
-        msg = (
-            f"`k` must have the sequence length of `q`, {seq}, got {got} (axis {k_axis} of shape "
-            f"{tuple(k.shape)}); rotate them in two calls, each with its positions"
-        )
-        raise ValueError(msg)
-
-
-def _require_line_up(name: str, positions: Array, of: str, x: Array, axis: int) -> None:
-    """ValueError unless ``positions`` are (seq,), or (batch, seq) with the batch of ``x`` or 1."""
-    seq = x.shape[axis]
-    got = positions.shape[-1] if positions.ndim in (1, 2) else None
-    if got is None or (got != seq and rotation.is_known(got) and rotation.is_known(seq)):
-        msg = (
-            f"`{name}` must have shape (seq,) or (batch, seq) with seq={seq} (axis {axis} of "
-            f"`{of}`), got {tuple(positions.shape)}"
-        )
-        raise ValueError(msg)
-    if positions.ndim == 2:
-        _require_batch(name, positions, of, x, axis)
-
-
-def _require_batch(name: str, positions: Array, of: str, x: Array, axis: int) -> None:
-    """ValueError unless the first axis of ``positions`` fits a batch axis in front of ``x``."""
-    if x.ndim < 3 or axis == 0:
-        msg = (
-            f"`{name}` must not have a batch axis, got shape {tuple(positions.shape)}: `{of}` of "
-            f"shape {tuple(x.shape)} has none in front of axis {axis}"
-        )
-        raise ValueError(msg)
-    batch, got = x.shape[0], positions.shape[0]
-    if got not in (1, batch) and rotation.is_known(got) and rotation.is_known(batch):
-        msg = (
-            f"`{name}` must have batch={batch} (axis 0 of `{of}`) or 1 as its first axis, "
-            f"got shape {tuple(positions.shape)}"
-        )
-        raise ValueError(msg)

@@ -31,6 +31,7 @@ def rotate(
     seq_axis: int = -2,
     rotary_start: int = 0,
     inverse: bool = False,
+    blocks: tuple[int, ...] | None = None,
     out: Array | None = None,
 ) -> Array:
     r"""Rotate feature pairs of ``x`` by the angles of ``cos`` and ``sin``.
@@ -54,6 +55,9 @@ def rotate(
         First rotated feature. Features before it and after the last pair pass bit for bit.
     inverse : bool
         Turn by −θ instead. A factor in the tables stays: this is the transpose, and the gradient.
+    blocks : tuple of int, optional
+        Widths of parts of the rotated features that are paired each by themselves; their sum is
+        2 · n_pairs. Default: one part.
     out : array, optional
         Where to write, shape and dtype of ``x``; ``out=x`` rotates in place. Not for JAX and Dask.
 
@@ -91,28 +95,41 @@ def rotate(
     rotary_start = as_int("rotary_start", rotary_start)
     _require_width(x, cos, sin, rotary_start)
     n_pairs = cos.shape[-1]
+    blocks = (2 * n_pairs,) if blocks is None else _require_blocks(blocks, n_pairs)
+    if layout == "interleaved":
+        blocks = (2 * n_pairs,)  # neighbours are a pair whatever the blocks
 
     cos, sin = _line_up("cos", cos, x, seq_axis), _line_up("sin", sin, x, seq_axis)
     if _backend.is_chunked(x):
-        on_blocks = partial(rotate, layout=layout, rotary_start=rotary_start, inverse=inverse)
+        on_blocks = partial(
+            rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
+        )
         return _backend.map_blocks(on_blocks, x, cos, sin)
 
     names = {_backend.dtype_name(array.dtype) for array in (x, cos, sin)}
     compute = xp.float64 if "float64" in names else xp.float32
     cos, sin = _backend.cast(cos, compute, xp), _backend.cast(sin, compute, xp)
-    first, second = pair_slices(layout, rotary_start, n_pairs)
-    a, b = _backend.cast(x[..., first], compute, xp), _backend.cast(x[..., second], compute, xp)
-    a, b = turn(a, b, cos, -sin if inverse else sin)
-    a, b = _backend.cast(a, x.dtype, xp), _backend.cast(b, x.dtype, xp)
-
+    sin = -sin if inverse else sin
     before, after = slice(0, rotary_start), slice(rotary_start + 2 * n_pairs, None)
-    if out is None:
-        y = replace_features(x, join_pairs(a, b, layout, xp), rotary_start, xp)
-        return _backend.cast(y, x.dtype, xp)  # joining gave up NumPy's other byte order
-    if out is not x:
+    if out is not None and out is not x:
         out[..., before], out[..., after] = x[..., before], x[..., after]
-    out[..., first], out[..., second] = a, b
-    return out
+
+    parts, start, pair = [], rotary_start, 0
+    for width in blocks:
+        first, second = pair_slices(layout, start, width // 2)
+        table = slice(pair, pair + width // 2)
+        a, b = _backend.cast(x[..., first], compute, xp), _backend.cast(x[..., second], compute, xp)
+        a, b = turn(a, b, cos[..., table], sin[..., table])
+        a, b = _backend.cast(a, x.dtype, xp), _backend.cast(b, x.dtype, xp)
+        if out is None:
+            parts += [a, b] if layout == "half" else [join_pairs(a, b, layout, xp)]
+        else:
+            out[..., first], out[..., second] = a, b
+        start, pair = start + width, pair + width // 2
+    if out is not None:
+        return out
+    y = replace_features(x, parts, rotary_start, xp)
+    return _backend.cast(y, x.dtype, xp)  # joining gave up NumPy's other byte order
 
 
 def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
@@ -130,11 +147,10 @@ def join_pairs(a: Array, b: Array, layout: str, xp: Namespace) -> Array:
     return xp.reshape(xp.stack((a, b), axis=-1), (*a.shape[:-1], 2 * a.shape[-1]))
 
 
-def replace_features(x: Array, part: Array, start: int, xp: Namespace) -> Array:
-    """``x`` with its features from ``start`` on replaced by ``part``, the others bit for bit."""
-    end = start + part.shape[-1]
-    pieces = [x[..., :start], part, x[..., end:]]
-    pieces = [piece for piece in pieces if piece.shape[-1] != 0]
+def replace_features(x: Array, parts: list[Array], start: int, xp: Namespace) -> Array:
+    """``x`` with its features from ``start`` on replaced by ``parts``, the others bit for bit."""
+    end = start + sum(part.shape[-1] for part in parts)
+    pieces = [piece for piece in (x[..., :start], *parts, x[..., end:]) if piece.shape[-1] != 0]
     return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=-1)
 
 
@@ -208,6 +224,14 @@ def _require_width(x: Array, cos: Array, sin: Array, rotary_start: int) -> None:
             f"tables are not repeated to head_dim here, narrower ones turn fewer pairs"
         )
         raise ValueError(msg)
+
+
+def _require_blocks(blocks: tuple[int, ...], n_pairs: int) -> tuple[int, ...]:
+    blocks = tuple(as_int("blocks", width) for width in blocks)
+    if any(width <= 0 or width % 2 for width in blocks) or sum(blocks) != 2 * n_pairs:
+        msg = f"`blocks` must be even, positive, and sum to 2 n_pairs={2 * n_pairs}, got {blocks}"
+        raise ValueError(msg)
+    return blocks
 
 
 def _require_out(x: Array, out: Array) -> None:

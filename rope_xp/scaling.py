@@ -25,6 +25,7 @@ from rope_xp._checks import (
     require_number,
     require_positive,
     require_stretch,
+    to_float32,
 )
 
 __all__ = [
@@ -513,12 +514,6 @@ def inverse_frequencies(
     return tuple(
         r(1 / r(r(c) * r(r(base) ** r(e)))) for e, c in zip(exponents, divisors, strict=True)
     )
-
-
-def to_float32(value: float) -> float:
-    """``value`` rounded to the nearest float32 (normal range), in plain Python, which compilers fold."""
-    mantissa, exponent = math.frexp(value)
-    return math.ldexp(round(math.ldexp(mantissa, 24)), exponent - 24)
 
 
 def _rounding(precision: str) -> Callable[[float], float]:

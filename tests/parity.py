@@ -6,7 +6,10 @@ every schedule that it accepts, for every kind of layer, on the same random q an
 - frequencies to 1e-6 relative, with ``precision="float32"``; how the exact ones fare is printed;
 - the attention factor to the last bit;
 - scores of rotated q and k to 1e-4, at positions 0, small ones, the original length ± 1, the model's
-  maximum and one million.
+  maximum and one million; where positions have several axes, others on each.
+
+For vision towers: angles to 1e-5 and scores to 1e-4 on grids, odd and not square, of two bases and
+three widths of heads; see ``vision_harness.py``.
 
 torch's float32 power is up to 2 ulp off and differs between processors, so frequencies can differ in
 their last bit; at a million that bit is an angle of 0.1. Where it does, tables are made from the
@@ -25,17 +28,19 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import families_harness
 import numpy as np
 import torch
+import vision_harness
 from transformers import AutoConfig
 
 import rope_xp
+from rope_xp import RoPE
 from rope_xp._families import table
 from rope_xp._layers import read
 
 MILLION = 1_000_000
-FREQUENCIES, SCORES = 1e-6, 1e-4
+FREQUENCIES, ANGLES, SCORES = 1e-6, 1e-5, 1e-4
 # Tables built position by position, in Python or for every position up to the last.
 SHORT_TABLES = {"roformer": 2_000, "clvp_encoder": 20_000, "gptj": 20_000, "codegen": 20_000}
-# Its frequencies are stored permuted by axis; for text they are put back in order.
+# Its frequencies are stored permuted by axis; here they are put back in order.
 PERMUTED = {"ernie4_5_vl_moe_text"}
 PER_LAYER = ("layer_types", "no_rope_layers", "layer_rope_theta", "rope_scaling_layers")
 
@@ -92,7 +97,7 @@ def compare(family, config, label):
         rotary = family._module_for(config, label)
         found, tables = one_call(family, config, label, rope, rotary, positions)
         seq_len = positions[-1] + 1
-        ours = np.abs(rope.frequencies(seq_len).inv_freq)
+        ours = np.abs(driven(rope.frequencies(seq_len).inv_freq))
         if found is not None:
             factor = family.attention_scaling(config, label)
             if family.model_type != "phimoe" and rope.frequencies(None).attention_factor != factor:
@@ -103,7 +108,9 @@ def compare(family, config, label):
                 msg = f"{len(ours)} frequencies, theirs {len(theirs)}"
                 raise Mismatch(msg)
             worst[0] = max(worst[0], deviation(ours, theirs))
-            worst[1] = max(worst[1], deviation(np.abs(exact.frequencies(seq_len).inv_freq), theirs))
+            worst[1] = max(
+                worst[1], deviation(np.abs(driven(exact.frequencies(seq_len).inv_freq)), theirs)
+            )
             own_bits += bool(np.any(ours.astype(np.float32) != theirs))
         worst[2] = max(worst[2], tables)
     if worst[0] > FREQUENCIES:
@@ -113,6 +120,11 @@ def compare(family, config, label):
         msg = f"scores {worst[2]:.1e} apart"
         raise Mismatch(msg)
     return worst, own_bits
+
+
+def driven(inv_freq):
+    """The frequency of each pair, whichever axis drives it."""
+    return inv_freq if inv_freq.ndim == 1 else inv_freq.sum(axis=0)
 
 
 def deviation(ours, theirs):
@@ -125,7 +137,10 @@ def one_call(family, config, label, rope, rotary, positions):
     shape = (len(positions), rope.head_dim)
     q = torch.randn(1, 2, *shape, generator=generator)
     k = torch.randn(1, 2, *shape, generator=generator)
-    at = torch.tensor([positions])
+    # Every position on every axis, but never all axes at the same one.
+    n_axes = rope.axes.n_axes if rope.axes else 1
+    axes = np.stack([np.roll(positions, axis) for axis in range(n_axes)])
+    at = torch.tensor(axes[:, None] if rope.axes else axes)
     turned = family.rotate(config, q, k, at, layer_type=label, rotary=rotary)
     theirs = scores(*(x.double().numpy() for x in turned))
 
@@ -136,11 +151,11 @@ def one_call(family, config, label, rope, rotary, positions):
         fresh = family.model_type == "phimoe"
         found = family.inv_freq(config) if fresh else family.inv_freq_of(rotary, label)
         found = found.double().numpy()
-        sign = np.sign(inv_freq[0]) if inv_freq[0] else 1.0
-        if family.model_type not in PERMUTED and found.shape == inv_freq.shape:
-            inv_freq = sign * found
+        sign = -1.0 if np.ravel(inv_freq)[0] < 0 else 1.0
+        if family.model_type not in PERMUTED and found.shape == inv_freq.shape[-1:]:
+            inv_freq = sign * found * (np.ones_like(inv_freq) if n_axes == 1 else inv_freq != 0)
     cos, sin = rope_xp.cos_sin(
-        np.array(positions),
+        axes if rope.axes else axes[0],
         inv_freq,
         precision=rope.precision,
         attention_factor=frequencies.attention_factor,
@@ -190,17 +205,77 @@ def respelled(family, model_type):
         raise Mismatch(msg)
 
 
+def sectioned(family, model_type):
+    """Configs with other sections than the default, and with none where the code fits them."""
+    axes = table()["models"][model_type].get("axes", {})
+    config = family.config()
+    if "mrope_section" not in axes or table()["models"][model_type]["nested"]:
+        return
+    n_pairs = family._pairs(config, None)
+    most = 3 * n_pairs // 8
+    for sections in ([most, most, n_pairs - 2 * most], [n_pairs - 2 * most, most, most]):
+        if axes["kind"] != "Assigned" or sections[0] == sections[1]:
+            changed = {**config.rope_parameters, "mrope_section": sections}
+            yield f"sections {sections}", family.config(rope_parameters=changed)
+    if axes["kind"] == "InterleavedSections" and model_type != "cosmos3_edge_text":  # it insists
+        kept = {k: v for k, v in config.rope_parameters.items() if k != "mrope_section"}
+        yield "no sections, narrow heads", family.config(rope_parameters=kept, head_dim=64)
+
+
+def called(family, config, label):
+    """The public call with other positions on each axis and in each row; the largest difference."""
+    worst = 0.0
+    for precision in ("exact", "float32"):
+        rope = ropes_of(config, label, precision)
+        random = np.random.default_rng(1)
+        at = torch.tensor(random.integers(0, 40, (rope.axes.n_axes, 3, 9)))
+        q, k = (random.standard_normal((3, 2, 9, rope.head_dim)) for _ in range(2))
+        q, k = (torch.tensor(x, dtype=torch.float32) for x in (q, k))
+        theirs = scores(*(x.numpy() for x in family.rotate(config, q, k, at, layer_type=label)))
+        ours = scores(*(x.numpy() for x in rope(q, k, positions=at)))
+        worst = max(worst, float(np.max(np.abs(ours - theirs))))
+    if worst > SCORES:
+        msg = f"scores of the call {worst:.1e} apart"
+        raise Mismatch(msg)
+    return worst
+
+
+def check_vision(model_type):
+    worst, runs = np.zeros(2), 0
+    for name, config in vision_harness.configs(model_type):
+        rope, exact = (RoPE.from_config(config, precision=p) for p in ("float32", "exact"))
+        for grid in vision_harness.grids(rope.axes.n_axes):
+            q, k = vision_harness.queries_and_keys(rope.head_dim, grid)
+            theirs = vision_harness.load(model_type)(config, grid, q, k)
+            positions = vision_harness.positions(model_type, grid)
+            found = []
+            for ours in (rope, exact):
+                cos, sin = ours.cos_sin(positions)
+                angles = vision_harness.deviation(cos, sin, theirs.cos, theirs.sin)
+                turned = [ours.rotate(x, cos, sin) for x in (q, k)]
+                found.append((angles, np.max(np.abs(scores(*turned) - scores(theirs.q, theirs.k)))))
+            worst, runs = np.maximum(worst, np.max(found, axis=0)), runs + 1
+            if worst[0] > ANGLES or worst[1] > SCORES:
+                msg = f"{name}, grid {grid}: angles {worst[0]:.1e}, scores {worst[1]:.1e} apart"
+                raise Mismatch(msg)
+    return f"{runs:3} runs  angles {worst[0]:.1e}  scores {worst[1]:.1e}"
+
+
 def check(model_type):
+    if table()["models"][model_type].get("modality") == "vision":
+        return check_vision(model_type)
     family = families_harness.load(model_type)
     worst, runs, own_bits = np.zeros(3), 0, 0
     respelled(family, model_type)
     known = table()["models"][model_type].get("schedules", families_harness.SCHEDULES)
-    for name, config in family.configs():
+    for name, config in (*family.configs(), *sectioned(family, model_type)):
         if name in families_harness.SCHEDULES and name not in known:
             continue  # the module takes it, the config class does not
         for label in family.layer_types(config):
             try:
                 found, bits = compare(family, config, label)
+                if "axes" in table()["models"][model_type]:
+                    found[2] = max(found[2], called(family, config, label))
             except (Mismatch, ValueError) as error:
                 msg = f"{name}, {label}: {error}"
                 raise Mismatch(msg) from error

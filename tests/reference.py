@@ -5,6 +5,7 @@ It imports nothing from rope_xp and shares no idea with it but the definition.
 
 import cmath
 import functools
+import itertools
 import math
 
 import mpmath
@@ -21,6 +22,14 @@ def inv_freq(rotary_dim, base=10000.0):
 def exact_cos_sin(position, frequency):
     """cos and sin of the integer times the float64, as real numbers; as mpmath numbers."""
     angle = mpmath.mpf(position) * mpmath.mpf(frequency)
+    return mpmath.cos(angle), mpmath.sin(angle)
+
+
+def exact_cos_sin_of_sum(coordinates, frequencies):
+    """cos and sin of Σ coordinate · float64, as real numbers; a frequency for each axis."""
+    angle = sum(
+        mpmath.mpf(m) * mpmath.mpf(w) for m, w in zip(coordinates, frequencies, strict=True)
+    )
     return mpmath.cos(angle), mpmath.sin(angle)
 
 
@@ -43,6 +52,19 @@ def rotate_vector(vector, position, frequencies, layout, start=0):
     return result
 
 
+def rotate_on_axes(vector, coordinates, pairs_of):
+    """One token's features: each pair times e^{i Σ coordinate θ}.
+
+    ``pairs_of`` has, for each pair, its two features and its frequency along each axis.
+    """
+    result = [float(v) for v in vector]
+    for first, second, frequencies in pairs_of:
+        cos, sin = exact_cos_sin_of_sum(map(int, coordinates), frequencies)
+        turned = complex(result[first], result[second]) * complex(float(cos), float(sin))
+        result[first], result[second] = turned.real, turned.imag
+    return result
+
+
 def rotate(x, positions, frequencies, layout, start=0):
     """Nested lists (..., seq, head_dim) with positions per token, (seq,)."""
     if isinstance(x[0][0], (list, tuple)):
@@ -50,6 +72,42 @@ def rotate(x, positions, frequencies, layout, start=0):
     return [
         rotate_vector(v, p, frequencies, layout, start) for v, p in zip(x, positions, strict=True)
     ]
+
+
+def axial(widths, base, layout, split=False):
+    """Axial encoding, block after block: features of each pair, and a frequency for each axis."""
+    made, feature, pair = [], 0, 0
+    for axis, width in enumerate(widths):
+        for j in range(width // 2):
+            frequencies = [0.0] * len(widths)
+            frequencies[axis] = base ** (-2 * j / width)
+            if layout == "interleaved":
+                features = (2 * pair, 2 * pair + 1)
+            elif split:
+                features = (feature + j, feature + j + width // 2)
+            else:
+                features = (pair, pair + sum(widths) // 2)
+            made.append((*features, frequencies))
+            pair += 1
+        feature += width
+    return made
+
+
+def assigned(axes, n_axes, base, layout):
+    """One list of frequencies, an axis for each pair."""
+    made = []
+    for i, (axis, (first, second)) in enumerate(zip(axes, pairs(layout, len(axes)), strict=True)):
+        frequencies = [0.0] * n_axes
+        frequencies[axis] = base ** (-i / len(axes))
+        made.append((first, second, frequencies))
+    return made
+
+
+def dense(matrix, layout):
+    """Each pair along a direction of its own; a row for each axis."""
+    columns = list(zip(*matrix, strict=True))
+    features = pairs(layout, len(columns))
+    return [(a, b, list(column)) for (a, b), column in zip(features, columns, strict=True)]
 
 
 def score(q, k, m, n, frequencies, layout):
@@ -202,3 +260,36 @@ def transformer_xl_score(q, k, vector, u, v):
         ]
         for i, query in enumerate(q)
     ]
+
+
+def grid(*axes, merge=1):
+    """Coordinates of each patch: blocks one after another, and in each block row by row."""
+    *lead, rows, columns = axes
+    patches = []
+    for first in itertools.product(*lead):
+        for top in range(0, len(rows), merge):
+            for left in range(0, len(columns), merge):
+                patches += [
+                    (*first, row, column)
+                    for row in rows[top : top + merge]
+                    for column in columns[left : left + merge]
+                ]
+    return [list(axis) for axis in zip(*patches, strict=True)]
+
+
+def text_and_vision(parts, merge, advance):
+    """(time, row, column) of each token, and one more than the largest number in them."""
+    tokens, start = [], 0
+    for part in parts:
+        if isinstance(part, int):
+            tokens += [(start + i,) * 3 for i in range(part)]
+            start += part
+            continue
+        times, h, w = part
+        rows, columns = range(h // merge), range(w // merge)
+        seen = [(start + t, start + r, start + c) for t in times for r in rows for c in columns]
+        tokens += seen
+        start += max(len(rows), len(columns))
+        if advance == "max":
+            start = max(max(token) for token in seen) + 1
+    return [list(axis) for axis in zip(*tokens, strict=True)], 1 + max(max(t) for t in tokens)

@@ -155,7 +155,7 @@ def test_cells_call_the_library_and_give_the_same_every_time(name):
     import rope_xp
 
     public = {n for n in rope_xp.__all__ if not inspect.ismodule(getattr(rope_xp, n))}
-    for room in ("positions", "scaling", "attention", "analysis", "relative", "configs"):
+    for room in ("positions", "scaling", "axes", "attention", "analysis", "relative", "configs"):
         public |= set(importlib.import_module(f"rope_xp.{room}").__all__)
     for tree in trees(name):
         for node in ast.walk(tree):

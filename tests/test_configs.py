@@ -7,6 +7,7 @@ import math
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import rope_xp
 from rope_xp import RoPE, configs
 from rope_xp._families import table
+from rope_xp.axes import Assigned, Axial, InterleavedSections, Sections
 from rope_xp.scaling import (
     NTK,
     Divided,
@@ -245,7 +247,74 @@ ONE = {
             rope_theta=1e6,
             rope_scaling={"type": "mrope", "mrope_section": [16, 24, 24]},
         ),
-        RoPE(128, layout="half", base=1e6),
+        RoPE(128, layout="half", base=1e6, axes=Sections((16, 24, 24))),
+    ),
+    "qwen3-vl, the text part of a composite": (
+        {
+            "model_type": "qwen3_vl",
+            "text_config": {
+                "model_type": "qwen3_vl_text",
+                "head_dim": 32,
+                "rope_parameters": {
+                    "rope_theta": 5e6,
+                    "mrope_section": [6, 5, 5],
+                    "mrope_interleaved": True,
+                },
+            },
+            "vision_config": {"model_type": "qwen3_vl_vision", "patch_size": 16},
+        },
+        RoPE(32, layout="half", base=5e6, axes=InterleavedSections((6, 5, 5))),
+    ),
+    "qwen3.5, whose sections are those of its class": (
+        {"model_type": "qwen3_5_text"},
+        RoPE(256, layout="half", rotary_dim=64, axes=InterleavedSections((11, 11, 10))),
+    ),
+    "qwen3-vl without sections, and other heads than its class": (
+        {"model_type": "qwen3_vl_text", "head_dim": 8},
+        RoPE(8, layout="half", base=5e5, axes=Assigned((0, 1, 2, 0))),
+    ),
+    "qwen3-vl without sections, and wider heads": (
+        {"model_type": "qwen3_vl_text", "head_dim": 144},
+        RoPE(144, layout="half", base=5e5, axes=Assigned((0, 1, 2) * 20 + (0,) * 12)),
+    ),
+    "glm-4v, half of the head, adjacent pairs": (
+        llama("glm4v_text", partial_rotary_factor=0.5, rope_scaling={"mrope_section": [8, 12, 12]}),
+        RoPE(128, layout="interleaved", rotary_dim=64, axes=Sections((8, 12, 12))),
+    ),
+    "ernie 4.5 vl, rows and columns in turns, then time": (
+        llama("ernie4_5_vl_moe_text"),
+        RoPE(128, layout="interleaved", base=5e5, axes=Assigned((1, 2) * 22 + (0,) * 20)),
+    ),
+    "qwen2-vl's vision part, with the name of the composite": (
+        {"model_type": "qwen2_vl", "embed_dim": 1280, "hidden_size": 3584, "num_heads": 16}
+        | {"patch_size": 14, "depth": 32},
+        RoPE(80, layout="half", axes=Axial(2)),
+    ),
+    "pixtral": (
+        {"model_type": "pixtral", "hidden_size": 1024, "num_attention_heads": 16}
+        | {"rope_theta": 5e3},
+        RoPE(64, layout="half", base=5e3, axes=Axial(2, frequencies="shared")),
+    ),
+    "gemma 4, vision": (
+        {"model_type": "gemma4_vision"},
+        RoPE(64, layout="half", base=100.0, axes=Axial(2, split=True)),
+    ),
+    "llama 4, vision": (
+        {"model_type": "llama4_vision_model", "rope_parameters": {"rope_theta": 1e4}},
+        RoPE(48, layout="interleaved", axes=Axial(2, axis_order=(1, 0))),
+    ),
+    "dinov3": (
+        {"model_type": "dinov3_vit", "hidden_size": 384, "num_attention_heads": 6},
+        RoPE(64, layout="half", base=100.0, axes=Axial(2, scale=2 * math.pi)),
+    ),
+    "minimax m3, vision: three axes leave two features": (
+        {"model_type": "minimax_m3_vl_vision", "rope_parameters": {"rope_type": "axial"}},
+        RoPE(80, layout="half", rotary_dim=78, axes=Axial(3)),
+    ),
+    "sam 2, the memory attention": (
+        {"model_type": "sam2_video", "memory_attention_hidden_size": 256}
+        | {"memory_attention_downsample_rate": 2, "memory_attention_num_attention_heads": 4},
+        RoPE(32, layout="interleaved", axes=Axial(2)),
     ),
     "both spellings that agree": (
         {**LLAMA31, "rope_parameters": {**LLAMA31["rope_scaling"], "rope_theta": 500000.0}},
@@ -263,7 +332,9 @@ def test_one_rope_for_a_model(name):
     assert config == before, "the config was changed"
     assert hash(found) == hash(rope)
     assert pickle.loads(pickle.dumps(found)) == found
-    names = {c.__name__: c for c in (Llama3, YaRN, LongRoPE, DynamicNTK, NTK, Reversed, RoPE)}
+    classes = (Llama3, YaRN, LongRoPE, DynamicNTK, NTK, Reversed, RoPE)
+    classes += (Assigned, Axial, InterleavedSections, Sections)
+    names = {c.__name__: c for c in classes}
     assert eval(repr(found), names) == rope
     assert RoPE.from_config(config, precision="float32").precision == "float32"
 
@@ -341,6 +412,11 @@ LAYERS = {
         "a.",
     ),
     "falcon with alibi": (llama("falcon", num_hidden_layers=2, alibi=True), ".."),
+    "lfm 3, vision: convolutions between": (
+        {"model_type": "lfm3_vl_vision", "num_hidden_layers": 3}
+        | {"layer_types": ["conv", "conv", "full_attention"]},
+        "..a",
+    ),
     "mllama": (
         llama("mllama_text_model", num_hidden_layers=3, cross_attention_layers=[1]),
         "a.a",
@@ -426,7 +502,9 @@ def test_the_numbers_that_transformers_tests_publish():
 
 def test_every_family_of_the_table_has_its_group_and_its_source():
     held = table()
-    assert len(held["models"]) >= 200
+    assert len(held["models"]) >= 239
+    assert set(held["vision_part_of"].values()) <= set(held["models"])
+    assert not set(held["vision_part_of"]) & set(held["models"])
     left_out = [name for names in held["left_out"].values() for name in names]
     assert not set(left_out) & set(held["models"])
     assert set(held["text_part_of"].values()) <= set(held["models"])
@@ -446,6 +524,10 @@ def without(key, config=LLAMA31):
 
 def rope(config=LLAMA, **parameters):
     return {**config, "rope_parameters": parameters}
+
+
+def multi(sections, model_type="qwen2_vl_text", **keys):
+    return llama(model_type, rope_scaling={"mrope_section": sections, **keys})
 
 
 LONGROPE = {"rope_type": "longrope", "original_max_position_embeddings": 8192, "factor": 4.0}
@@ -665,6 +747,80 @@ BROKEN = {
         "`no_rope_layers` must have num_hidden_layers=4",
     ),
     "a model without rotation": (llama("falcon", alibi=True), "alibi"),
+    "sections that do not sum": (
+        multi([16, 24, 20]),
+        r"`mrope_section` in rope_scaling must sum to n_pairs=64, got \[16, 24, 20\] with sum 60",
+    ),
+    "sections that do not sum, interleaved": (
+        multi([24, 20, 21], "qwen3_vl_text"),
+        r"`mrope_section` in rope_scaling must sum to n_pairs=64, got .* with sum 65",
+    ),
+    "two sections": (
+        multi([32, 32]),
+        r"`mrope_section` in rope_scaling must have 3 numbers, one per axis, got \[32, 32\]",
+    ),
+    "four sections": (multi([16, 16, 16, 16]), "`mrope_section`.*must have 3 numbers.*16, 16, 16"),
+    "sections as a number": (multi(64), "`mrope_section`.*must be a list of .*integers, got 64"),
+    "sections as text": (multi("16,24,24"), "`mrope_section`.*must be a list.*got '16,24,24'"),
+    "a section with a fraction": (multi([16.0, 24, 24]), "`mrope_section`.*integers.*16.0"),
+    "a negative section": (multi([80, -8, -8]), "`mrope_section`.*non-negative integers.*-8"),
+    "no sections, and heads that those of the class do not fit": (
+        {**llama("qwen2_vl_text"), "head_dim": 64},
+        r"`mrope_section` must be given .* sum to n_pairs=32, got nothing, and \[16, 24, 24\].*64",
+    ),
+    "rows and columns that cannot take turns": (
+        multi([24, 20, 20], "ernie4_5_vl_moe_text"),
+        r"`mrope_section`.*must be equal for axes \[1, 2\].*got \[24, 20, 20\]",
+    ),
+    "interleaved where sections follow each other": (
+        multi([16, 24, 24], mrope_interleaved=True),
+        "`mrope_interleaved` in rope_scaling must be false or absent for .*qwen2_vl.*got true",
+    ),
+    "sections that follow each other where they interleave": (
+        multi([24, 20, 20], "qwen3_vl_text", mrope_interleaved=False),
+        "`mrope_interleaved`.*must be true or absent.*got false",
+    ),
+    "interleaved as text": (multi([16, 24, 24], mrope_interleaved="no"), "true or false, got 'no'"),
+    "sections for one axis": (
+        multi([16, 24, 24], "llama"),
+        r"`mrope_section`.*must be absent for .*'llama', which has positions with one axis, got \[16",
+    ),
+    "sections for an unknown family": (
+        lambda: RoPE.from_config(multi([16, 24, 24], "brand_new"), layout="half"),
+        "`mrope_section` in rope_scaling must be absent",
+    ),
+    "sections for a vision tower": (
+        multi([16, 24, 24], "qwen3_vl_vision"),
+        "`mrope_section`.*must be absent .*'qwen3_vl_vision', which has 2 axes of fixed parts",
+    ),
+    "an odd number of pairs for two axes": (
+        {"model_type": "neomme", "num_hidden_layers": 1, "head_dim": 8},
+        "pairs of model_type 'neomme' must be a multiple of its 2 axes, got 1",
+    ),
+    "heads that two axes cannot share": (
+        {"model_type": "qwen3_vl_vision", "hidden_size": 72, "num_heads": 4},
+        "`rotary_dim` must be a multiple of 4 for 2 equal axes, got 18",
+    ),
+    "a schedule for a vision tower": (
+        rope(llama("pixtral"), rope_type="linear", factor=2.0),
+        "`rope_type` in rope_parameters must be of axial, default for model_type 'pixtral', got 'linear'",
+    ),
+    "a partial vision tower": (
+        rope(llama("pixtral"), partial_rotary_factor=0.5),
+        "`partial_rotary_factor`.*rotates whole heads, got 0.5",
+    ),
+    "a vision part without a name": (
+        lambda: RoPE.from_config({"patch_size": 14, "hidden_size": 64}, layout="half"),
+        "`model_type` must name the vision tower where there is a patch_size, got nothing",
+    ),
+    "a vision tower without sizes of its own": (
+        {"model_type": "dinov3_vit"},
+        "`hidden_size` must be given",
+    ),
+    "a width that heads do not divide, under its own name": (
+        {"model_type": "qwen2_vl_vision", "embed_dim": 100, "num_heads": 16},
+        "`embed_dim` must be a multiple of num_attention_heads=16, got 100",
+    ),
     "unknown architecture in GGUF": (
         {"general.architecture": "new", "new.embedding_length": 64},
         "`model_type`.*layout=",
@@ -778,10 +934,102 @@ def test_the_plot(tmp_path):
         return
     configs.plot(LLAMA31, tmp_path / "out.png")
     configs.plot(GEMMA4, tmp_path / "out.svg")
+    configs.plot({"model_type": "pixtral"}, tmp_path / "axes.svg")
     assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
     assert "<svg" in (tmp_path / "out.svg").read_text()
     with pytest.raises(ValueError, match="layers that rotate"):
         configs.plot(LAYERS["falcon with alibi"][0], tmp_path / "none.png")
+
+
+# Text of three axes at time 2, row 3, column 5; images at row 3, column 5. Heads of 8 and base 1e4
+# have frequencies 1, 0.1, 0.01, 0.001; half of them, of an axis by itself, 1 and 0.01.
+ANGLES = {
+    "sections": ("qwen2_vl_text", [1, 1, 2], [2, 0.3, 0.05, 0.005]),
+    "interleaved": ("qwen3_vl_text", [2, 1, 1], [2, 0.3, 0.05, 0.002]),
+    "turns, then time": ("ernie4_5_vl_moe_text", [1, 1, 2], [3, 0.5, 0.02, 0.002]),
+    "own frequencies": ("qwen2_5_vl_vision", None, [3, 0.03, 5, 0.05]),
+    "shared frequencies": ("pixtral", None, [3, 0.03, 0.5, 0.005]),
+    "columns first": ("llama4_vision_model", None, [5, 0.05, 3, 0.03]),
+    "alternating, columns first": ("kimi_k25_vision", None, [5, 3, 0.05, 0.03]),
+    "split": ("gemma4_vision", None, [3, 0.03, 5, 0.05]),
+}
+
+
+@pytest.mark.parametrize("name", ANGLES)
+def test_which_axis_turns_which_pair(name):
+    model_type, sections, angles = ANGLES[name]
+    config = {"model_type": model_type, "head_dim": 8, "rope_theta": 1e4}
+    at = [[3], [5]]
+    if sections:
+        config["rope_scaling"], at = {"mrope_section": sections}, [[2], [3], [5]]
+    cos, sin = RoPE.from_config(config).cos_sin(np.array(at))
+    np.testing.assert_allclose(
+        np.arctan2(sin, cos), [np.angle(np.exp(1j * np.array(angles)))], atol=1e-6
+    )
+
+
+def test_neomme_alternates_and_minimax_has_three_axes_and_dinov3_turns_per_unit():
+    kinds = {"sliding_attention": {"rope_theta": 1e4}}
+    config = {"model_type": "neomme", "layer_types": ["sliding_attention"], "head_dim": 8}
+    rope = RoPE.from_config({**config, "rope_parameters": kinds})
+    assert rope.axes == Assigned((0, 1, 0, 1))
+    np.testing.assert_allclose(rope.frequencies().inv_freq.sum(axis=0), [1, 0.1, 0.01, 0.001])
+
+    rope = RoPE.from_config({"model_type": "minimax_m3_vl_vision", "head_dim": 14})
+    found = rope.frequencies().inv_freq
+    np.testing.assert_allclose(found.T @ [2, 3, 5], [2, 0.02, 3, 0.03, 5, 0.05])
+    rope = RoPE.from_config({"model_type": "minimax_m3_vl_vision", "head_dim": 10})
+    assert rope.rotary_dim == 6
+
+    config = {"model_type": "dinov3_vit", "hidden_size": 16, "num_attention_heads": 2}
+    found = RoPE.from_config(config).frequencies().inv_freq
+    np.testing.assert_allclose(found.T @ [-0.5, 0.25] / math.pi, [-1, -0.1, 0.5, 0.05])
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, f in table()["models"].items() if f.get("axes", {}).get("mrope_section")]
+)
+def test_text_is_turned_as_by_one_axis(name):
+    family = table()["models"][name]
+    pairs = sum(family["axes"]["mrope_section"])
+    head_dim = round(2 * pairs / (family.get("partial", 1.0)))
+    kind = {"layer_types": ["sliding_attention"]} if family["nested"] else {}
+    rope = RoPE.from_config({"model_type": name, "head_dim": head_dim, **kind})
+    one = replace(rope, axes=None)
+    x = np.random.default_rng(0).standard_normal((2, 3, 7, head_dim)).astype(np.float32)
+    np.testing.assert_array_equal(rope(x, offset=100), one(x, offset=100))
+    np.testing.assert_array_equal(rope.shift(rope(x), 5), one.shift(one(x), 5))
+    assert not np.array_equal(rope(x, positions=np.arange(21).reshape(3, 7)), one(x))
+
+
+def test_gemma_4_pairs_the_features_of_each_axis_by_themselves():
+    rope = RoPE.from_config({"model_type": "gemma4_vision", "head_dim": 8})
+    x = np.random.default_rng(0).standard_normal((2, 8))
+    one = RoPE(4, layout="half", base=100.0)
+    rows, columns = np.array([1, 7]), np.array([3, 0])
+    parts = one(x[:, :4], positions=rows), one(x[:, 4:], positions=columns)
+    np.testing.assert_allclose(rope(x, positions=np.stack((rows, columns))), np.hstack(parts))
+
+
+def test_several_axes_are_explained():
+    told = configs.explain({**multi([16, 24, 24]), "max_position_embeddings": 131072})
+    for words in (
+        "3, by Sections(sections=(16, 24, 24))",
+        "axis 0, time      pairs 0-15 (16), 6.28 to 160 steps per turn",
+        "axis 2, column    pairs 40-63 (24), 3.53e+04 to ",
+        " of 64 pairs within 131,072 tokens",
+    ):
+        assert words in told
+    told = configs.explain({"model_type": "llama4_vision_model"})
+    assert "2, by Axial(widths=2, axis_order=(1, 0))" in told
+    assert "axis 0, row       pairs 12-23 (12), 6.28 to 2.92e+04 steps per turn" in told
+    assert "the class token, the last one, stands at (0, 0)" in told
+    told = configs.explain({"model_type": "gemma4_vision"})
+    assert "feature i turns with i + 16, within the features of each axis" in told
+    scaled = multi([16, 24, 24], rope_type="linear", factor=2.0)
+    assert "pairs: 64 interpolated by 2" in configs.explain(scaled)
+    nothing = configs.explain(multi([32, 0, 32]))
+    assert "axis 1, row       no pairs" in nothing
 
 
 def test_static_under_jit():

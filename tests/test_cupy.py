@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, _backend, analysis, attention, positions, relative
+from rope_xp import RoPE, _backend, analysis, attention, axes, positions, relative
+from rope_xp.axes import Axial
 
 cupy = pytest.importorskip("cupy", reason="cupy is not installed")
 pytestmark = pytest.mark.skipif(
@@ -58,10 +59,32 @@ def everything():
         for order in ("interleaved", "sin_cos", "cos_sin"):
             rope_xp.sinusoidal(np.arange(3), 8, order=order, dtype=np.float16)
         rope_xp.convert_layout(x, source=layout, target="half", head_dim=4, rotary_dim=2)
+        for scheme in (
+            axes.Axial((2, 4, 2), split=True),
+            axes.Sections((2, 1, 1)),
+            axes.golden_directions(3, 4, slowest=0.1, fastest=2.0),
+        ):
+            rope = RoPE(8, layout=layout, axes=scheme)
+            k = rope(x, positions=np.ones((3, 2, 5), dtype=np.int64))
+            rope(x, positions=np.ones((3, 5)), offset=0)
+            rope(x, offset=np.asarray([1, 2]))
+            rope.shift(k, np.ones((3, 2), dtype=np.int64))
+            rope.rotate(x.copy(), *rope.cos_sin(np.ones((3, 5), np.int32)), out=np.empty_like(x))
+    rope_xp.cos_sin(np.ones((2, 5)), np.ones((2, 4, 1, 4)))
+    rope_xp.phases.xpos_scale(np.arange(3), 4)
+    rope_xp.phases.xpos_scale(np.ones(3), 4, centre=1.5)
+    rope = RoPE(8, layout="half")
+    q, k = rope(x, x[:, :2])
     rope_xp.cos_sin(np.arange(3), [1.0], attention_factor=1.5)
     positions.token_positions(4, xp=np)
     positions.packed_positions(np.asarray([0, 2, 5]), 6)
     positions.mask_positions(np.asarray([[0, 1, 1]]))
+    patches = positions.mask_grid_positions(np.asarray([[0, 1, 1]]), scale=1.0)
+    rope_xp.sinusoidal(patches, 8, order="sin_cos", axes=Axial(2, split=True))
+    positions.grid_positions(2, 4, 4, merge=2, indexing="xy", xp=np)
+    positions.grid_positions(positions.normalised_axis(2), range(3), xp=np)
+    positions.text_image_positions([2, (1, 2, 2)], xp=np)
+    positions.zigzag_positions(8, 1, 2, xp=np)
     at, table = np.arange(5), np.ones((5, 8), dtype=np.float32)
     relative.t5_bucket(relative.relative_positions(at, at))
     relative.shaw_score(x, x, table, relative.clipped_index(at, at, 2))
@@ -100,7 +123,9 @@ def cupy_namespace():
 
 
 def test_the_recorder_saw_the_library_work(recorded):
-    assert {"cos", "sin", "concat", "stack", "where", "matrix_transpose"} <= set(recorded.names)
+    assert {"cos", "sin", "concat", "stack", "take", "where", "matrix_transpose"} <= set(
+        recorded.names
+    )
     assert len(recorded.calls) > 15
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, analysis, attention
+from rope_xp import RoPE, analysis, attention, axes
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
 pytestmark = pytest.mark.skipif(
@@ -58,6 +58,37 @@ def test_an_unknown_length_with_positions_is_trusted(x, layout, partial, lazy):
     assert np.isnan(y.shape[2])
     wanted = rope(x[:, :, keep], positions=np.asarray([0, 2, 3, 5]))
     np.testing.assert_allclose(y.compute(scheduler="sync"), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        axes.Axial((2, 4, 2), split=True),
+        axes.Sections((2, 1, 1)),
+        axes.golden_directions(3, 4, slowest=0.1, fastest=2.0),
+    ],
+    ids=lambda scheme: type(scheme).__name__,
+)
+@pytest.mark.parametrize("chunks", [(3, 1, 4), (1, 2, 3), (2, 1, 6)])
+def test_several_axes_stay_lazy(x, rng, scheme, chunks, lazy):
+    """Positions (n_axes, batch, seq) in any blocks; a shift; an unknown length."""
+    rope = RoPE(8, layout="half", axes=scheme)
+    at = rng.integers(0, 10**6, (3, 2, 6))
+    blocks, lazy_at = da.from_array(x, chunks=(1, 2, 3, 5)), da.from_array(at, chunks=chunks)
+    y = rope(blocks, positions=lazy_at)
+    moved = rope.shift(y, lazy_at)
+    keep = np.asarray([True, False, True, True, False, True])
+    mask = da.from_array(keep, chunks=3)
+    some = rope(blocks[:, :, mask], positions=lazy_at.rechunk((3, 2, 3))[:, :, mask])
+    assert (y.dtype, y.shape) == (x.dtype, x.shape)
+    wanted = rope(x, positions=at)
+    for got, expected in (
+        (y, wanted),
+        (moved, rope(x, positions=2 * at)),
+        (some, wanted[:, :, keep]),
+        (rope(blocks), rope(x)),
+    ):
+        np.testing.assert_allclose(got.compute(scheduler="sync"), expected, atol=1e-6)
 
 
 def test_an_unknown_length_without_positions_is_refused(x):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, analysis, attention, positions
+from rope_xp import RoPE, analysis, attention, axes, positions
+from rope_xp.axes import Axial
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 jnp = jax.numpy
@@ -85,6 +86,12 @@ def test_jit_everything_else():
         (lambda at: rope_xp.sinusoidal(at, 8), (jnp.arange(5),)),
         (lambda c: positions.packed_positions(c, 7), (jnp.asarray([0, 3, 5]),)),
         (lambda m: positions.mask_positions(m), (jnp.asarray([[0, 1, 1]]),)),
+        (
+            lambda m: rope_xp.sinusoidal(
+                positions.mask_grid_positions(m, scale=6.28), 8, axes=Axial(2, split=True)
+            ),
+            (jnp.ones((2, 3, 4), bool),),
+        ),
         (
             lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8),
             (k,),
@@ -169,6 +176,53 @@ def test_bfloat16_in_and_out():
     close(y.astype(jnp.float32), ROPE(q.astype(jnp.float32), offset=1_000_000), atol=2**-8)
 
 
+SEVERAL = [axes.Axial((2, 4, 2), split=True), axes.golden_directions(3, 4, slowest=0.1, fastest=2)]
+
+
+@pytest.mark.parametrize("scheme", SEVERAL)
+def test_jit_grad_and_vmap_with_several_axes(scheme):
+    rng = np.random.default_rng(0)
+    rope = RoPE(8, layout="half", axes=scheme)
+    q, g = jnp.asarray(rng.standard_normal((2, 4, 2, 5, 8)), jnp.float32)
+    at = jnp.asarray(rng.integers(-(2**31), 2**31, (3, 4, 5)))
+    step = partial(jax.jit, static_argnums=0)(lambda rope, q, at: rope(q, positions=at))
+    wanted = rope(q, positions=at)
+    close(step(rope, q, at), wanted)
+    close(jax.vmap(lambda q, at: rope(q, positions=at), in_axes=(0, 1))(q, at), wanted)
+    grad = jax.grad(lambda q: jnp.sum(rope(q, positions=at) * g))(q)
+    close(grad, rope.inverse(g, positions=at))
+    exact = rope.cos_sin(np.asarray(at), dtype=np.float64)
+    for got, true in zip(jax.jit(rope.cos_sin)(at), exact, strict=True):
+        assert np.abs(np.asarray(got, dtype=np.float64) - true).max() < 1e-7
+
+
+def test_grad_of_learned_directions():
+    """sin of a sum of two products: its gradient is cos times the coordinates."""
+    rng = np.random.default_rng(0)
+    w, at = jnp.asarray(rng.standard_normal((2, 3, 1, 4))), jnp.asarray(rng.integers(0, 9, (2, 5)))
+    grad = jax.jit(jax.grad(lambda w: jnp.sum(rope_xp.cos_sin(at, w)[1])))(w)
+    cos, _ = rope_xp.cos_sin(at, w)  # (3, 5, 4)
+    close(grad, jnp.einsum("hsi,as->ahi", cos, at)[:, :, None], atol=1e-4)
+
+
+def test_jit_xpos():
+    step = jax.jit(lambda at: rope_xp.phases.xpos_scale(at, 4, centre=100))
+    close(step(jnp.arange(300)), rope_xp.phases.xpos_scale(np.arange(300), 4, centre=100))
+
+
 def test_mixed_with_numpy():
     with pytest.raises(TypeError, match=r"`positions` must be .* same library as `q` \(jax"):
         ROPE(jnp.ones((5, 8)), positions=np.arange(5))
+
+
+def test_grids_under_jit():
+    def where(x):
+        h, w = x.shape
+        patches = positions.grid_positions(h, w, merge=2, offset=1, xp=jnp)
+        text, after = positions.text_image_positions([3, (2, h, w), 1], merge=2, xp=jnp)
+        return patches, text, positions.zigzag_positions(8, 1, 2, xp=jnp) + after
+
+    x = jnp.zeros((4, 6))
+    for got, wanted in zip(jax.jit(where)(x), where(x), strict=True):
+        assert got.dtype == wanted.dtype
+        close(got, wanted)

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, analysis, attention, positions, relative
+from rope_xp import RoPE, analysis, attention, axes, phases, positions, relative, scaling
+from rope_xp.axes import Axial
 
 F32 = np.float32
 X = np.ones((2, 3, 5, 8), dtype=F32)
 COS, SIN = rope_xp.cos_sin(np.arange(5), [1.0, 0.1, 0.01, 0.001])
 ROPE = RoPE(8, layout="half")
+GRID = RoPE(8, layout="half", axes=axes.Axial(2))
 
 
 def rotate(x=X, cos=COS, sin=SIN, **options):
@@ -57,7 +59,57 @@ CASES = {
     "base text": (lambda: RoPE(64, layout="half", base="1e4"), TypeError, "`base` must be a number, got '1e4'"),
     "precision": (lambda: RoPE(64, layout="half", precision="bf16"), ValueError, "unknown precision 'bf16'; known: 'exact', 'float32'"),
     "scaling": (lambda: RoPE(64, layout="half", scaling="yarn"), TypeError, "`scaling` must be None or a value from rope_xp.scaling, got 'yarn'"),
-    "axes": (lambda: RoPE(64, layout="half", axes=2), TypeError, "`axes` must be None (one position axis), got 2"),
+    "axes": (lambda: RoPE(64, layout="half", axes=2), TypeError, "`axes` must be None or a value from rope_xp.axes, got 2"),
+    "axes of none": (lambda: RoPE(64, layout="half", axes=axes.Axial), TypeError, "`axes` must be None or a value from rope_xp.axes, got <class"),
+    "axes scaling": (lambda: RoPE(4, layout="half", axes=axes.Directions([[1.0, 2.0]]), scaling=scaling.Linear(2.0)), ValueError, "`scaling` must be None with `axes` that bring their own frequencies, got Linear(factor=2.0)"),
+    # axes
+    "widths odd": (lambda: axes.Axial((4, 3)), ValueError, "`widths` must be even and positive, got (4, 3)"),
+    "widths none": (lambda: axes.Axial(()), ValueError, "`widths` must be even and positive, got ()"),
+    "widths zero": (lambda: axes.Axial(0), ValueError, "`widths` must be a positive number of axes or their widths, got 0"),
+    "widths float": (lambda: axes.Axial(2.0), TypeError, "`widths` must be an int, got 2.0"),
+    "widths sum": (lambda: RoPE(64, layout="half", axes=axes.Axial((16, 56))), ValueError, "`widths` must sum to rotary_dim=64, got (16, 56) with sum 72"),
+    "widths equal": (lambda: RoPE(64, layout="half", axes=axes.Axial(3)), ValueError, "`rotary_dim` must be a multiple of 6 for 3 equal axes, got 64"),
+    "arrangement": (lambda: axes.Axial(2, arrangement="mixed"), ValueError, "`arrangement` must be one of 'blocks', 'alternating', got 'mixed'"),
+    "alternating": (lambda: axes.Axial((2, 4), arrangement="alternating"), ValueError, "`widths` must be equal for arrangement='alternating', got (2, 4)"),
+    "shared": (lambda: axes.Axial((2, 4), frequencies="shared"), ValueError, "`widths` must be equal for frequencies='shared', got (2, 4)"),
+    "axial frequencies": (lambda: axes.Axial(2, frequencies="all"), ValueError, "`frequencies` must be one of 'own', 'shared', got 'all'"),
+    "axis order": (lambda: axes.Axial(2, axis_order=(0, 0)), ValueError, "`axis_order` must name each of 2 axes once, got (0, 0)"),
+    "axis order int": (lambda: axes.Axial(2, axis_order=1), TypeError, "`axis_order` must be a tuple, got 1"),
+    "split": (lambda: axes.Axial(2, arrangement="alternating", split=True), ValueError, "`arrangement` must be 'blocks' where they are split, got 'alternating'"),
+    "scale": (lambda: axes.Axial(2, scale=0), ValueError, "`scale` must not be 0, got 0.0"),
+    "scale text": (lambda: axes.Axial(2, scale="2"), TypeError, "`scale` must be a number, got '2'"),
+    "bases": (lambda: axes.Axial(2, bases=(1e4,)), ValueError, "`bases` must have one for each of 2 axes, got (10000.0,)"),
+    "bases negative": (lambda: axes.Axial(2, bases=(1e4, -1)), ValueError, "`bases[1]` must be positive and finite, got -1.0"),
+    "bases shared": (lambda: axes.Axial(2, bases=(2, 3), frequencies="shared"), ValueError, "`bases` must be None for frequencies='shared', got (2.0, 3.0)"),
+    "pairs": (lambda: axes.Assigned((0, 2)), ValueError, "`pairs` must name axes 0, 1, … without a gap, got (0, 2)"),
+    "pairs negative": (lambda: axes.Assigned((0, -1)), ValueError, "`pairs` must name axes 0, 1, … without a gap, got (0, -1)"),
+    "pairs few": (lambda: RoPE(8, layout="half", axes=axes.Assigned((0, 1))), ValueError, "`pairs` must have n_pairs=4 entries, got 2"),
+    "sections": (lambda: RoPE(128, layout="half", axes=axes.Sections((16, 24, 23))), ValueError, "`sections` must sum to n_pairs=64, got (16, 24, 23) with sum 63"),
+    "interleaved": (lambda: RoPE(128, layout="half", axes=axes.InterleavedSections((24, 20, 21))), ValueError, "`sections` must sum to n_pairs=64, got (24, 20, 21) with sum 65"),
+    "sections negative": (lambda: axes.Sections((4, -1)), ValueError, "`sections` must be non-negative, at least one, got (4, -1)"),
+    "sections none": (lambda: axes.Sections(()), ValueError, "`sections` must be non-negative, at least one, got ()"),
+    "sections int": (lambda: axes.InterleavedSections(4), TypeError, "`sections` must be a tuple, got 4"),
+    "sections float": (lambda: axes.Sections((4, 1.5)), TypeError, "`sections` must be an int, got 1.5"),
+    "matrix": (lambda: axes.Directions([1.0, 2.0]), ValueError, "`matrix` must have shape (n_axes, n_pairs), got [1.0, 2.0]"),
+    "matrix rows": (lambda: axes.Directions([[1.0], [1.0, 2.0]]), ValueError, "`matrix` must have shape (n_axes, n_pairs), got rows of [1, 2]"),
+    "matrix nan": (lambda: axes.Directions([[1.0, float("nan")]]), ValueError, "`matrix[0][1]` must be finite, got nan"),
+    "matrix text": (lambda: axes.Directions([[1.0, "2"]]), TypeError, "`matrix[0][1]` must be a number, got '2'"),
+    "matrix pairs": (lambda: RoPE(8, layout="half", axes=axes.Directions([[1.0, 2.0]])), ValueError, "`matrix` must have n_pairs=4 columns, got 2"),
+    "golden axes": (lambda: axes.golden_directions(0, 4, slowest=1, fastest=2), ValueError, "`n_axes` must be positive, got 0"),
+    "golden speeds": (lambda: axes.golden_directions(2, 4, slowest=3, fastest=2), ValueError, "`slowest` and `fastest` must be 0 < slowest <= fastest, got 3, 2"),
+    "golden still": (lambda: axes.golden_directions(2, 4, slowest=1, fastest=2, still=1), ValueError, "`still` must be in [0, 1), got 1"),
+    "golden first": (lambda: axes.golden_directions(2, 4, slowest=1, fastest=2, first=-1), ValueError, "`first` must be non-negative, got -1"),
+    "golden text": (lambda: axes.golden_directions(2, 4, slowest="1", fastest=2), TypeError, "`slowest` must be a number, got '1'"),
+    "several positions": (lambda: GRID(X, positions=np.ones((3, 5), int)), ValueError, "`positions` must have shape (n_axes=2, ...) for Axial("),
+    "one position": (lambda: GRID(X, positions=np.arange(5)), ValueError, "`positions` must have shape (n_axes=2, ...) for Axial("),
+    "several lengths": (lambda: GRID(X, positions=np.ones((2, 4), int)), ValueError, "`positions` must have shape (n_axes=2, seq) or (n_axes=2, batch, seq) with seq=5 (axis 2 of `q`), got (2, 4)"),
+    "several batches": (lambda: GRID(X, positions=np.ones((2, 3, 5), int)), ValueError, "`positions` must have batch=2 (axis 0 of `q`) or 1 as its second axis, got shape (2, 3, 5)"),
+    "several tables": (lambda: GRID.cos_sin(np.arange(5)), ValueError, "`positions` must have shape (n_axes=2, ...)"),
+    "several scalar": (lambda: GRID.cos_sin(np.asarray(5)), ValueError, "`positions` must have shape (n_axes=2, ...)"),
+    "several list": (lambda: GRID.cos_sin([[0], [1]]), TypeError, "`positions` must be an array of a library"),
+    "several both": (lambda: GRID(X, positions=np.ones((2, 5), int), offset=2), ValueError, "`offset` must be 0 when `positions` are given, got 2"),
+    "several delta": (lambda: GRID.shift(X, np.arange(3)), ValueError, "`delta` must have shape (n_axes=2, ...)"),
+    "several delta length": (lambda: GRID.shift(X, np.ones((2, 2, 4), int)), ValueError, "`delta` must have shape (n_axes=2, seq) or (n_axes=2, batch, seq) with seq=5 (axis 2 of `k`), got (2, 2, 4)"),
     # calling it
     "features": (lambda: ROPE(np.ones((2, 5, 16), F32)), ValueError, "`q` must have shape (..., seq, head_dim=8), got (2, 5, 16)"),
     "one axis": (lambda: ROPE(np.ones(8, F32)), ValueError, "`q` must have shape (..., seq, head_dim=8), got (8,)"),
@@ -111,18 +163,35 @@ CASES = {
     "out shape": (lambda: rotate(out=X[0].copy()), ValueError, "`out` must have the shape and dtype of `x`"),
     "out dtype": (lambda: rotate(out=X.astype(np.float64)), ValueError, "`out` must have the shape and dtype of `x`"),
     "out list": (lambda: rotate(out=[]), TypeError, "`out` must be an array of a library"),
+    "blocks": (lambda: rotate(blocks=(2, 4)), ValueError, "`blocks` must be even, positive, and sum to 2 n_pairs=8, got (2, 4)"),
+    "blocks odd": (lambda: rotate(blocks=(3, 5)), ValueError, "`blocks` must be even, positive, and sum to 2 n_pairs=8, got (3, 5)"),
     # cos_sin
     "no frequencies": (lambda: rope_xp.cos_sin(np.arange(3), []), ValueError, "`inv_freq` must be finite numbers, at least one, got []"),
     "nan frequency": (lambda: rope_xp.cos_sin(np.arange(3), [float("nan")]), ValueError, "`inv_freq` must be finite numbers"),
-    "frequency axes": (lambda: rope_xp.cos_sin(np.arange(3), np.ones((2, 2))), ValueError, "`inv_freq` must have shape (n_pairs,), got (2, 2)"),
+    "frequency axes": (lambda: rope_xp.cos_sin(np.arange(3), np.ones((2, 2))), ValueError, "`positions` must have shape (n_axes=2, ...) for frequencies of shape (2, 2), got (3,)"),
+    "frequency shape": (lambda: rope_xp.cos_sin(np.arange(3), np.ones((2, 2, 2))), ValueError, "`positions` must have shape (n_axes=2, ...) for frequencies of shape (2, 2, 2), got (3,)"),
+    "frequency scalar": (lambda: rope_xp.cos_sin(np.arange(3), np.asarray(1.0)), ValueError, "`inv_freq` must have shape (n_pairs,) or (n_axes, n_pairs), got ()"),
+    "frequency heads": (lambda: rope_xp.cos_sin(np.ones((2, 3)), np.ones((2, 3, 4))), ValueError, "`inv_freq` must have size 1 where tokens are, (n_axes, ..., 1, n_pairs), got (2, 3, 4)"),
+    "frequency rows": (lambda: rope_xp.cos_sin(np.ones((2, 3)), [[1.0], [1.0, 2.0]]), ValueError, "`inv_freq` must have rows of one length, got [1, 2]"),
     "integer dtype": (lambda: rope_xp.cos_sin(np.arange(3), [1.0], dtype=np.int32), TypeError, "`dtype` must be one of float16, bfloat16, float32, float64, got int32"),
     "cos_sin precision": (lambda: rope_xp.cos_sin(np.arange(3), [1.0], precision="double"), ValueError, "unknown precision 'double'"),
     "cos_sin list": (lambda: rope_xp.cos_sin([0, 1], [1.0]), TypeError, "`positions` must be an array of a library"),
+    "xpos pairs": (lambda: phases.xpos_scale(np.arange(3), 0), ValueError, "`n_pairs` must be positive, got 0"),
+    "xpos base": (lambda: phases.xpos_scale(np.arange(3), 4, scale_base=0), ValueError, "`scale_base` must be positive and finite, got 0.0"),
+    "xpos centre": (lambda: phases.xpos_scale(np.arange(3), 4, centre="mid"), TypeError, "`centre` must be a number, got 'mid'"),
+    "xpos bool": (lambda: phases.xpos_scale(np.ones(3, bool), 4), TypeError, "`positions` must be integer or real floating, got bool"),
+    "xpos dtype": (lambda: phases.xpos_scale(np.arange(3), 4, dtype=np.int32), TypeError, "`dtype` must be one of float16, bfloat16, float32, float64, got int32"),
     # sinusoidal
     "odd dim": (lambda: rope_xp.sinusoidal(np.arange(3), 7), ValueError, "`dim` must be even and positive, got 7"),
     "order": (lambda: rope_xp.sinusoidal(np.arange(3), 8, order="cos"), ValueError, "`order` must be one of 'interleaved', 'sin_cos', 'cos_sin', got 'cos'"),
     "shift": (lambda: rope_xp.sinusoidal(np.arange(3), 2, shift=1), ValueError, "`shift` must be below n_pairs=1, got 1"),
     "sinusoidal base": (lambda: rope_xp.sinusoidal(np.arange(3), 8, base=0), ValueError, "`base` must be positive and finite, got 0.0"),
+    "sinusoidal axes": (lambda: rope_xp.sinusoidal(np.arange(3), 8, axes=2), TypeError, "`axes` must be None or a value from rope_xp.axes, got 2"),
+    "sinusoidal scheme": (lambda: rope_xp.sinusoidal(np.arange(3), 8, axes=Axial), TypeError, "`axes` must be None or a value from rope_xp.axes, got <class"),
+    "sinusoidal positions": (lambda: rope_xp.sinusoidal(np.arange(3), 8, axes=Axial(2)), ValueError, "`positions` must have shape (n_axes=2, ...) for frequencies of shape (2, 4), got (3,)"),
+    "sinusoidal dim": (lambda: rope_xp.sinusoidal(np.ones((2, 3)), 6, axes=Axial(2)), ValueError, "must be a multiple of 4 for 2 equal axes, got 6"),
+    "sinusoidal widths": (lambda: rope_xp.sinusoidal(np.ones((2, 3)), 8, axes=Axial((2, 4))), ValueError, "got (2, 4) with sum 6"),
+    "shift of an axis": (lambda: rope_xp.sinusoidal(np.ones((2, 3)), 4, shift=1, axes=Axial(2)), ValueError, "`shift` must be below n_pairs=1, got 1"),
     # convert_layout
     "source": (lambda: convert(source="hf"), ValueError, "`source` must be one of 'half', 'interleaved', got 'hf'"),
     "target": (lambda: convert(target="meta"), ValueError, "`target` must be one of 'half', 'interleaved', got 'meta'"),
@@ -141,6 +210,13 @@ CASES = {
     "total": (lambda: positions.packed_positions(np.asarray([0, 2]), -1), ValueError, "`total` must be non-negative, got -1"),
     "mask": (lambda: positions.mask_positions(np.ones(3)), TypeError, "`mask` must be boolean or integer, got float64"),
     "mask scalar": (lambda: positions.mask_positions(np.asarray(True)), ValueError, "`mask` must have shape (..., seq), got ()"),
+    "grid mask": (lambda: positions.mask_grid_positions(np.ones((2, 3))), TypeError, "`mask` must be boolean or integer, got float64"),
+    "grid mask axes": (lambda: positions.mask_grid_positions(np.ones(3, int)), ValueError, "`mask` must have shape (..., and n_axes=2 axes of the grid), got (3,)"),
+    "grid mask empty": (lambda: positions.mask_grid_positions(np.ones((2, 0, 3), int)), ValueError, "`mask` must have no axis of size 0 in its grid, got (2, 0, 3)"),
+    "grid mask n_axes": (lambda: positions.mask_grid_positions(np.ones((2, 3), int), n_axes=0), ValueError, "`n_axes` must be positive, got 0"),
+    "grid mask scale": (lambda: positions.mask_grid_positions(np.ones((2, 3), int), scale=0), ValueError, "`scale` must be positive and finite, got 0.0"),
+    "grid mask dtype": (lambda: positions.mask_grid_positions(np.ones((2, 3), int), scale=1, dtype=np.int32), TypeError, "`dtype` must be one of float16, bfloat16, float32, float64, got int32"),
+    "grid mask no scale": (lambda: positions.mask_grid_positions(np.ones((2, 3), int), dtype=np.float32), ValueError, "`dtype` must be None without `scale`, where positions are integers, got <class 'numpy.float32'>"),
     # relative
     "slopes": (lambda: relative.alibi_slopes(0), ValueError, "`n_heads` must be in [1, 65536], got 0"),
     "slopes float": (lambda: relative.alibi_slopes(8.0), TypeError, "`n_heads` must be an int, got 8.0"),
@@ -257,6 +333,8 @@ def test_other_libraries_and_devices_are_named():
     elsewhere = xp.asarray([1.0], dtype=xp.float32, device=xp.Device("device1"))
     with pytest.raises(ValueError, match=r"`inv_freq` must be on the same device as `positions`"):
         rope_xp.cos_sin(xp.asarray([1]), elsewhere)
+    with pytest.raises(TypeError, match=r"`inv_freq` must be an array of the same library as"):
+        rope_xp.cos_sin(xp.ones((2, 3)), np.ones((2, 4, 1, 5)))  # data, unlike a matrix of NumPy's
 
 
 def test_results_stay_on_the_device():
@@ -277,5 +355,14 @@ def test_results_stay_on_the_device():
     curve = analysis.decay_bound(at, inv_freq)
     scores = [f(x, x, 3, inv_freq, "half") for f in (analysis.abel_bound, analysis.score_curve)]
     tables = ROPE.cos_sin(at)
+    several = []
+    for scheme in (axes.Axial(2, split=True), axes.golden_directions(2, 4, slowest=1, fastest=2)):
+        rope, pair = RoPE(8, layout="half", axes=scheme), xp.stack((at, at))
+        several += [rope(x), rope(x, positions=pair), rope.shift(x, pair[:, :2])]
+        learned = xp.ones((2, 3, 1, 4), device=there)
+        several += [*rope.cos_sin(pair), *rope_xp.cos_sin(pair, learned)]
+    tables = (*tables, *several, phases.xpos_scale(at, 4))
+    patches = positions.mask_grid_positions(xp.astype(at[None, :], xp.bool), scale=1.0)
+    tables = *ROPE.cos_sin(at), rope_xp.sinusoidal(patches, 8, axes=Axial(2))
     for array in (q, k, shifted, *near, shaw, distant, mixed, linear, curve, *scores, *tables):
         assert array.device == there

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, attention, positions
+from rope_xp import RoPE, attention, axes, positions
+from rope_xp.axes import Axial
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = pytest.mark.skipif(
@@ -91,6 +92,12 @@ def test_compile_everything_else():
         (lambda c: positions.packed_positions(c, 7), (torch.tensor([0, 3, 5]),)),
         (lambda m: positions.mask_positions(m), (torch.tensor([0, 1, 1]),)),
         (
+            lambda m: rope_xp.sinusoidal(
+                positions.mask_grid_positions(m, scale=6.28), 8, axes=Axial(2, split=True)
+            ),
+            (torch.ones(2, 3, 4, dtype=torch.bool),),
+        ),
+        (
             lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8),
             (k,),
         ),
@@ -98,6 +105,19 @@ def test_compile_everything_else():
     ):
         torch._dynamo.reset()
         close(compiled(function, "aot_eager")(*arguments), function(*arguments))
+
+
+def test_compile_one_function_with_several_encodings():
+    """Floats that differ between calls, or are data from the first on, still make constants."""
+    at = torch.arange(5)
+    for dynamic in (None, True):
+        torch._dynamo.reset()
+        fast = torch.compile(
+            rope_xp.sinusoidal, fullgraph=True, dynamic=dynamic, backend="aot_eager"
+        )
+        for base, shift in ((10000.0, 0.0), (100.0, 0.5), (77.5, 1.0)):
+            options = {"base": base, "shift": shift}
+            close(fast(at, 8, **options), rope_xp.sinusoidal(at, 8, **options))
 
 
 def test_compiled_constants():
@@ -260,8 +280,114 @@ def test_subclasses():
     close(ROPE(torch.randn(5, 8).as_subclass(Tagged)).shape, torch.Size([5, 8]))
 
 
+SEVERAL = {
+    "axial": axes.Axial((2, 4, 2)),
+    "split": axes.Axial((2, 4, 2), split=True),
+    "sections": axes.InterleavedSections((2, 1, 1)),
+    "dense": axes.golden_directions(3, 4, slowest=0.01, fastest=2.0),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+@torch._dynamo.config.patch(error_on_recompile=True)
+def test_compile_with_several_axes(name):
+    """In one graph, compiled once, and exact."""
+    rope = RoPE(8, layout="half", axes=SEVERAL[name])
+    q, k = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8)
+    backend = "inductor" if name == "dense" else "aot_eager"
+    step = compiled(lambda q, k, p: rope(q, k, positions=p), backend)
+    for _ in range(3):
+        at = torch.randint(-(2**31), 2**31, (3, 2, 5))
+        for got, wanted in zip(step(q, k, at), rope(q, k, positions=at), strict=True):
+            close(got, wanted)
+
+
+def test_compile_layers_with_several_axes():
+    """Encodings that share code and differ in their frequencies; default positions; a shift."""
+    q = torch.randn(2, 5, 8)
+    layer = compiled(lambda rope, q, d: (rope(q, offset=3), rope.shift(q, d)), "aot_eager")
+    for scheme in SEVERAL.values():
+        for base in (10000.0, 5e5):
+            rope, delta = RoPE(8, layout="half", base=base, axes=scheme), torch.tensor([3, -4, 5])
+            for got, wanted in zip(
+                layer(rope, q, delta), (rope(q, offset=3), rope.shift(q, delta)), strict=True
+            ):
+                close(got, wanted)
+
+
+def test_compile_learned_directions_and_xpos():
+    learned, at = torch.randn(2, 3, 1, 4), torch.randint(0, 50, (2, 5))
+    for function, arguments in (
+        (lambda at, w: rope_xp.cos_sin(at, w), (at, learned)),
+        (lambda at: rope_xp.phases.xpos_scale(at, 4, centre=20), (at[0],)),
+    ):
+        torch._dynamo.reset()
+        close(compiled(function, "aot_eager")(*arguments), function(*arguments), 1e-5)
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_gradients_with_several_axes(name):
+    rope = RoPE(8, layout="half", axes=SEVERAL[name])
+    x = torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True)
+    at = torch.randint(-(2**31), 2**31, (3, 5))
+    assert torch.autograd.gradcheck(lambda x: rope(x, positions=at), x)
+    real = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, at: rope(x, positions=at), (x, real))
+
+
+def test_gradients_of_learned_directions():
+    """Of every head: (n_axes, heads, 1, n_pairs)."""
+    learned = torch.randn(2, 3, 1, 4, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 3, 5, 8, dtype=torch.float64, requires_grad=True)
+    real = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+
+    def turned(x, w, at):
+        cos, sin = rope_xp.cos_sin(at, w)
+        return rope_xp.rotate(x, cos[None], sin[None], layout="half")
+
+    assert torch.autograd.gradcheck(turned, (x, learned, real))
+    whole = torch.randint(0, 9, (2, 5))
+    assert torch.autograd.gradcheck(
+        lambda w: rope_xp.cos_sin(whole, w, dtype=torch.float64), learned
+    )
+
+
+def test_vmap_over_images_with_their_positions():
+    rope = RoPE(8, layout="half", axes=SEVERAL["split"])
+    q, at = torch.randn(6, 4, 5, 8), torch.randint(0, 99, (3, 6, 5))
+    got = torch.vmap(lambda q, at: rope(q, positions=at), in_dims=(0, 1))(q, at)
+    close(got, rope(q, positions=at))
+
+
 def test_vmap_and_func_grad():
     q = torch.randn(3, 5, 8)
     close(torch.vmap(lambda q: ROPE(q, offset=2))(q), ROPE(q, offset=2))
     grad = torch.func.grad(lambda q: ROPE(q, offset=2).square().sum())(q)
     close(grad, 2 * q, atol=2e-6)  # norms are kept
+
+
+def test_grids_compile_in_one_graph():
+    def where(x):
+        h, w = x.shape
+        middles = positions.grid_positions(
+            positions.normalised_axis(h), positions.time_axis(w, 0.3, truncate=True), xp=torch
+        )
+        text, after = positions.text_image_positions([3, (2, h, w), 1], merge=2, xp=torch)
+        return middles, text, positions.zigzag_positions(8, 1, 2, xp=torch) + after
+
+    x = torch.empty(4, 6)
+    for got, wanted in zip(compiled(where, "eager")(x), where(x), strict=True):
+        assert got.dtype == wanted.dtype
+        close(got, wanted)
+
+
+@torch._dynamo.config.patch(error_on_recompile=True)
+def test_grids_compile_with_sizes_that_are_traced():
+    def where(x):
+        return positions.grid_positions(*x.shape, merge=2, offset=1, xp=torch)
+
+    step = compiled(where, "eager")
+    for shape in ((4, 6), (8, 10), (6, 16)):
+        x = torch.empty(shape)
+        torch._dynamo.mark_dynamic(x, [0, 1])
+        close(step(x), where(x))

@@ -608,4 +608,125 @@
       return [legendTop + 6, update];
     };
   };
+
+  // A square of patches, row 0 at the top: its axes, and a function that colours them by [colour, opacity].
+  const patches = (svg, box, n) => {
+    const ticks = range(0, Math.floor((n - 1) / 2)).map((i) => 2 * i);
+    const at = axes(svg, box, {
+      x: { from: -0.5, to: n - 0.5, ticks, label: "column" },
+      y: { from: n - 0.5, to: -0.5, ticks, label: "row" },
+    });
+    const size = at.x(1) - at.x(0);
+    const cells = range(0, n * n - 1).map((i) =>
+      element("rect", { x: at.x((i % n) - 0.5) + 0.5, y: at.y(Math.floor(i / n) - 0.5) + 0.5, width: size - 1, height: size - 1, stroke: "none" }, svg));
+    at.size = size;
+    at.paint = (look) => cells.forEach((cell, i) => {
+      const [colour, opacity] = look(Math.floor(i / n), i % n);
+      set(cell, { fill: `var(--${colour})`, "fill-opacity": opacity.toFixed(3) });
+    });
+    return at;
+  };
+
+  // The height of a panel in which the patches are square, of two that stand as `panels` puts them.
+  const squareHeight = (width) => (width >= 540 ? (width - 14) / 2 : width) - 12;
+
+  // The mean cosine between a query and every patch, for several axes.
+  figures.axes = ({ data, slider, choice, facts }) => {
+    const name = choice({ label: "scheme", options: Object.keys(data.tables), value: "axial" });
+    const row = slider({ label: "query, row", values: range(0, data.n - 1), at: 4 });
+    const column = slider({ label: "query, column", values: range(0, data.n - 1), at: 3, play: true });
+    const tell = facts(["least in the square:", 6], ["furthest from a sum of a row's and a column's part:", 6]);
+    return (svg, width) => {
+      const { n, least } = data;
+      const [boxes, height] = panels(width, [squareHeight(width), width >= 540 ? squareHeight(width) : 270]);
+      const square = patches(svg, boxes[0], n);
+      const mark = element("path", stroke("red", "", 3), svg);
+      const at = axes(svg, boxes[1], {
+        x: { from: 0, to: n - 1, ticks: [0, 2, 4, 6, 8, 10], label: "steps from the query" },
+        y: { from: data.lowest, to: 1.01, ticks: range(Math.round(10 * data.lowest), 10).map((v) => [v / 10, fixed(v / 10, 1)]), label: "mean cosine" },
+      });
+      const ways = [["along the row", "— ", "blue", "", [0, 1]], ["along the column", "- - ", "red", "7 4", [1, 0]],
+        ["diagonal ↘", "-· ", "green", "7 3 2 3", [1, 1]], ["diagonal ↗", "··· ", "purple", "2 3", [-1, 1]]];
+      const lines = ways.map(([words, dash, colour, dashes], i) => {
+        text(svg, at.left + 8, at.bottom - 74 + 16 * i, dash + words, { "text-anchor": "start", ...fill(colour) });
+        return element("path", stroke(colour, dashes), svg);
+      });
+      text(svg, at.left + 8, at.bottom - 10, "○ row + column − 1", { "text-anchor": "start", ...fill("grey") });
+      const added = element("path", stroke("grey", "", 1.2), svg);
+      const steps = range(0, n - 1);
+      const update = () => {
+        const [table, r, c] = [data.tables[name()], row(), column()];
+        let lowest = 1;
+        square.paint((i, j) => {
+          const value = table[i - r + n - 1][j - c + n - 1];
+          lowest = Math.min(lowest, value);
+          return ["blue", (value - least) / (1 - least)];
+        });
+        mark.setAttribute("d", squares([[square.x(c), square.y(r)]], square.size / 2));
+        const along = ways.map(([, , , , [a, b]]) => steps.map((s) => table[n - 1 + a * s][n - 1 + b * s]));
+        lines.forEach((path, i) => path.setAttribute("d", polyline(at.points(steps, along[i]))));
+        added.setAttribute("d", circles(at.points(steps, steps.map((s) => along[0][s] + along[1][s] - 1)), 3.5));
+        tell(fixed(lowest, 3), fixed(data.mixed[name()], 3));
+      };
+      return [height, update];
+    };
+  };
+
+  // Stripes of one pair over an image; directions and clocks of all.
+  figures.directions = ({ data, slider, choice, facts }) => {
+    const { n } = data;
+    const name = choice({ label: "scheme", options: Object.keys(data.angles), value: "golden directions" });
+    const pair = slider({ label: "pair i", values: range(0, 15), at: 12, play: true });
+    const row = slider({ label: "row", values: range(0, n - 1), at: 2 });
+    const column = slider({ label: "column", values: range(0, n - 1), at: 8, play: true });
+    const tell = facts(["radians per row:", 8], ["per column:", 8], ["cosine at the point:", 6]);
+    return (svg, width) => {
+      const side = squareHeight(width);
+      const [boxes, height] = panels(width, [side, width >= 540 ? side : 290]);
+      const square = patches(svg, boxes[0], n);
+      const here = element("circle", { r: square.size / 3.4, fill: "none", stroke: "currentColor", "stroke-width": 3 }, svg);
+      const [left, top, boxWidth, boxHeight] = boxes[1];
+      const r = Math.min(boxWidth / 2 - 22, boxHeight / 2 - 26);
+      const [x, y] = [left + boxWidth / 2, top + boxHeight / 2 - 2];
+      element("circle", { cx: x, cy: y, r, ...stroke("grey", "", 1) }, svg);
+      text(svg, x, y + r + 17, "rows ↓   columns →   longer: faster", { "font-size": 11 });
+      const arrows = range(0, 15).map(() => [element("path", {}, svg), element("circle", {}, svg)]);
+      const number = text(svg, 0, 0, "", { ...fill("red"), "font-weight": 600 });
+      const [centres, radius, room] = grid(width, 16, 24, 8);
+      const clocks = centres.map(([cx, cy], i) => {
+        const middle = cy + height + 8;
+        const words = text(svg, cx, middle - radius - 8, "");
+        const rim = element("circle", { cx, cy: middle, r: radius }, svg);
+        const hand = makeHand(svg, cx, middle, radius, "blue");
+        return (angle, still, chosen) => {
+          words.textContent = still ? `i = ${i}, time` : `i = ${i}`;
+          set(rim, stroke(chosen ? "red" : "grey", still ? "3 3" : "", chosen ? 3 : 1));
+          hand(angle);
+        };
+      });
+      const update = () => {
+        const [angles, rates, tips] = [data.angles[name()], data.rates[name()], data.arrows[name()]];
+        const [i, point] = [pair(), row() * n + column()];
+        square.paint((a, b) => {
+          const cos = Math.cos(angles[i][a * n + b]);
+          return [cos < 0 ? "red" : "blue", Math.abs(cos)];
+        });
+        set(here, { cx: square.x(column()), cy: square.y(row()) });
+        tips.forEach(([down, right], j) => {
+          const [path, tip] = arrows[j];
+          const [cx, cy, chosen] = [x + r * right, y + r * down, j === i];
+          set(path, { d: `M${x} ${y}L${cx} ${cy}`, ...stroke(chosen ? "red" : "blue", chosen ? "6 3" : "", chosen ? 2.5 : 1.5) });
+          set(tip, { cx, cy, r: chosen ? 6 : 3.5, ...fill(chosen ? "red" : "blue") });
+          if (chosen) {
+            const far = Math.hypot(down, right) || 1;
+            set(number, { x: cx + 15 * (down / far), y: cy + 4 - 15 * (right / far) }); // beside the arrow
+            number.textContent = String(j);
+          }
+          clocks[j](angles[j][point], down === 0 && right === 0, chosen);
+        });
+        tell(fixed(rates[i][0], 4), fixed(rates[i][1], 4), fixed(Math.cos(angles[i][point]), 3));
+      };
+      return [height + room + 16, update];
+    };
+  };
 })();
