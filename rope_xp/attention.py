@@ -58,7 +58,8 @@ def attention(
 
     Notes
     -----
-    A reference: it holds all scores at once. Source: Vaswani et al. 2017, arXiv:1706.03762,
+    A reference: it holds all scores at once. ``torch.autocast`` rounds matrix products, these too.
+    Source: Vaswani et al. 2017, arXiv:1706.03762,
     section 3.2.1; shared key heads: Ainslie et al. 2023, arXiv:2305.13245.
     Book: :eq:`eq-permutation`.
 

@@ -84,7 +84,7 @@ def cos_sin(
     Notes
     -----
     Source: Su et al. 2021, arXiv:2104.09864, section 3.4.2.
-    Book: :eq:`eq-angle-error`, :eq:`eq-exact-phase`.
+    Book: :eq:`eq-angle-error`, :eq:`eq-exact-phase`, :eq:`eq-angle-matrix`.
 
     Examples
     --------
