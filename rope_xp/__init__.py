@@ -28,7 +28,7 @@ data flows through the rooms in this order, and so do the imports:
 from rope_xp import analysis, attention, axes, configs, positions, relative, scaling
 from rope_xp.additive import sinusoidal
 from rope_xp.layouts import convert_layout
-from rope_xp.phases import cos_sin
+from rope_xp.phases import cos_sin, xpos_scale
 from rope_xp.rope import RoPE
 from rope_xp.rotation import rotate
 
@@ -45,6 +45,7 @@ __all__ = [
     "rotate",
     "scaling",
     "sinusoidal",
+    "xpos_scale",
 ]
 
 __version__ = "0.1.0"

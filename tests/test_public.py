@@ -60,7 +60,7 @@ SIGNATURES = {
     "cos_sin": "(positions, inv_freq, *, dtype=None, precision='exact', attention_factor=1.0)",
     "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, blocks=None, "
     "out=None)",
-    "phases.xpos_scale": "(positions, n_pairs, *, scale_base=512.0, centre=0, dtype=None)",
+    "xpos_scale": "(positions, n_pairs, *, scale_base=512.0, centre=0, dtype=None)",
     "axes.Axial": "(widths, arrangement='blocks', frequencies='own', axis_order=None, split=False, "
     "scale=1.0, bases=None)",
     "axes.Assigned": "(pairs)",
