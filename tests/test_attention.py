@@ -166,6 +166,7 @@ def tokens(rng, q_len, k_len, heads=(), kv_heads=None, dim=8, v_dim=3):
     return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
+@pytest.mark.float32_only
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("layout", "q_len", "k_len"), LENGTHS)
 def test_linear_against_the_quadratic_oracle(lib, rng, causal, layout, q_len, k_len):
@@ -176,6 +177,7 @@ def test_linear_against_the_quadratic_oracle(lib, rng, causal, layout, q_len, k_
     np.testing.assert_allclose(lib.numpy(got), wanted, rtol=0, atol=2e-6)
 
 
+@pytest.mark.float32_only
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (6, 1)])
 def test_linear_with_heads(lib, rng, causal, heads, kv_heads):
@@ -187,6 +189,7 @@ def test_linear_with_heads(lib, rng, causal, heads, kv_heads):
         np.testing.assert_allclose(got[batch], wanted, rtol=0, atol=2e-6)
 
 
+@pytest.mark.float32_only
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_without_a_rotation(lib, rng, causal):
     """No encoding, and one position for all, are the same: then weights are a distribution."""
@@ -203,6 +206,7 @@ def test_linear_without_a_rotation(lib, rng, causal):
     np.testing.assert_allclose(lib.numpy(total), 1, rtol=0, atol=1e-6)
 
 
+@pytest.mark.float32_only
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_depends_on_distances_only(lib, rng, causal):
     rope = RoPE(8, layout="interleaved")
@@ -221,6 +225,7 @@ def test_linear_depends_on_distances_only(lib, rng, causal):
     assert np.abs(lib.numpy(moved) - wanted).max() > 1e-3
 
 
+@pytest.mark.float32_only
 def test_linear_with_positions_of_each_row(lib, rng):
     rope = RoPE(8, layout="half")
     q, k, v = tokens(rng, 2, 4, (2, 2))
@@ -236,6 +241,7 @@ def test_linear_with_positions_of_each_row(lib, rng):
         np.testing.assert_allclose(lib.numpy(got)[batch], wanted, rtol=0, atol=2e-6)
 
 
+@pytest.mark.float32_only
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_with_a_feature_map(lib, rng, causal):
     """Also one that changes the width, as then the encoding's head_dim is that of the features."""

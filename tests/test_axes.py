@@ -160,6 +160,7 @@ def expected(x, at, pairs_of, start):
     )
 
 
+@pytest.mark.float32_only
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", SCHEMES)
 def test_rotation_is_the_oracles(lib, rng, name, layout):
@@ -281,6 +282,7 @@ def test_learned_matrix_is_the_constant_one(lib, rng):
 ONE_LIST = [Assigned((2, 0, 1, 1, 0, 2)), Sections((2, 1, 3)), InterleavedSections((2, 2, 2))]
 
 
+@pytest.mark.float32_only
 @pytest.mark.parametrize("axes", [*ONE_LIST, Sections((4, 1, 1)), InterleavedSections((4, 1, 1))])
 @pytest.mark.parametrize("precision", ["exact", "float32"])
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -403,6 +405,7 @@ def test_split_writes_in_place(lib, rng, layout):
     np.testing.assert_array_equal(lib.numpy(x), wanted)
 
 
+@pytest.mark.float32_only
 def test_shift_moves_along_the_axes(lib, rng):
     rope = RoPE(8, layout="half", axes=Axial(2))
     x = lib.array(rng.standard_normal((3, 2, 5, 8)).astype(np.float32))
