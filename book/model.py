@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from functools import cache, partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -20,8 +21,14 @@ llm.tqdm = lambda tensors, **_: tensors  # a page is no terminal
 
 @cache
 def read():
-    """Metadata and tensors; the vocabulary in it takes seconds."""
-    return llm.read_file(llm.find_model())
+    """Metadata and tensors.
+
+    The vocabulary is read in a million slices, and those of a memmap are slow: 6 seconds instead of
+    1.5 over a plain array.
+    """
+    mapped = np.memmap
+    with patch.object(np, "memmap", lambda *args, **options: np.asarray(mapped(*args, **options))):
+        return llm.read_file(llm.find_model())
 
 
 def load(backend="numpy", layout="half"):
