@@ -85,7 +85,7 @@ def run_tests(session, backend, *files):
 
 @nox.session
 def examples(session):
-    """What needs NumPy alone; the quickstart on more; a photograph and a real model on three."""
+    """What needs NumPy alone; the quickstart on more; a photograph on two, a real model on three."""
     session.install(".")
     session.run("python", "-W", "error", "examples/quickstart.py")
     session.run("python", "-W", "error", "examples/text_image.py")
@@ -93,11 +93,10 @@ def examples(session):
     session.run("python", "examples/quickstart.py")
     session.install("pytest>=8", ".[llm,vision]")
     session.install(*MODEL)
-    files = ("tests/test_examples_vision.py", "tests/test_llm.py")
-    for backend in ("numpy", "torch", "jax"):
-        session.run(
-            "pytest", *files, env={"ROPE_XP_BACKEND": backend, **ONE_THREAD, **COMPILE_ONCE}
-        )
+    vision, model = "tests/test_examples_vision.py", "tests/test_llm.py"
+    for backend, *files in (("numpy", vision, model), ("torch", vision, model), ("jax", model)):
+        env = {"ROPE_XP_BACKEND": backend, **ONE_THREAD, **COMPILE_ONCE}
+        session.run("pytest", *files, env=env)
 
 
 @nox.session
