@@ -20,6 +20,8 @@ data flows through the rooms in this order, and so do the imports:
 `configs`       a model's config.json → `RoPE`, one per layer; strict; and `explain`
 `_alignment`    positions lined up with the axes of queries and keys, for `rope`
 `_checks`       plain values: sentences for mistakes, rounding to float32
+`_evaluation`   how the rotation is evaluated: ways that differ in speed, not in the result
+`_compiled`     one of them, compiled by numba: extra ``fast``
 `_backend`      the only room that knows array libraries by name
 `_config_reading`, `_families`, `_sizes`, `_axes_reading` and `_layers` are the cellar of `configs`
 =============== ================================================================================

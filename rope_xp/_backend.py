@@ -8,11 +8,18 @@ subclasses, libraries that bring their own standard namespace) it falls back to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeGuard
 
 import array_api_compat
 import numpy as np
+
+from rope_xp import _compiled
 
 Array = Any
 Namespace = Any
@@ -29,14 +36,16 @@ def namespace(**arrays: Array) -> Namespace:
     Arguments that are None are left out. Raises TypeError for what is no array and for arrays of
     different libraries, ValueError for arrays on different devices.
     """
-    first_name, first, xp, where = "", None, None, None
+    first_name, xp, where = "", None, None
+    first: Any = None
     for name, array in arrays.items():
         if array is None:
             continue
-        found = _namespace(name, array)
         if xp is None:
-            first_name, first, xp, where = name, array, found, device(array)
-        elif found is not xp:
+            first_name, first, xp, where = name, array, _namespace(name, array), device(array)
+        elif type(array) is type(first) and (where is None or array.device == where):
+            continue  # most often
+        elif _namespace(name, array) is not xp:
             msg = (
                 f"`{name}` must be an array of the same library as `{first_name}` ({_root(first)}), "
                 f"got {_root(array)}"
@@ -160,12 +169,21 @@ def is_integer(array: Array) -> bool:
     return dtype_name(array.dtype) in _INTEGER
 
 
-def require_floating(**arrays: Array) -> None:
-    """TypeError unless every array (None is left out) is real floating, bfloat16 included."""
+def require_floating(**arrays: Array) -> set[str]:
+    """The names of the arrays' dtypes; TypeError unless all are real floating, bfloat16 included.
+
+    Arrays that are None are left out.
+    """
+    names, known = set(), ""  # not None, which NumPy takes for float64
     for name, array in arrays.items():
-        if array is not None and not is_floating(array):
+        if array is None or array.dtype is known:
+            continue
+        known = array.dtype
+        names.add(dtype_name(known))
+        if not is_floating(array):
             msg = f"`{name}` must be one of {', '.join(FLOATING)}, got {dtype_name(array.dtype)}"
             raise TypeError(msg)
+    return names
 
 
 def require_dtype(name: str, dtype: Dtype) -> str:
@@ -208,3 +226,254 @@ def computed_once(array: Array) -> Array:
         if torch.compiler.is_dynamo_compiling():
             return torch.as_strided(array, array.shape, array.stride())
     return array
+
+
+# -- ways of evaluating the rotation ---------------------------------------------------------------
+
+WAYS = ("whole", "padded", "tiles", "complex", "compiled")
+# Elements from which on other ways than new arrays pay for being set up.
+LARGE = 2**16
+PER = {"compiled": 2**20, "tiles": 2**25, "complex": 2**23}
+
+_asked: ContextVar[str | None] = ContextVar("asked", default=None)
+
+
+@contextmanager
+def using(way: str) -> Iterator[None]:
+    """Evaluate rotations this way where the arrays allow it: for tests and measurements."""
+    if way not in WAYS:
+        msg = f"unknown way {way!r}; known: {', '.join(map(repr, WAYS))}"
+        raise ValueError(msg)
+    token = _asked.set(way)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def way_for(x: Array, cos: Array, sin: Array, out: Array | None, *, neighbours: bool) -> str:
+    """The way of `_evaluation` that suits the arrays; "recorded": torch needs the gradient of one."""
+    root = _root(x)
+    if root in ("jax", "jaxlib"):
+        return _way_for_jax(x, neighbours=neighbours)
+    if root == "torch":
+        import torch
+
+        if torch.compiler.is_compiling():
+            return "whole"
+    elif root != "numpy":
+        return "whole"
+    asked = _asked.get()
+    small = asked is None and math.prod(x.shape) < LARGE
+    if small and (root == "torch" or not neighbours):
+        return "whole"
+
+    if root == "torch":
+        if not _is_plain(x, cos, sin, out):
+            return "whole"
+        tables = cos.requires_grad or sin.requires_grad
+        if torch.is_grad_enabled() and (x.requires_grad or tables or out is not None):
+            return "recorded" if x.requires_grad and not tables and out is None else "whole"
+        if x.device.type != "cpu":
+            return "whole"
+    elif any(type(array) not in (np.ndarray, np.memmap) for array in (x, cos, sin)):
+        return "whole"
+    fast = _compiled.available()
+    if asked in (None, "compiled") and fast and not small and _can_compile(x, cos, sin, out):
+        return "compiled"
+    # On NumPy for all sizes or none, because it shows in the last bit.
+    seen = neighbours and (root == "numpy" or cos.shape[-1] % 16 == 0)
+    if seen and (asked == "complex" or (asked is None and not fast)):
+        return "complex"
+    return "tiles" if asked in (None, "tiles") and not small else "whole"
+
+
+def _way_for_jax(x: Array, *, neighbours: bool) -> str:
+    """Padding pays where XLA compiles it; 16-bit neighbours are the exception."""
+    import jax
+
+    traced = isinstance(x, jax.core.Tracer)
+    return "padded" if traced and not (neighbours and x.dtype.itemsize < 4) else "whole"
+
+
+def _is_plain(*arrays: Array | None) -> bool:
+    """Whether torch tensors are memory that can be read and written here and now.
+
+    Not so for subclasses, under transforms of ``torch.func``, and while something records or fakes
+    operations: there only torch's own new arrays are right.
+    """
+    import torch
+
+    return (
+        all(
+            type(a) in (torch.Tensor, torch.nn.Parameter)
+            and a.layout is torch.strided
+            and not a.is_neg()
+            for a in arrays
+            if a is not None
+        )
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch.autograd.forward_ad._current_level < 0
+        and not torch.jit.is_tracing()
+    )
+
+
+def record_linear(
+    function: Callable[..., Array], task: Any, x: Array, cos: Array, sin: Array
+) -> Array:
+    """``function(task, x, cos, sin, transposed=False)``, a linear map of ``x``, as one step of torch's
+    graph whose gradient is the same with ``transposed=True``: tables are all that it keeps.
+    """
+    return _linear_step().apply(x, cos, sin, function, task, False)
+
+
+@functools.cache
+def _linear_step() -> Any:
+    import torch
+
+    class Linear(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, x: Array, cos: Array, sin: Array, *rest: Any) -> Array:
+            ctx.save_for_backward(cos, sin)
+            ctx.rest = function, task, transposed = rest
+            return function(task, x, cos, sin, transposed=transposed)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Array) -> tuple[Array | None, ...]:
+            function, task, transposed = ctx.rest
+            step = Linear.apply(gradient, *ctx.saved_tensors, function, task, not transposed)
+            return step, None, None, None, None, None
+
+    return Linear
+
+
+def pad(array: Array, features: slice, width: int) -> Array:
+    """A JAX array's last axis spread over ``features`` of ``width``, with −0, the neutral element of
+    sums: +0 would turn −0 around.
+    """
+    import jax
+
+    step = features.step or 1
+    low, end = features.start, features.start + (array.shape[-1] - 1) * step + 1
+    config = [(0, 0, 0)] * (array.ndim - 1) + [(low, width - end, step - 1)]
+    return jax.lax.pad(array, jax.numpy.asarray(-0.0, array.dtype), config)
+
+
+def empty(x: Array) -> Array:
+    """Memory like ``x``, in the order of its axes."""
+    if _root(x) == "numpy":
+        return np.empty(x.shape, x.dtype)
+    import torch
+
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
+
+def tile_size(x: Array, *, held: bool = True) -> int:
+    """Elements to work on at a time, with what goes with them ``held`` in memory or not.
+
+    NumPy: seven float32 numbers for each fit a core's cache, and take less than a thirty-second of
+    the memory that has twice the elements of ``x``. torch: enough for its threads.
+    """
+    if _root(x) == "numpy":
+        most, share = (2**15, 128) if held else (2**18, 64)
+        return min(most, math.prod(x.shape) // share)
+    return 2**17
+
+
+def scratch(count: int, size: int, dtype: Dtype, like: Array) -> list[Array]:
+    """``count`` arrays of ``size`` numbers, each at the start of a cache line.
+
+    NumPy's own arrays stand 16 bytes after it, and vector instructions on them take twice the time.
+    """
+    if _root(like) != "numpy":
+        import torch
+
+        return list(torch.empty((count, size), dtype=dtype, device=like.device))
+    itemsize = np.dtype(dtype).itemsize
+    line = 64 // itemsize
+    stride = -(-size // line) * line
+    raw = np.empty(count * stride + line, dtype)
+    start = -raw.ctypes.data % 64 // itemsize
+    return [raw[start + i * stride :][:size] for i in range(count)]
+
+
+def as_complex(array: Array, dtype: Dtype) -> Array | None:
+    """Neighbours of the last axis as complex numbers in the same memory; None where that is not free.
+
+    That is, where they do not have this ``dtype``, or do not stand side by side.
+    """
+    if _root(array) == "numpy":
+        if array.dtype != dtype or not array.dtype.isnative or array.strides[-1] != array.itemsize:
+            return None
+        return array.view(np.complex64 if array.itemsize == 4 else np.complex128)
+    import torch
+
+    pairs = array.unflatten(-1, (-1, 2))
+    *strides, last = pairs.stride()
+    if array.dtype != dtype or last != 1 or any(n % 2 for n in (*strides, array.storage_offset())):
+        return None
+    return torch.view_as_complex(pairs)
+
+
+def complex_of(real: Array, imag: Array, dtype: Dtype) -> Array:
+    """``real`` + i ``imag``, of parts of ``dtype``."""
+    if _root(real) == "numpy":
+        made = np.empty(real.shape, np.result_type(dtype, np.complex64))
+        made.real, made.imag = real, imag
+        return made
+    import torch
+
+    return torch.complex(real.to(dtype), imag.to(dtype))
+
+
+def as_numpy(array: Array) -> Any:
+    """The same memory as a NumPy array; bfloat16 as uint16."""
+    if _root(array) == "torch":
+        import torch
+
+        array = array.detach()
+        return (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).numpy()
+    return array.view(np.uint16) if dtype_name(array.dtype) == "bfloat16" else array
+
+
+def _can_compile(x: Array, cos: Array, sin: Array, out: Array | None) -> bool:
+    return _compiled.can_take(*map(as_numpy, (x, cos, sin, x if out is None else out)))
+
+
+def threads(x: Array, way: str) -> int:
+    """In how many threads to work: as many as its library has, if each has enough to do.
+
+    For NumPy as for the libraries beneath it: one for each core, at most ``OMP_NUM_THREADS``. What
+    goes through Python for every tile waits for the others there, and pays later.
+    """
+    size = math.prod(x.shape) * x.dtype.itemsize
+    if _root(x) == "torch":
+        import torch
+
+        cores: int = torch.get_num_threads()
+        return min(cores, size // 2**20) if way == "compiled" else 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        granted = os.environ.get(name, "")
+        cores = min(cores, int(granted)) if granted.isdecimal() else cores
+    return min(cores, size // PER[way])
+
+
+def can_write_over(out: Array, x: Array, cos: Array, sin: Array) -> bool:
+    """Whether ``out`` shares memory with none of the others, or is ``x`` itself.
+
+    Only if some of it is written before all is read does that matter; in doubt it is False.
+    """
+    out, x, cos, sin = map(as_numpy, (out, x, cos, sin))
+    itself = out.ctypes.data == x.ctypes.data and out.strides == x.strides
+    others = (cos, sin) if itself else (x, cos, sin)
+    return not any(np.may_share_memory(out, other, max_work=1000) for other in others)
+
+
+def has_repeats(out: Array) -> bool:
+    """Whether several elements stand in one place, as in a broadcast array."""
+    strides = out.strides if hasattr(out, "strides") else getattr(out, "stride", tuple)()
+    return any(n > 1 and not step for n, step in zip(out.shape, strides, strict=False))

@@ -7,9 +7,9 @@ from typing import Any
 from rope_xp import _backend
 from rope_xp._backend import Array, Dtype
 from rope_xp._checks import as_int
+from rope_xp._evaluation import join_neighbours
 from rope_xp.axes import require_axes
 from rope_xp.phases import cos_sin
-from rope_xp.rotation import join_pairs
 from rope_xp.scaling import require_base
 
 __all__ = ["sinusoidal"]
@@ -130,7 +130,7 @@ def sinusoidal(
     inv_freq = frequencies(dim) if axes is None else axes(dim, frequencies)
     cos, sin = cos_sin(positions, inv_freq, dtype=dtype)  # (..., n_pairs)
     if order == "interleaved":
-        return join_pairs(sin, cos, "interleaved", xp)  # neighbours, whatever the blocks
+        return join_neighbours(sin, cos, xp)  # neighbours, whatever the blocks
     first, second = (cos, sin) if order == "cos_sin" else (sin, cos)
     blocks, start, parts = (dim,) if axes is None else axes.blocks(dim), 0, []
     for width in blocks:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rope_xp import _backend
 from rope_xp._backend import Array
 from rope_xp._checks import as_int
-from rope_xp.rotation import join_pairs, pair_slices, replace_features, require_layout
+from rope_xp._evaluation import join_neighbours, replace_features
+from rope_xp.rotation import pair_slices, require_layout
 
 __all__ = ["convert_layout"]
 
@@ -92,6 +93,8 @@ def convert_layout(
     moved = xp.moveaxis(x, axis, -1)
     heads = xp.reshape(moved, (*moved.shape[:-1], moved.shape[-1] // head_dim, head_dim))
     first, second = pair_slices(source, rotary_start, rotary_dim // 2)
-    part = join_pairs(heads[..., first], heads[..., second], target, xp)
-    heads = replace_features(heads, [part], rotary_start, xp)
+    parts = [heads[..., first], heads[..., second]]
+    if target == "interleaved":
+        parts = [join_neighbours(parts[0], parts[1], xp)]
+    heads = replace_features(heads, parts, rotary_start, rotary_start + rotary_dim, xp)
     return xp.moveaxis(xp.reshape(heads, moved.shape), -1, axis)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from rope_xp import _backend
-from rope_xp._backend import Array, Namespace
+from rope_xp._backend import Array
 from rope_xp._checks import as_int
+from rope_xp._evaluation import Part, Rotation, evaluate
 
 __all__ = ["rotate"]
 
@@ -89,47 +90,37 @@ def rotate(
     """
     require_layout("layout", layout)
     xp = _backend.namespace(x=x, cos=cos, sin=sin, out=out)
-    _backend.require_floating(x=x, cos=cos, sin=sin)
+    dtypes = _backend.require_floating(x=x, cos=cos, sin=sin)
     if out is not None:
         _require_out(x, out)
-    rotary_start = as_int("rotary_start", rotary_start)
+    if type(rotary_start) is not int:
+        rotary_start = as_int("rotary_start", rotary_start)
     _require_width(x, cos, sin, rotary_start)
     n_pairs = cos.shape[-1]
-    blocks = (2 * n_pairs,) if blocks is None else _require_blocks(blocks, n_pairs)
-    if layout == "interleaved":
+    if blocks is not None:
+        blocks = _require_blocks(blocks, n_pairs)
+    if blocks is None or layout == "interleaved":
         blocks = (2 * n_pairs,)  # neighbours are a pair whatever the blocks
-
-    cos, sin = _line_up("cos", cos, x, seq_axis), _line_up("sin", sin, x, seq_axis)
+    if index := _line_up(cos, x, seq_axis):
+        cos, sin = cos[index], sin[index]
     if _backend.is_chunked(x):
         on_blocks = partial(
             rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
         )
-        return _backend.map_blocks(on_blocks, x, cos, sin)
+        expand = (None,) * (x.ndim - cos.ndim)
+        return _backend.map_blocks(on_blocks, x, cos[expand], sin[expand])
 
-    names = {_backend.dtype_name(array.dtype) for array in (x, cos, sin)}
-    compute = xp.float64 if "float64" in names else xp.float32
-    cos, sin = _backend.cast(cos, compute, xp), _backend.cast(sin, compute, xp)
-    sin = -sin if inverse else sin
-    before, after = slice(0, rotary_start), slice(rotary_start + 2 * n_pairs, None)
-    if out is not None and out is not x:
-        out[..., before], out[..., after] = x[..., before], x[..., after]
-
-    parts, start, pair = [], rotary_start, 0
+    parts, start, column = [], rotary_start, 0
     for width in blocks:
-        first, second = pair_slices(layout, start, width // 2)
-        table = slice(pair, pair + width // 2)
-        a, b = _backend.cast(x[..., first], compute, xp), _backend.cast(x[..., second], compute, xp)
-        a, b = turn(a, b, cos[..., table], sin[..., table])
-        a, b = _backend.cast(a, x.dtype, xp), _backend.cast(b, x.dtype, xp)
-        if out is None:
-            parts += [a, b] if layout == "half" else [join_pairs(a, b, layout, xp)]
-        else:
-            out[..., first], out[..., second] = a, b
-        start, pair = start + width, pair + width // 2
-    if out is not None:
-        return out
-    y = replace_features(x, parts, rotary_start, xp)
-    return _backend.cast(y, x.dtype, xp)  # joining gave up NumPy's other byte order
+        n = width // 2
+        parts.append(Part(*pair_slices(layout, start, n), slice(column, column + n)))
+        start, column = start + width, column + n
+    compute = xp.float64 if "float64" in dtypes else xp.float32
+    if x.dtype == compute:
+        compute = x.dtype  # what is equal by being the same is compared sooner
+    neighbours = layout == "interleaved"
+    task = Rotation(turn, tuple(parts), rotary_start, start, neighbours, inverse, compute)
+    return evaluate(task, x, cos, sin, out=out, xp=xp)
 
 
 def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
@@ -140,42 +131,34 @@ def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
     return slice(start, end, 2), slice(start + 1, end, 2)
 
 
-def join_pairs(a: Array, b: Array, layout: str, xp: Namespace) -> Array:
-    """The inverse of slicing by `pair_slices`: (..., n_pairs) twice to (..., 2 n_pairs)."""
-    if layout == "half":
-        return xp.concat((a, b), axis=-1)
-    return xp.reshape(xp.stack((a, b), axis=-1), (*a.shape[:-1], 2 * a.shape[-1]))
+def _line_up(table: Array, x: Array, seq_axis: int) -> tuple[slice | None, ...] | None:
+    """The index that gives tables an axis of size 1 where ``x`` has one that they do not know of.
 
-
-def replace_features(x: Array, parts: list[Array], start: int, xp: Namespace) -> Array:
-    """``x`` with its features from ``start`` on replaced by ``parts``, the others bit for bit."""
-    end = start + sum(part.shape[-1] for part in parts)
-    pieces = [piece for piece in (x[..., :start], *parts, x[..., end:]) if piece.shape[-1] != 0]
-    return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=-1)
-
-
-def _line_up(name: str, table: Array, x: Array, seq_axis: int) -> Array:
-    """``table`` with axes of size 1 where ``x`` has axes that it does not know of."""
+    None where they broadcast as they are.
+    """
+    if seq_axis == -2 and table.ndim == 2 and table.shape[0] == x.shape[-2]:
+        return None  # most often
     seq_axis = resolve_seq_axis("x", x, seq_axis)
     known = {1: [], 2: [seq_axis], 3: [0, seq_axis]}.get(table.ndim)  # axes of x but the last
     if table.ndim == x.ndim:
         known = list(range(x.ndim - 1))
     elif known is None or table.ndim > x.ndim or len(set(known)) < len(known):
         msg = (
-            f"`{name}` must have shape (seq, n_pairs), (batch, seq, n_pairs) or as many axes as `x`, "
+            f"`cos` must have shape (seq, n_pairs), (batch, seq, n_pairs) or as many axes as `x`, "
             f"got {tuple(table.shape)} for `x` of shape {tuple(x.shape)} with seq_axis={seq_axis}"
         )
         raise ValueError(msg)
-    table = table[(*(slice(None) if i in known else None for i in range(x.ndim - 1)), slice(None))]
-    for axis in known:
-        size, wanted = table.shape[axis], x.shape[axis]
+    for axis, size in zip(known, table.shape, strict=False):
+        wanted = x.shape[axis]
         if size not in (1, wanted) and is_known(size) and is_known(wanted):
             msg = (
-                f"`{name}` must line up with `x` of shape {tuple(x.shape)}: along axis {axis} of `x` "
+                f"`cos` must line up with `x` of shape {tuple(x.shape)}: along axis {axis} of `x` "
                 f"it must have size {wanted} or 1, got {size}"
             )
             raise ValueError(msg)
-    return table
+    if not known or known[0] == x.ndim - table.ndim:
+        return None
+    return (*(slice(None) if i in known else None for i in range(x.ndim - 1)), slice(None))
 
 
 def resolve_seq_axis(name: str, x: Array, seq_axis: int) -> int:
@@ -209,7 +192,7 @@ def _require_width(x: Array, cos: Array, sin: Array, rotary_start: int) -> None:
             f"got {tuple(x.shape)} and {tuple(cos.shape)}"
         )
         raise ValueError(msg)
-    if tuple(cos.shape) != tuple(sin.shape) and all(map(is_known, (*cos.shape, *sin.shape))):
+    if cos.shape != sin.shape and all(map(is_known, (*cos.shape, *sin.shape))):
         msg = f"`sin` must have the shape of `cos` {tuple(cos.shape)}, got {tuple(sin.shape)}"
         raise ValueError(msg)
     head_dim, n_pairs = x.shape[-1], cos.shape[-1]
@@ -243,4 +226,7 @@ def _require_out(x: Array, out: Array) -> None:
             f"`out` must have the shape and dtype of `x`, {tuple(x.shape)} {x.dtype}, "
             f"got {tuple(out.shape)} {out.dtype}"
         )
+        raise ValueError(msg)
+    if _backend.has_repeats(out):
+        msg = f"`out` must have a place for every element, got a broadcast array of {tuple(out.shape)}"
         raise ValueError(msg)

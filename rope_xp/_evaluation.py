@@ -1,0 +1,302 @@
+"""How the rotation is evaluated: ways that differ in speed and memory, not in what they compute.
+
+A rotation does almost no arithmetic. What it costs is moving the array through memory, and each way
+keeps that low for one kind of array; `_backend.way_for` says which is for which.
+
+======== ===========================================================================================
+whole    new arrays, joined: any library, and compilers, which fuse it
+padded   parts as wide as the whole, summed: XLA makes one loop of it, and one for each joined part
+tiles    blocks that stay in the cache, written to where they belong
+complex  the same with pairs of neighbours as complex numbers: one multiplication
+compiled rows, by numba: `_compiled`
+======== ===========================================================================================
+
+The formula is handed in by `rotation`. All ways give the same bits but ``complex`` on NumPy, which
+rounds a complex product one time less. So that no result depends on how much is rotated at once, it
+is for arrays of any size or for none.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from rope_xp import _backend, _compiled
+from rope_xp._backend import Array, Dtype, Namespace
+
+
+class Part(NamedTuple):
+    """Features that are paired with each other, and the columns of the tables that turn them."""
+
+    first: slice
+    second: slice
+    columns: slice
+
+
+class Rotation(NamedTuple):
+    """What is to be computed, whatever the way."""
+
+    turn: Callable[..., Any]  # the formula
+    parts: tuple[Part, ...]
+    start: int  # of the features that turn
+    end: int
+    neighbours: bool  # are pairs, so that there is one part
+    inverse: bool
+    compute: Dtype
+
+
+def evaluate(
+    task: Rotation, x: Array, cos: Array, sin: Array, *, out: Array | None, xp: Namespace
+) -> Array:
+    """``x`` rotated, written to ``out`` if that is given. Tables broadcast with ``x``."""
+    way = _backend.way_for(x, cos, sin, out, neighbours=task.neighbours)
+    if way == "recorded":
+        return _backend.record_linear(_again, task, x, cos, sin)
+    if out is None and way in _NEW:
+        return _NEW[way](task, x, cos, sin, xp)
+    cos, sin = (table[(None,) * (x.ndim - table.ndim)] for table in (cos, sin))
+    if out is None:
+        out = _backend.empty(x)
+    elif way in _NEW or not _backend.can_write_over(out, x, cos, sin):
+        out[...] = _whole(task, x, cos, sin, xp)
+        return out
+    if out is not x and way != "compiled":
+        for others in (slice(0, task.start), slice(task.end, None)):
+            out[..., others] = x[..., others]
+    pieces = _split([x, cos, sin, out], _backend.threads(x, way))
+    _in_threads(lambda arrays: _INTO[way](task, arrays, xp), pieces)
+    return out
+
+
+def _again(task: Rotation, x: Array, cos: Array, sin: Array, *, transposed: bool) -> Array:
+    task = task._replace(inverse=task.inverse != transposed)
+    return evaluate(task, x, cos, sin, out=None, xp=_backend.namespace(x=x))
+
+
+def _split(arrays: list[Array], count: int) -> list[list[Array]]:
+    """``arrays`` in ``count`` pieces along the longest axis but the last, or as many as it has."""
+    rows = arrays[0].shape[:-1]
+    axis = max(range(len(rows)), key=lambda a: rows[a])
+    count = max(1, min(count, rows[axis]))
+    edges = [rows[axis] * i // count for i in range(count + 1)]
+    before = (slice(None),) * axis
+    return [
+        [a[(*before, slice(*edge))] if a.shape[axis] > 1 else a for a in arrays]
+        for edge in itertools.pairwise(edges)
+    ]
+
+
+def _in_threads(work: Callable[[list[Array]], None], pieces: list[list[Array]]) -> None:
+    """``work`` on each of the pieces, the first of them in this thread.
+
+    Threads that end with the call: a pool that stays would be lost in a forked process.
+    """
+    if len(pieces) == 1:
+        work(pieces[0])
+        return
+    with ThreadPoolExecutor(len(pieces) - 1) as pool:
+        others = [pool.submit(work, piece) for piece in pieces[1:]]
+        work(pieces[0])
+        for other in others:
+            other.result()
+
+
+# -- new arrays ------------------------------------------------------------------------------------
+
+
+def _whole(task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace) -> Array:
+    pieces = []
+    for pair in _turned(task, x, cos, sin, xp):
+        a, b = (_backend.cast(half, x.dtype, xp) for half in pair)
+        pieces += [join_neighbours(a, b, xp)] if task.neighbours else [a, b]
+    y = replace_features(x, pieces, task.start, task.end, xp)
+    return _backend.cast(y, x.dtype, xp)  # joining gave up NumPy's other byte order
+
+
+def _padded(task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace) -> Array:
+    width = x.shape[-1]
+    pieces = [
+        (features, _backend.cast(x[..., features], task.compute, xp))
+        for features in (slice(0, task.start), slice(task.end, width))
+        if features.start < features.stop
+    ]
+    for part, turned in zip(task.parts, _turned(task, x, cos, sin, xp), strict=True):
+        pieces += zip((part.first, part.second), turned, strict=True)
+    total, *rest = (_backend.pad(piece, features, width) for features, piece in pieces)
+    for piece in rest:
+        total = total + piece
+    # Narrow only here: XLA's loops over 16-bit numbers are many times slower.
+    return _backend.cast(total, x.dtype, xp)
+
+
+def _turned(
+    task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace
+) -> Iterator[tuple[Array, Array]]:
+    """Of each part the first and the second features, turned."""
+    cos, sin = _backend.cast(cos, task.compute, xp), _backend.cast(sin, task.compute, xp)
+    sin = -sin if task.inverse else sin
+    for first, second, columns in task.parts:
+        a = _backend.cast(x[..., first], task.compute, xp)
+        b = _backend.cast(x[..., second], task.compute, xp)
+        if len(task.parts) > 1:
+            yield task.turn(a, b, cos[..., columns], sin[..., columns])
+        else:
+            yield task.turn(a, b, cos, sin)
+
+
+def join_neighbours(a: Array, b: Array, xp: Namespace) -> Array:
+    """a₀ b₀ a₁ b₁ …: (..., n) twice to (..., 2 n)."""
+    return xp.reshape(xp.stack((a, b), axis=-1), (*a.shape[:-1], 2 * a.shape[-1]))
+
+
+def replace_features(x: Array, parts: list[Array], start: int, end: int, xp: Namespace) -> Array:
+    """``x`` with its features from ``start`` to ``end`` replaced by ``parts``, others bit for bit."""
+    before = [x[..., :start]] if start else []
+    after = [x[..., end:]] if end != x.shape[-1] else []
+    pieces = [*before, *parts, *after]
+    return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=-1)
+
+
+# -- into memory -----------------------------------------------------------------------------------
+
+
+def _tiles(task: Rotation, arrays: list[Array], xp: Namespace) -> None:
+    x, cos, sin, out = arrays
+    for first, second, columns in task.parts:
+        a, b, c, s = x[..., first], x[..., second], cos[..., columns], sin[..., columns]
+        memory = _Memory(7, a, task.compute, xp)
+        known = None
+        for at, at_table in _tiles_of(a.shape, c.shape, memory.size):
+            if at_table != known:
+                known = at_table
+                table = memory.hold(0, c[at_table]), memory.hold(1, s[at_table])
+                if task.inverse:
+                    xp.negative(table[1], out=table[1])
+            held = memory.hold(2, a[at]), memory.hold(3, b[at])
+            free = [memory.shaped(i, held[0].shape) for i in (4, 5, 6)]
+            turned = task.turn(*(_Factor(operand, free, xp) for operand in (*held, *table)))
+            out[..., first][at], out[..., second][at] = (product.array for product in turned)
+
+
+class _Factor:
+    """An operand of the formula whose products go to memory that is free ..."""
+
+    def __init__(self, array: Array, free: list[Array], xp: Namespace) -> None:
+        self.array, self.free, self.xp = array, free, xp
+
+    def __mul__(self, other: _Factor) -> _Product:
+        product = self.free.pop()
+        self.xp.multiply(self.array, other.array, out=product)
+        return _Product(product, self.free, self.xp)
+
+
+class _Product(_Factor):
+    """... and whose sums go to where the first product was, which frees the second."""
+
+    def __add__(self, other: _Product) -> _Product:
+        return self._joined(self.xp.add, other)
+
+    def __sub__(self, other: _Product) -> _Product:
+        return self._joined(self.xp.subtract, other)
+
+    def _joined(self, function: Callable[..., Any], other: _Product) -> _Product:
+        function(self.array, other.array, out=self.array)
+        self.free.append(other.array)
+        return self
+
+
+def _complex(task: Rotation, arrays: list[Array], xp: Namespace) -> None:
+    x, cos, sin, out = arrays
+    x, out = x[..., task.start : task.end], out[..., task.start : task.end]
+    source: Any = _backend.as_complex(x, task.compute)
+    target: Any = _backend.as_complex(out, task.compute)
+    # Pairs that cannot be seen as complex numbers where they stand are held where they can.
+    held = None if source is not None and target is not None else _Memory(1, x, task.compute, xp)
+    size = max(_backend.tile_size(x, held=held is not None), x.shape[-1])
+    known = None
+    for at, at_table in _tiles_of(x.shape, cos.shape, size):
+        if at_table != known:
+            known = at_table
+            c, s = cos[at_table], sin[at_table]
+            table = _backend.complex_of(c, -s if task.inverse else s, task.compute)
+        if held is None:
+            xp.multiply(source[at], table, out=target[at])
+        else:
+            tile = held.hold(0, x[at])
+            pairs = _backend.as_complex(tile, task.compute)
+            xp.multiply(pairs, table, out=pairs)
+            out[at] = tile
+
+
+def _compiled_rows(task: Rotation, arrays: list[Array], _xp: Namespace) -> None:
+    x, cos, sin, out = arrays
+    source, cos, sin = (_backend.as_numpy(array) for array in (x, cos, sin))
+    target = source if out is x else _backend.as_numpy(out)
+    for first, _, columns in task.parts:
+        _compiled.rotate_rows(
+            task.turn,
+            source,
+            cos[..., columns],
+            sin[..., columns],
+            target,
+            start=first.start,
+            neighbours=task.neighbours,
+            inverse=task.inverse,
+        )
+        source = target  # whole rows were copied
+
+
+class _Memory:
+    """Arrays that hold the numbers of one tile after the other."""
+
+    def __init__(self, count: int, like: Array, dtype: Dtype, xp: Namespace) -> None:
+        self.size = max(_backend.tile_size(like), like.shape[-1])  # a row at least
+        self._flat = _backend.scratch(count, self.size, dtype, like)
+        self._shaped: dict[tuple[int, ...], list[Array]] = {}
+        self._xp = xp
+
+    def shaped(self, i: int, shape: tuple[int, ...]) -> Array:
+        shape = tuple(shape)
+        if shape not in self._shaped:
+            size = math.prod(shape)
+            self._shaped[shape] = [self._xp.reshape(flat[:size], shape) for flat in self._flat]
+        return self._shaped[shape][i]
+
+    def hold(self, i: int, values: Array) -> Array:
+        held = self.shaped(i, values.shape)
+        held[...] = values
+        return held
+
+
+def _tiles_of(
+    shape: tuple[int, ...], table_shape: tuple[int, ...], size: int
+) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """Where in ``x`` and where in the tables each tile of at most ``size`` elements stands.
+
+    Whole axes from the last on. Axes that tables do not have vary fastest, so that most tiles find
+    their table where the one before has left it.
+    """
+    rows, steps = shape[:-1], []
+    count = size // shape[-1]
+    for n in reversed(rows):
+        steps.append(max(1, min(n, count)))
+        count //= steps[-1]
+    steps.reverse()
+    shared = [n == 1 for n in table_shape[:-1]]
+    order = sorted(range(len(rows)), key=lambda axis: shared[axis])
+    at = [slice(None)] * len(rows)
+    for starts in itertools.product(*(range(0, rows[axis], steps[axis]) for axis in order)):
+        for axis, start in zip(order, starts, strict=True):
+            at[axis] = slice(start, start + steps[axis])
+        yield tuple(at), tuple(slice(None) if s else a for s, a in zip(shared, at, strict=True))
+
+
+_NEW: dict[str, Callable[..., Array]] = {"whole": _whole, "padded": _padded}
+_INTO: dict[str, Callable[..., None]] = {
+    "tiles": _tiles,
+    "complex": _complex,
+    "compiled": _compiled_rows,
+}
