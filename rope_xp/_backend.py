@@ -108,6 +108,14 @@ def can_write(array: Array) -> bool:
     return _root(array) not in ("jax", "jaxlib", "dask")
 
 
+def block_bytes(array: Array) -> int:
+    """How large arrays should be at most while something is made of ``array``; 0: whole is best.
+
+    A dozen fit the cache of a processor. Only what is eager and can be written is made in blocks.
+    """
+    return 2**17 if type(array) is np.ndarray else 0
+
+
 def is_array(value: Any) -> TypeGuard[Array]:
     """Arrays, but not NumPy's scalars, nor the sizes that a compiler traces."""
     return not isinstance(value, int | np.generic) and hasattr(value, "shape")
