@@ -111,9 +111,24 @@ def can_write(array: Array) -> bool:
 def block_bytes(array: Array) -> int:
     """How large arrays should be at most while something is made of ``array``; 0: whole is best.
 
-    A dozen fit the cache of a processor. Only what is eager and can be written is made in blocks.
+    Some fit the cache of a processor. Only what is eager and can be written is made in blocks, so
+    nothing that a compiler traces, that has a gradient or that ``vmap`` wraps.
     """
-    return 2**17 if type(array) is np.ndarray else 0
+    if type(array) is np.ndarray:
+        return 2**17
+    if _root(array) == "torch":
+        import torch
+
+        if not (
+            torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+            or type(array) is not torch.Tensor
+            or array.device.type != "cpu"
+            or array.requires_grad
+            or torch._C._functorch.is_functorch_wrapped_tensor(array)
+        ):
+            return 2**18 * torch.get_num_threads()  # one for the cache of each
+    return 0
 
 
 def is_array(value: Any) -> TypeGuard[Array]:
