@@ -127,7 +127,8 @@ def block_bytes(array: Array) -> int:
             or array.requires_grad
             or torch._C._functorch.is_functorch_wrapped_tensor(array)
         ):
-            return 2**18 * torch.get_num_threads()  # one for the cache of each
+            threads: int = torch.get_num_threads()
+            return 2**18 * threads  # the cache of each has its share
     return 0
 
 
