@@ -314,7 +314,8 @@ def _exact(
 ) -> tuple[Array, Array]:
     """cos, sin of the true products of integers and floats, rounded as if once.
 
-    What was made here is worked on in place, which spares NumPy a third of the time.
+    What was made here is worked on in place: a third less time on NumPy, which looks for new memory
+    at every step.
     """
     turn, rest = _turn_of(*terms[0], dtype, xp)
     for term in terms[1:]:
@@ -328,7 +329,9 @@ def _exact(
     quarter = turn >> 28  # 0 … 4
     turn &= 0xFFF_FFFF
     turn += 0x4000
-    coarse = xp.astype((turn & -0x8000) - 0x800_0000, dtype)
+    coarse = turn & -0x8000
+    coarse -= 0x800_0000
+    coarse = xp.astype(coarse, dtype)
     turn &= 0x7FFF
     turn -= 0x4000
     rest += xp.astype(turn, dtype)
@@ -349,12 +352,20 @@ def _exact(
     sin *= square
     sin += angle
 
-    # Quarters turn the two, by 0 and ±1: `where` is slow on NumPy.
-    sign = 1 - (quarter & 2)
+    # Quarters turn the two: even is their cosine, odd minus their sine. `where` is slow on NumPy.
+    sign = quarter & 2
+    sign -= 1
     quarter &= 1
     quarter *= sign
-    even, odd = xp.astype(sign - quarter, dtype), xp.astype(quarter, dtype)
-    cos, sin = cos * even - sin * odd, sin * even + cos * odd
+    odd = xp.astype(quarter, dtype)
+    quarter -= sign
+    even = xp.astype(quarter, dtype)
+    swapped = cos * odd
+    cos *= even
+    odd *= sin
+    cos += odd
+    sin *= even
+    sin -= swapped
     return _backend.computed_once(cos), _backend.computed_once(sin)
 
 
@@ -384,7 +395,7 @@ def _turn_of(
     turn = low * upper
     turn += high * upper_high  # within ±2**30
     turn &= 0x7FFF
-    turn <<= 15
+    turn *= 0x8000
     turn += low * lower
     turn += high * lower_high
     turn &= 0x3FFF_FFFF
