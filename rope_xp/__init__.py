@@ -27,12 +27,19 @@ data flows through the rooms in this order, and so do the imports:
 =============== ================================================================================
 """
 
-from rope_xp import analysis, attention, axes, configs, positions, relative, scaling
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from rope_xp import analysis, attention, axes, positions, relative, scaling
 from rope_xp.additive import sinusoidal
 from rope_xp.layouts import convert_layout
 from rope_xp.phases import cos_sin, xpos_scale
 from rope_xp.rope import RoPE
 from rope_xp.rotation import rotate
+
+if TYPE_CHECKING:
+    from rope_xp import configs
 
 __all__ = [
     "RoPE",
@@ -51,3 +58,15 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`configs` on first use: with its cellar it takes longer to load than the other rooms need."""
+    if name == "configs":
+        return importlib.import_module("rope_xp.configs")
+    msg = f"module 'rope_xp' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

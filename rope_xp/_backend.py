@@ -117,6 +117,30 @@ def can_write(array: Array) -> bool:
     return _root(array) not in ("jax", "jaxlib", "dask")
 
 
+def block_bytes(array: Array) -> int:
+    """How large arrays should be at most while something is made of ``array``; 0: whole is best.
+
+    Some fit the cache of a processor. Only what is eager and can be written is made in blocks, so
+    nothing that a compiler traces, that has a gradient or that ``vmap`` wraps.
+    """
+    if type(array) is np.ndarray:
+        return 2**17
+    if _root(array) == "torch":
+        import torch
+
+        if not (
+            torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+            or type(array) is not torch.Tensor
+            or array.device.type != "cpu"
+            or array.requires_grad
+            or torch._C._functorch.is_functorch_wrapped_tensor(array)
+        ):
+            threads: int = torch.get_num_threads()
+            return 2**18 * threads  # the cache of each has its share
+    return 0
+
+
 def is_array(value: Any) -> TypeGuard[Array]:
     """Arrays, but not NumPy's scalars, nor the sizes that a compiler traces."""
     return not isinstance(value, int | np.generic) and hasattr(value, "shape")

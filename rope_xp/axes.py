@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Protocol
 
 from rope_xp._checks import as_int, require_list, require_number
@@ -471,6 +470,8 @@ def golden_directions(
     golden = 2.0
     for _ in range(10):
         golden = (1 + golden) ** (1 / (n_axes + 1))
+    from statistics import NormalDist  # noqa: PLC0415 - as long to load as the other rooms together
+
     normal = NormalDist().inv_cdf
     n_still = round(n_pairs * still)
     moving = max(n_pairs - n_still - 1, 1)

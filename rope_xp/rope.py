@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +21,9 @@ from rope_xp._checks import as_int, require_domain
 from rope_xp.axes import require_axes
 from rope_xp.positions import as_offset, require_integer
 from rope_xp.scaling import Default, Frequencies, Schedule, require_base
+
+if TYPE_CHECKING:
+    from pathlib import Path  # takes as long to load as three rooms
 
 __all__ = ["RoPE"]
 

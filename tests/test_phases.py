@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 
 import mpmath
@@ -10,7 +11,7 @@ import pytest
 import reference
 
 import rope_xp
-from rope_xp import phases
+from rope_xp import _backend, phases
 
 FREQUENCIES = [
     *reference.inv_freq(128)[::9],
@@ -232,3 +233,66 @@ def test_numpy_frequencies_are_constants_for_every_library(lib):
     cos, _ = rope_xp.cos_sin(lib.array([1_000_000]), np.asarray([0.3, 0.7]))
     expected, _ = rope_xp.cos_sin(np.asarray([1_000_000]), (0.3, 0.7))
     np.testing.assert_allclose(lib.numpy(cos), expected, rtol=0, atol=1e-7)
+
+
+def in_one_piece(monkeypatch, *args, **kwargs):
+    with monkeypatch.context() as patched:
+        patched.setattr(_backend, "block_bytes", lambda array: 0)
+        return rope_xp.cos_sin(*args, **kwargs)
+
+
+def assert_same_tables(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        assert a.flags.c_contiguous
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("precision", ["exact", "float32"])
+def test_blocks_are_the_whole(monkeypatch, rng, dtype, precision):
+    """Bit for bit, with blocks so small that every shape has many, and a last one that is not full."""
+    monkeypatch.setattr(_backend, "block_bytes", lambda array: 8 * 5 * 3)
+    how = {"dtype": np.dtype(dtype), "precision": precision, "attention_factor": 1.3}
+    frequencies = [0.7, -1e-3, 1 / 3, 2.5, 0.0]
+    dense = [frequencies, frequencies[::-1]]
+    by_axis = [[0.7, 0.0, 0.1, 0.0, 0.5], [0.0, 0.2, 0.0, 1.0, 0.0]]
+    big = rng.integers(-(2**31), 2**31, (2, 3, 14, 4))
+    for positions in (
+        *(big[0, 0, 0, :n] for n in range(5)),
+        big[0, 0].reshape(-1)[:55:5],  # strided
+        big[0, 0].astype(np.int32)[::-1],
+        big[:, :, ::3, 1],
+        big[1].T,  # in Fortran's order
+        np.broadcast_to(big[0, 0, :, :1], (14, 6)),
+        big[..., :0],
+        big[0].astype(np.float32) / 2**20,
+        (big[0] % 200).astype(np.uint8),
+    ):
+        before = positions.copy()
+        expected = in_one_piece(monkeypatch, np.ascontiguousarray(positions), frequencies, **how)
+        assert_same_tables(rope_xp.cos_sin(positions, frequencies, **how), expected)
+        np.testing.assert_array_equal(positions, before)
+    for positions in (big, big[:, 0, :, 0], big[:, 0, 0, 0], big.astype(np.int32)[:, ::2]):
+        for matrix in (dense, by_axis):
+            expected = in_one_piece(monkeypatch, np.ascontiguousarray(positions), matrix, **how)
+            assert_same_tables(rope_xp.cos_sin(positions, matrix, **how), expected)
+
+
+@pytest.mark.parametrize("n", [511, 512, 513, 1024, 1025])
+def test_blocks_of_the_real_size(monkeypatch, n):
+    expected = in_one_piece(monkeypatch, np.arange(n), reference.inv_freq(128))
+    assert_same_tables(rope_xp.cos_sin(np.arange(n), reference.inv_freq(128)), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_large_tables_need_little_more_memory_than_they_are(dtype):
+    positions, frequencies = np.arange(40_000), reference.inv_freq(128)
+    tracemalloc.start()
+    try:
+        cos, sin = rope_xp.cos_sin(positions, frequencies, dtype=np.dtype(dtype))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < cos.nbytes + sin.nbytes + 4e6  # as a whole, five times as much

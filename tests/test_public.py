@@ -200,6 +200,39 @@ def test_importing_loads_no_array_library_but_numpy():
     assert done.returncode == 0, done.stderr
 
 
+def test_importing_costs_little_more_than_numpy():
+    """By what is loaded beyond NumPy and a few small modules: time would tell the same, but not every time."""
+    done = run(
+        "import __future__, array_api_compat, dataclasses, itertools, numbers, numpy, sys; "
+        "before = {*sys.modules}; import rope_xp; print(*sorted({*sys.modules} - before))"
+    )
+    assert done.returncode == 0, done.stderr
+    later = {"configs", "_layers", "_axes_reading", "_sizes", "_families", "_config_reading"}
+    at_once = {"rope_xp", *(f"rope_xp.{room}" for room in ORDER[:-1] if room not in later)}
+    assert set(done.stdout.split()) == at_once
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from rope_xp import configs",
+        "import rope_xp.configs; configs = rope_xp.configs",
+        "from rope_xp import *",
+        "import rope_xp; configs = rope_xp.configs",
+        "import rope_xp; rope_xp.RoPE.from_config({'model_type': 'qwen3'}); configs = rope_xp.configs",
+    ],
+)
+def test_configs_are_there_on_first_use(code):
+    done = run(f"{code}; import rope_xp; assert configs.explain and rope_xp.configs is configs")
+    assert done.returncode == 0, done.stderr
+
+
+def test_dir_names_what_is_public():
+    done = run("import rope_xp; assert {*rope_xp.__all__, '__version__'} <= {*dir(rope_xp)}")
+    assert done.returncode == 0, done.stderr
+    assert not hasattr(rope_xp, "freqs")
+
+
 def test_using_numpy_loads_no_other_library():
     done = run(
         "import sys, numpy as np, rope_xp; rope_xp.RoPE(8, layout='half')(np.ones((3, 8))); "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, attention, axes, positions
+from rope_xp import RoPE, _backend, attention, axes, positions
 from rope_xp.axes import Axial
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -391,3 +391,34 @@ def test_grids_compile_with_sizes_that_are_traced():
         x = torch.empty(shape)
         torch._dynamo.mark_dynamic(x, [0, 1])
         close(step(x), where(x))
+
+
+def test_large_tables_are_the_same_in_blocks(monkeypatch):
+    """Eager ones on the CPU are made in blocks; what has a gradient, is mapped or traced is not."""
+    frequencies = [0.7, -1e-3, 1 / 3]
+    at = torch.randint(-(2**31), 2**31, (2, 3, 50))
+    real = torch.randn(2, 150, requires_grad=True)
+
+    def tables(at):
+        return torch.stack(rope_xp.cos_sin(at, frequencies, attention_factor=1.3))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_backend, "block_bytes", lambda array: 0)
+        whole, whole_real = tables(at), tables(real)
+        dense = rope_xp.cos_sin(at, [frequencies, [0.0, 1.0, 0.5]], dtype=torch.bfloat16)
+        (slope,) = torch.autograd.grad(whole_real.sum(), real)
+    allowed = _backend.block_bytes
+    assert allowed(at) >= 2**18
+    monkeypatch.setattr(_backend, "block_bytes", lambda array: allowed(array) and 64)
+    assert torch.equal(tables(at), whole)
+    assert torch.equal(tables(at.permute(2, 0, 1)), whole.permute(0, 3, 1, 2, 4))
+    assert torch.equal(tables(real.detach()), whole_real)
+    blocks = rope_xp.cos_sin(at, [frequencies, [0.0, 1.0, 0.5]], dtype=torch.bfloat16)
+    assert all(map(torch.equal, blocks, dense))
+    close(torch.autograd.grad(tables(real).sum(), real)[0], slope)
+    close(torch.vmap(tables, out_dims=1)(at), whole)
+    close(torch.func.jacrev(tables)(real.detach()).sum((0, 1, 2, 3)), slope)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated, and of the shape that becomes constant
+        close(torch.jit.trace(tables, (at[:1, :1, :9],))(at), whole)
+    close(compiled(tables, "aot_eager")(at), whole)
