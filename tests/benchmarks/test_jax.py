@@ -1,0 +1,99 @@
+"""jax.jit: what the compiler makes of ours and of the usual ways to write it."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from benchmarks import peers
+from benchmarks.peers import DECODE, LARGEST, PROBLEMS
+from rope_xp import rotate
+
+DTYPES = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+
+
+@pytest.fixture
+def jax(need):
+    return need("jax", "jax")
+
+
+def arrays(jax, problem, dtype):
+    x, _, cos, sin = map(jax.numpy.asarray, problem.arrays())
+    return x.astype(dtype), cos, sin
+
+
+def jitted(jax, function, *arguments):
+    """A call that returns when the result is there; it runs on every core that there is."""
+    compiled = jax.jit(function)
+    return lambda: compiled(*arguments).block_until_ready()
+
+
+def to_numpy(array):
+    return np.asarray(array.astype("float32"))
+
+
+@DTYPES
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+def test_half(compare, jax, timed, problem, dtype):
+    problem = problem if timed else problem.small()
+    x, cos, sin = arrays(jax, problem, dtype)
+    tables = [t.astype(dtype) for t in peers.full_width(jax.numpy, cos, sin)]
+    peer = peers.on_first(jax.numpy, peers.concatenating(jax.numpy), 2 * problem.n_pairs)
+    compare(
+        "jax.jit, half",
+        "concatenating form",
+        ours=jitted(jax, partial(rotate, layout="half"), x, cos, sin),
+        peer=jitted(jax, peer, x, *tables),
+        problem=problem,
+        dtype=dtype,
+        limit=1.0 if problem.shape[-1] == 64 else 0.65,
+        numpy=to_numpy,
+    )
+
+
+@DTYPES
+def test_copy(compare, jax, timed, dtype):
+    problem = LARGEST if timed else LARGEST.small()
+    x, cos, sin = arrays(jax, problem, dtype)
+    wanted = peers.by_halves(jax.numpy)(x.astype("float32"), cos, sin).astype(dtype)
+    compare(
+        "jax.jit, half",
+        "jitted copy",
+        ours=jitted(jax, partial(rotate, layout="half"), x, cos, sin),
+        peer=jitted(jax, jax.numpy.copy, x),
+        expected=lambda: wanted,
+        problem=problem,
+        dtype=dtype,
+        limit=1.2,
+        numpy=to_numpy,
+    )
+
+
+@DTYPES
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+def test_interleaved(compare, jax, timed, problem, dtype):
+    problem = problem if timed else problem.small()
+    x, cos, sin = arrays(jax, problem, dtype)
+    peer = peers.on_first(jax.numpy, peers.stacking(jax.numpy), 2 * problem.n_pairs)
+    compare(
+        "jax.jit, interleaved",
+        "stacking form",
+        ours=jitted(jax, partial(rotate, layout="interleaved"), x, cos, sin),
+        peer=jitted(jax, peer, x, cos.astype(dtype), sin.astype(dtype)),
+        problem=problem,
+        dtype=dtype,
+        limit=1.0,
+        numpy=to_numpy,
+    )
+
+
+def test_decode_step(compare, jax):
+    x, cos, sin = arrays(jax, DECODE, "float32")
+    compare(
+        "jax.jit, decode step",
+        "formula by hand",
+        ours=jitted(jax, partial(rotate, layout="half"), x, cos, sin),
+        peer=jitted(jax, peers.by_halves(jax.numpy), x, cos, sin),
+        problem=DECODE,
+        numpy=to_numpy,
+    )
