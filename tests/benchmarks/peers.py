@@ -5,6 +5,7 @@ rotation. Formulas are for ``xp`` in (numpy, torch, jax.numpy).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,16 +30,25 @@ class Problem:
         return Problem((min(batch, 2), min(heads, 2), min(seq, 16), head_dim), self.n_pairs)
 
     def arrays(self):
-        """q, k, cos, sin in float32."""
-        rng = np.random.default_rng(0)
-        q = rng.standard_normal(self.shape, dtype=np.float32)
-        k = rng.standard_normal(self.shape, dtype=np.float32)
-        return q, k, *self.tables()
+        """q, k, cos, sin in float32, each time new."""
+        return tuple(array.copy() for array in _made(self))
 
     def tables(self, precision="exact"):
         """cos, sin in float32, (seq, n_pairs)."""
         rope = RoPE(self.shape[-1], layout="half", rotary_dim=2 * self.n_pairs, precision=precision)
         return rope.cos_sin(np.arange(self.shape[-2]))
+
+
+@lru_cache(maxsize=1)  # cases of one problem follow each other, and random numbers take their time
+def _made(problem):
+    rng = np.random.default_rng(0)
+    q = rng.standard_normal(problem.shape, dtype=np.float32)
+    return q, np.flip(q, -1), *problem.tables()
+
+
+def name(problem):
+    """A test's id, in ASCII."""
+    return str(problem).replace("×", "x").replace(", ", "-").replace(" ", "-")
 
 
 # Not an array of exactly 32 MiB: there glibc changes its mind about fresh pages, and times are of two

@@ -10,7 +10,7 @@ from benchmarks.test_torch import both, half_peer, tensors, to_numpy
 from rope_xp import rotate
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-BIG = pytest.mark.parametrize("problem", [FIRST, LARGEST], ids=str)
+BIG = pytest.mark.parametrize("problem", [FIRST, LARGEST], ids=peers.name)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def to_numpy(array):
 
 
 @DTYPES
-@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=peers.name)
 def test_half(compare, jax, timed, problem, dtype):
     problem = problem if timed else problem.small()
     x, cos, sin = arrays(jax, problem, dtype)
@@ -70,7 +70,7 @@ def test_copy(compare, jax, timed, dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=peers.name)
 def test_interleaved(compare, jax, timed, problem, dtype):
     problem = problem if timed else problem.small()
     x, cos, sin = arrays(jax, problem, dtype)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from benchmarks import measure
+from benchmarks import measure, peers
 from benchmarks.peers import PROBLEMS
 from rope_xp import rotate
 
 
 @pytest.mark.parametrize("layout", ["half", "interleaved"])
-@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=peers.name)
 def test_mlx(compare, need, timed, problem, layout):
     case = f"NumPy, {layout}"
     mx = need(f"{case}, beside mlx.core.fast.rope", "mlx.core")

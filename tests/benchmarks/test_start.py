@@ -58,3 +58,4 @@ def test_verdicts():
     assert measure.judge(steady, [2.0] * 5, 0.4)["verdict"] == "over"
     assert measure.judge(steady, [2.0] * 5, None)["verdict"] == "for information"
     assert measure.judge(wild, [2.0] * 5, 0.4)["verdict"] == "too noisy"
+    assert measure.judge(wild, [2.0] * 5, 9.0)["verdict"] == "ok"

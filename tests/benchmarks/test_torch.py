@@ -32,7 +32,7 @@ def transformers_rope(need):
 
 
 def to_numpy(tensor):
-    return tensor.detach().double().cpu().numpy()
+    return tensor.detach().float().cpu().numpy()
 
 
 def tensors(torch, problem, dtype, device="cpu"):
@@ -68,7 +68,7 @@ def interleaved_peer(torch, cos, sin, width):
 
 @FAST
 @DTYPES
-@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=peers.name)
 def test_eager_half(compare, choose, timed, torch, transformers_rope, problem, dtype, fast):
     problem = problem if timed else problem.small()
     q, k, cos, sin = tensors(torch, problem, dtype)
@@ -90,7 +90,7 @@ def test_eager_half(compare, choose, timed, torch, transformers_rope, problem, d
 
 @FAST
 @DTYPES
-@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=peers.name)
 def test_eager_interleaved(compare, choose, timed, torch, problem, dtype, fast):
     problem = problem if timed else problem.small()
     q, k, cos, sin = tensors(torch, problem, dtype)
@@ -112,7 +112,7 @@ def test_eager_interleaved(compare, choose, timed, torch, problem, dtype, fast):
 
 @LAYOUTS
 @DTYPES
-@pytest.mark.parametrize("problem", COMPILED, ids=str)
+@pytest.mark.parametrize("problem", COMPILED, ids=peers.name)
 def test_compiled(compare, timed, report, torch, transformers_rope, problem, dtype, layout):
     case = f"torch.compile, {layout}"
     if shutil.which("g++") is None and shutil.which("clang++") is None:
@@ -160,7 +160,7 @@ def training(torch, problem, dtype, apply):
 
 
 @DTYPES
-@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=peers.name)
 def test_training_step(compare, timed, torch, transformers_rope, problem, dtype):
     problem = problem if timed else problem.small()
     ours, peer = training(torch, problem, dtype, transformers_rope)
