@@ -876,7 +876,9 @@ def speed(found):
     ax.set_xscale("log")
     ax.set_yticks(range(len(cases) + len(missing)), [*cases, *missing], fontsize=8)
     ax.set_ylim(len(cases) + len(missing) - 0.5, -0.5)
+    ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     ax.set_xlabel("time of ours / time of the peer (bar: at most this)")
     for verdict, (marker, colour, fill) in VERDICTS.items():
         ax.plot(

@@ -124,7 +124,7 @@ def test_peak_memory(benchmark, choose, remember_memory, timed, fast, layout, wh
     problem = LARGEST if timed else LARGEST.small()
     x, _, cos, sin = problem.arrays()
     out, limit = (None, 1 + 1 / 16) if where == "fresh" else (x, 1 / 16)
-    case = f"NumPy{' fast' if fast else ''}, {layout}, {where}, peak memory"
+    case = f"NumPy{' fast' if fast else ''}, {layout}, {where}, peak"
     with choose(case, fast):
         rotate(x[:, :1], cos, sin, layout=layout)  # compiled
         call = partial(rotate, x, cos, sin, layout=layout, out=out)

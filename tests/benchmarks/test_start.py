@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
-from benchmarks import measure
-from rope_xp import RoPE
+from benchmarks import measure, peers
+from rope_xp import RoPE, rotate
 
 
 def test_exact_tables(compare, timed):
@@ -59,3 +60,16 @@ def test_verdicts():
     assert measure.judge(steady, [2.0] * 5, None)["verdict"] == "for information"
     assert measure.judge(wild, [2.0] * 5, 0.4)["verdict"] == "too noisy"
     assert measure.judge(wild, [2.0] * 5, 9.0)["verdict"] == "ok"
+
+
+def test_a_wrong_rotation_is_noticed():
+    x, _, cos, sin = peers.FIRST.small().arrays()
+    right = rotate(x, cos, sin, layout="half")
+    measure.assert_same(right, right.copy(), "float32")
+    for wrong in (
+        rotate(x, cos, sin, layout="half", inverse=True),
+        rotate(x, cos, sin, layout="interleaved"),
+        right + np.float32(1e-4),
+    ):
+        with pytest.raises(AssertionError, match="ours and the peer differ by"):
+            measure.assert_same(wrong, right, "float32")

@@ -185,10 +185,10 @@ def test_training_memory(benchmark, timed, torch, transformers_rope, remember_me
     benchmark.pedantic(ours)
     if timed:
         found, theirs = measure.peak_bytes(ours), measure.peak_bytes(peer)
-        case = f"{GRADIENT_CASE}, peak memory"
+        case = f"{GRADIENT_CASE}, peak"
         remember_memory(case, "transformers", problem, dtype, 1.0, found, theirs)
     kept, theirs = kept_bytes(torch, ours), kept_bytes(torch, peer)
-    case = f"{GRADIENT_CASE}, kept for backward"
+    case = f"{GRADIENT_CASE}, kept"
     remember_memory(case, "transformers", problem, dtype, 1.0, kept, theirs)
 
 
