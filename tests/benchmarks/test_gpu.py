@@ -145,8 +145,7 @@ def test_cupy(compare, need, report, timed, problem, layout):
     )
 
 
-@DTYPES
-def test_jax(report, need, dtype):
+def test_jax(report, need):
     """test_jax.py runs on the GPU where JAX has one; this only says so where it has none."""
     jax = need("jax-gpu", "jax")
     if jax.default_backend() != "gpu":
