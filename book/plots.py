@@ -11,6 +11,7 @@ import html
 import io
 import itertools
 import re
+from collections import Counter
 
 import matplotlib as mpl
 import matplotlib.ticker
@@ -849,6 +850,55 @@ def losses(excess):
         {len(ends)} changes to the encoding. All start at 0. Most rise steadily, the changed base far less.
         Sums at the last token, in nats: {numbers}.""",
     )
+
+
+# --- speed.md ------------------------------------------------------------------------------------
+
+
+def speed(found):
+    """Ratios of times, ours to the peer's, by case: a point for each shape and dtype, and limits."""
+    cases = {}
+    for row in found["ratios"]:
+        if row["limit"] is not None:
+            cases.setdefault(f"{row['case']} / {row['against']}", []).append(row)
+    missing = sorted({line["case"] for line in found["not_measured"]})
+    figure, ax = axes(height=0.26 * (len(cases) + len(missing)) + 0.9)
+    for y, rows in enumerate(cases.values()):
+        for limit in {row["limit"] for row in rows}:
+            ax.plot([limit, limit], [y - 0.4, y + 0.4], color=INK, linestyle="-", linewidth=1.2)
+        for verdict, (marker, colour, fill) in VERDICTS.items():
+            ratios = [row["ratio"] for row in rows if row["verdict"] == verdict]
+            face = colour if fill else "none"
+            ax.plot(ratios, [y] * len(ratios), marker, color=colour, markerfacecolor=face)
+    told = "not measured here"
+    for y in range(len(cases), len(cases) + len(missing)):
+        ax.text(0.02, y, told, transform=ax.get_yaxis_transform(), va="center", color=GREY)
+    ax.set_xscale("log")
+    ax.set_yticks(range(len(cases) + len(missing)), [*cases, *missing], fontsize=8)
+    ax.set_ylim(len(cases) + len(missing) - 0.5, -0.5)
+    ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    ax.set_xlabel("time of ours / time of the peer (bar: at most this)")
+    for verdict, (marker, colour, fill) in VERDICTS.items():
+        ax.plot(
+            [], [], marker, color=colour, markerfacecolor=colour if fill else "none", label=verdict
+        )
+    figure.legend(loc="outside upper right", ncols=3)
+    counts = Counter(row["verdict"] for rows in cases.values() for row in rows)
+    numbers = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    worst = "; ".join(
+        f"{case}: {max(row['ratio'] for row in rows):.2g}" for case, rows in cases.items()
+    )
+    return Plot(
+        figure,
+        f"""{len(cases)} rows of points on a logarithmic axis, one row for each pair of contenders, a point
+        for each shape and dtype, and a bar at the limit that was set. Of all points: {numbers}.
+        {len(missing)} rows are empty, not measured here. The largest ratio of each row: {worst}.""",
+    )
+
+
+VERDICTS = {"ok": ("o", BLUE, True), "over": ("s", RED, True), "too noisy": ("o", GREY, False)}
 
 
 # --- errata.md -----------------------------------------------------------------------------------

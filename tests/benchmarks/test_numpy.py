@@ -1,0 +1,158 @@
+"""NumPy: with nothing else installed, and with the extra `fast`."""
+
+import math
+import os
+import statistics
+from functools import partial
+
+import numpy as np
+import pytest
+
+from benchmarks import measure, peers
+from benchmarks.peers import DECODE, LARGEST, PROBLEMS
+from rope_xp import rotate
+
+LAYOUTS = ("half", "interleaved")
+
+
+def formula(layout):
+    return peers.concatenating(np) if layout == "half" else peers.stacking(np)
+
+
+def by_hand(problem, layout, x, cos, sin):
+    tables = peers.full_width(np, cos, sin) if layout == "half" else (cos, sin)
+    return peers.on_first(np, formula(layout), 2 * problem.n_pairs)(x, *tables)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=peers.name)
+def test_half(compare, choose, timed, problem):
+    problem = problem if timed else problem.small()
+    x, _, cos, sin = problem.arrays()
+    tables = peers.full_width(np, cos, sin)
+    peer = peers.on_first(np, peers.concatenating(np), 2 * problem.n_pairs)
+    with choose("NumPy, half", fast=False):
+        compare(
+            "NumPy, half",
+            "rotate_half in NumPy",
+            ours=lambda: rotate(x, cos, sin, layout="half"),
+            peer=lambda: peer(x, *tables),
+            problem=problem,
+            limit=0.45,
+            fast=False,
+        )
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=peers.name)
+def test_interleaved(compare, choose, timed, problem):
+    problem = problem if timed else problem.small()
+    x, _, cos, sin = problem.arrays()
+    with choose("NumPy, interleaved", fast=False):
+        compare(
+            "NumPy, interleaved",
+            "x.copy()",
+            ours=lambda: rotate(x, cos, sin, layout="interleaved"),
+            peer=x.copy,
+            expected=lambda: by_hand(problem, "interleaved", x, cos, sin),
+            problem=problem,
+            limit=1.4,
+            fast=False,
+        )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=peers.name)
+def test_into_an_existing_array(compare, choose, need, timed, layout, problem):
+    case = f"NumPy fast, {layout}, into an array"
+    need(case, "onnx", "onnxruntime")
+    problem = problem if timed else problem.small()
+    x, _, cos, sin = problem.arrays()
+    out, theirs = np.empty_like(x), np.empty_like(x)
+    with choose(case, fast=True):
+        compare(
+            case,
+            "onnxruntime",
+            ours=lambda: rotate(x, cos, sin, layout=layout, out=out),
+            peer=peers.onnxruntime(problem, layout, x, cos, sin, theirs),
+            problem=problem,
+            limit=0.7,
+            fast=True,
+        )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=peers.name)
+def test_in_place(compare, choose, timed, layout, problem):
+    problem = problem if timed else problem.small()
+    x, _, cos, sin = problem.arrays()
+    wanted, out = by_hand(problem, layout, x, cos, sin), np.empty_like(x)
+    source = x.copy()
+    case = f"NumPy fast, {layout}, in place"
+    with choose(case, fast=True):
+        compare(
+            case,
+            "np.copyto",
+            ours=lambda: rotate(x, cos, sin, layout=layout, out=x),  # keeps norms, however often
+            peer=lambda: np.copyto(out, source),
+            expected=lambda: wanted,
+            problem=problem,
+            limit=1.0,
+            fast=True,
+        )
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
+def test_decode_step(compare, choose, fast):
+    x, _, cos, sin = DECODE.arrays()
+    bare = peers.by_halves(np)
+    case = f"NumPy{' fast' if fast else ''}, decode step"
+    with choose(case, fast):
+        compare(
+            case,
+            "formula by hand",
+            ours=lambda: rotate(x, cos, sin, layout="half"),
+            peer=lambda: bare(x, cos, sin),
+            problem=DECODE,
+            limit=1.3,
+            fast=fast,
+        )
+
+
+@pytest.mark.parametrize("where", ["fresh", "in place"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
+def test_peak_memory(benchmark, choose, remember_memory, timed, fast, layout, where):
+    problem = LARGEST if timed else LARGEST.small()
+    x, _, cos, sin = problem.arrays()
+    out, limit = (None, 1 + 1 / 16) if where == "fresh" else (x, 1 / 16)
+    case = f"NumPy{' fast' if fast else ''}, {layout}, {where}, peak"
+    with choose(case, fast):
+        rotate(x[:, :1], cos, sin, layout=layout)  # compiled
+        call = partial(rotate, x, cos, sin, layout=layout, out=out)
+        benchmark.pedantic(call)
+        if not timed:
+            return
+        found = measure.peak_bytes(call)
+        remember_memory(case, "bytes of x", problem, "float32", limit, found, x.nbytes)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2], ids=["batch", "heads", "length"])
+def test_cost_grows_linearly(benchmark, report, timed, axis):
+    """Time per element into an existing array, one axis growing fourfold until memory ends."""
+    most = float(os.environ.get("ROPE_XP_BENCH_GIB", "0.25")) * 2**30
+    memory = measure.machine().get("memory_gib", 8) * 2**30
+    most = min(most, memory / 6) if timed else 2**16  # two arrays, tables, and room for others
+    shape = [1, 4, 384, 128] if timed else [1, 1, 16, 128]
+    steps = []
+    while 4 * math.prod(shape) <= most:
+        problem = peers.Problem(tuple(shape), 64)
+        # Ones, because pages count as memory only when they have been written.
+        x, out = np.ones(shape, np.float32), np.ones(shape, np.float32)
+        one = measure.clock(partial(rotate, x, *problem.tables(), layout="half", out=out))
+        seconds = [one() for _ in range(3 if x.nbytes > 2**28 else 9)]
+        ns = measure.digits(1e9 * statistics.median(seconds) / x.size)
+        steps.append({"shape": str(problem), "mib": x.nbytes / 2**20, "ns": ns})
+        shape[axis] *= 4
+    benchmark.pedantic(one)
+    if timed:
+        name = ("batch", "heads", "length")[axis]
+        report.growth.append({"case": "NumPy, half, into an array", "axis": name, "steps": steps})

@@ -1,0 +1,75 @@
+"""What is paid before the first rotation: the import, and the tables."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import measure, peers
+from rope_xp import RoPE, rotate
+
+
+def test_exact_tables(compare, timed):
+    n = 131_072 if timed else 4096
+    rope, positions = RoPE(128, layout="half"), np.arange(n)
+    inv_freq = rope.frequencies().inv_freq
+
+    def peer():
+        angles = np.outer(positions, inv_freq)
+        return np.cos(angles), np.sin(angles)
+
+    compare(
+        "exact tables",
+        "float64 outer, cos, sin",
+        ours=lambda: rope.cos_sin(positions),
+        peer=peer,
+        problem=f"{n}×64",
+        limit=0.7,
+    )
+
+
+def importing(name):
+    """Seconds that a fresh interpreter takes to import ``name``, interpreter not counted."""
+    code = f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
+
+    def run():
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        return float(done.stdout)
+
+    return run
+
+
+def test_first_import(compare_clocks):
+    importing("rope_xp")(), importing("numpy")()  # writes bytecode, fills the disk's cache
+    compare_clocks(
+        "import rope_xp",
+        "import numpy",
+        ours=importing("rope_xp"),
+        peer=importing("numpy"),
+        limit=1.5,
+    )
+
+
+def test_verdicts():
+    steady, wild = [1.0, 1.01, 1.0, 0.99, 1.0], [1.0, 2.0, 0.5, 3.0, 1.0]
+    assert measure.judge(steady, [2.0] * 5, 0.6)["verdict"] == "ok"
+    assert measure.judge(steady, [2.0] * 5, 0.4)["verdict"] == "over"
+    assert measure.judge(steady, [2.0] * 5, None)["verdict"] == "for information"
+    assert measure.judge(wild, [2.0] * 5, 0.4)["verdict"] == "too noisy"
+    assert measure.judge(wild, [2.0] * 5, 9.0)["verdict"] == "ok"
+
+
+def test_a_wrong_rotation_is_noticed():
+    x, _, cos, sin = peers.FIRST.small().arrays()
+    right = rotate(x, cos, sin, layout="half")
+    measure.assert_same(right, right.copy(), "float32")
+    for wrong in (
+        rotate(x, cos, sin, layout="half", inverse=True),
+        rotate(x, cos, sin, layout="interleaved"),
+        right + np.float32(1e-4),
+    ):
+        with pytest.raises(AssertionError, match="ours and the peer differ by"):
+            measure.assert_same(wrong, right, "float32")
