@@ -8,8 +8,10 @@ subclasses, libraries that bring their own standard namespace) it falls back to 
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -128,13 +130,11 @@ def block_bytes(array: Array) -> int:
     if _root(array) == "torch":
         import torch
 
-        if not (
-            torch.compiler.is_compiling()
-            or torch.jit.is_tracing()
-            or type(array) is not torch.Tensor
-            or array.device.type != "cpu"
-            or array.requires_grad
-            or torch._C._functorch.is_functorch_wrapped_tensor(array)
+        if (
+            not torch.compiler.is_compiling()
+            and _is_plain(array)
+            and array.device.type == "cpu"
+            and not array.requires_grad
         ):
             threads: int = torch.get_num_threads()
             return 2**18 * threads  # the cache of each has its share
@@ -182,7 +182,7 @@ def dtype_name(dtype: Dtype) -> str:
     name: str | None = getattr(getattr(dtype, "type", dtype), "__name__", None)
     if name is not None and name in FLOATING + _INTEGER:
         return name
-    return getattr(dtype, "name", None) or name or str(dtype).rpartition(".")[2]
+    return getattr(dtype, "name", None) or name or str(dtype).removeprefix("torch.")
 
 
 def is_floating(array: Array) -> bool:
@@ -220,7 +220,8 @@ def require_dtype(name: str, dtype: Dtype) -> str:
 
 def cast(array: Array, dtype: Dtype, xp: Namespace) -> Array:
     """``array`` in ``dtype``: itself if it has it (``xp.astype`` would copy)."""
-    return array if array.dtype == dtype else xp.astype(array, dtype, copy=False)
+    same = array.dtype is dtype or array.dtype == dtype  # the first is the quicker one
+    return array if same else xp.astype(array, dtype, copy=False)
 
 
 def widest(array: Array, xp: Namespace) -> Dtype:
@@ -257,7 +258,8 @@ def computed_once(array: Array) -> Array:
 WAYS = ("whole", "padded", "tiles", "complex", "compiled")
 # Elements from which on other ways than new arrays pay for being set up.
 LARGE = 2**16
-PER = {"compiled": 2**20, "tiles": 2**25, "complex": 2**23}
+# Bytes that are worth a thread. What goes through Python for every tile waits there for the others.
+WORTH_A_THREAD = {"compiled": 2**20, "complex": 2**23, "tiles": 2**25}
 
 _asked: ContextVar[str | None] = ContextVar("asked", default=None)
 
@@ -302,14 +304,32 @@ def way_for(x: Array, cos: Array, sin: Array, out: Array | None, *, neighbours: 
             return "whole"
     elif any(type(array) not in (np.ndarray, np.memmap) for array in (x, cos, sin)):
         return "whole"
-    fast = _compiled.available()
-    if asked in (None, "compiled") and fast and not small and _can_compile(x, cos, sin, out):
+    fast = _compiled.available() and not small
+    if root == "torch" and neighbours and asked in (None, "complex"):
+        seen = x.dtype == cos.dtype and x.dtype.itemsize > 2
+        if is_even(x, cos.shape[-1]) and (seen or not fast):
+            return "complex"
+    if fast and asked in (None, "compiled") and _can_compile(x, cos, sin, out):
         return "compiled"
     # On NumPy for all sizes or none, because it shows in the last bit.
-    seen = neighbours and (root == "numpy" or cos.shape[-1] % 16 == 0)
-    if seen and (asked == "complex" or (asked is None and not fast)):
+    if root == "numpy" and neighbours and (asked == "complex" or not _compiled.available()):
         return "complex"
     return "tiles" if asked in (None, "tiles") and not small else "whole"
+
+
+def is_even(x: Array, n_pairs: int) -> bool:
+    """Whether a complex product rounds all pairs of ``x`` alike.
+
+    torch rounds otherwise what is left over behind its vectors, at the end of each row and of what
+    each thread takes, which would make the result depend on their number.
+    """
+    if _root(x) == "numpy":
+        return True
+    import torch
+
+    count = math.prod(x.shape[:-1]) * n_pairs
+    threads = max(1, min(torch.get_num_threads(), -(-count // 2**15)))
+    return n_pairs % 8 == 0 and count % (8 * threads) == 0
 
 
 def _way_for_jax(x: Array, *, neighbours: bool) -> str:
@@ -390,7 +410,26 @@ def empty(x: Array) -> Array:
         return np.empty(x.shape, x.dtype)
     import torch
 
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    made = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    _ask_for_huge_pages(made.data_ptr(), made.nbytes)
+    return made
+
+
+def _ask_for_huge_pages(address: int, size: int) -> None:
+    """What NumPy does for its arrays: the first touch of fresh pages takes longer than a rotation.
+
+    Linux gives 2 MiB at a time to those who ask, else 4 KiB. Memory that was touched stays as it is.
+    """
+    if size < 2**22 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return
+    start = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+    size = (address + size - start) // mmap.PAGESIZE * mmap.PAGESIZE
+    _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_HUGEPAGE)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def tile_size(x: Array, *, held: bool = True) -> int:
@@ -402,7 +441,7 @@ def tile_size(x: Array, *, held: bool = True) -> int:
     if _root(x) == "numpy":
         most, share = (2**15, 128) if held else (2**18, 64)
         return min(most, math.prod(x.shape) // share)
-    return 2**17
+    return 2**18 if held else math.prod(x.shape)
 
 
 def scratch(count: int, size: int, dtype: Dtype, like: Array) -> list[Array]:
@@ -440,15 +479,15 @@ def as_complex(array: Array, dtype: Dtype) -> Array | None:
     return torch.view_as_complex(pairs)
 
 
-def complex_of(real: Array, imag: Array, dtype: Dtype) -> Array:
-    """``real`` + i ``imag``, of parts of ``dtype``."""
+def complex_of(real: Array, imag: Array) -> Array:
+    """``real`` + i ``imag``."""
     if _root(real) == "numpy":
-        made = np.empty(real.shape, np.result_type(dtype, np.complex64))
+        made = np.empty(real.shape, np.result_type(real, np.complex64))
         made.real, made.imag = real, imag
         return made
     import torch
 
-    return torch.complex(real.to(dtype), imag.to(dtype))
+    return torch.complex(real, imag)
 
 
 def as_numpy(array: Array) -> Any:
@@ -457,7 +496,8 @@ def as_numpy(array: Array) -> Any:
         import torch
 
         array = array.detach()
-        return (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).numpy()
+        array = array.view(torch.uint16) if array.dtype == torch.bfloat16 else array
+        return array.numpy()
     return array.view(np.uint16) if dtype_name(array.dtype) == "bfloat16" else array
 
 
@@ -468,22 +508,24 @@ def _can_compile(x: Array, cos: Array, sin: Array, out: Array | None) -> bool:
 def threads(x: Array, way: str) -> int:
     """In how many threads to work: as many as its library has, if each has enough to do.
 
-    For NumPy as for the libraries beneath it: one for each core, at most ``OMP_NUM_THREADS``. What
-    goes through Python for every tile waits for the others there, and pays later.
+    For NumPy as for the libraries beneath it: one for each core, at most ``OMP_NUM_THREADS``.
+    torch's own operations have their threads already.
     """
     size = math.prod(x.shape) * x.dtype.itemsize
     if _root(x) == "torch":
         import torch
 
-        cores: int = torch.get_num_threads()
-        return min(cores, size // 2**20) if way == "compiled" else 1
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+        return (
+            min(int(torch.get_num_threads()), size // WORTH_A_THREAD[way])
+            if way == "compiled"
+            else 1
+        )
+    known = hasattr(os, "sched_getaffinity")
+    cores: int = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         granted = os.environ.get(name, "")
         cores = min(cores, int(granted)) if granted.isdecimal() else cores
-    return min(cores, size // PER[way])
+    return min(cores, size // WORTH_A_THREAD[way])
 
 
 def can_write_over(out: Array, x: Array, cos: Array, sin: Array) -> bool:
@@ -494,7 +536,8 @@ def can_write_over(out: Array, x: Array, cos: Array, sin: Array) -> bool:
     out, x, cos, sin = map(as_numpy, (out, x, cos, sin))
     itself = out.ctypes.data == x.ctypes.data and out.strides == x.strides
     others = (cos, sin) if itself else (x, cos, sin)
-    return not any(np.may_share_memory(out, other, max_work=1000) for other in others)
+    most: Any = 1000  # steps of a search that has no bound; NumPy's stubs know of none and all
+    return not any(np.may_share_memory(out, other, max_work=most) for other in others)
 
 
 def has_repeats(out: Array) -> bool:

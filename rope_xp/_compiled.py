@@ -62,7 +62,10 @@ def rotate_rows(
 
 def _at(array: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
     """The part of ``array`` at ``index``; what has one element along an axis has it everywhere."""
-    return array[tuple(i if n > 1 else 0 for i, n in zip(index, array.shape, strict=False))]
+    part: np.ndarray = array[
+        tuple(i if n > 1 else 0 for i, n in zip(index, array.shape, strict=False))
+    ]
+    return part
 
 
 @functools.cache

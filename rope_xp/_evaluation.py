@@ -28,19 +28,11 @@ from rope_xp import _backend, _compiled
 from rope_xp._backend import Array, Dtype, Namespace
 
 
-class Part(NamedTuple):
-    """Features that are paired with each other, and the columns of the tables that turn them."""
-
-    first: slice
-    second: slice
-    columns: slice
-
-
 class Rotation(NamedTuple):
     """What is to be computed, whatever the way."""
 
     turn: Callable[..., Any]  # the formula
-    parts: tuple[Part, ...]
+    parts: list[tuple[slice, slice, slice]]  # features that pair, and the columns that turn them
     start: int  # of the features that turn
     end: int
     neighbours: bool  # are pairs, so that there is one part
@@ -66,7 +58,10 @@ def evaluate(
     if out is not x and way != "compiled":
         for others in (slice(0, task.start), slice(task.end, None)):
             out[..., others] = x[..., others]
-    pieces = _split([x, cos, sin, out], _backend.threads(x, way))
+    arrays = [x, cos, sin, out]
+    if way == "compiled":
+        arrays = [_backend.as_numpy(array) for array in arrays]
+    pieces = _split(arrays, _backend.threads(x, way))
     _in_threads(lambda arrays: _INTO[way](task, arrays, xp), pieces)
     return out
 
@@ -123,8 +118,8 @@ def _padded(task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace) -> 
         for features in (slice(0, task.start), slice(task.end, width))
         if features.start < features.stop
     ]
-    for part, turned in zip(task.parts, _turned(task, x, cos, sin, xp), strict=True):
-        pieces += zip((part.first, part.second), turned, strict=True)
+    for (*halves, _), turned in zip(task.parts, _turned(task, x, cos, sin, xp), strict=True):
+        pieces += zip(halves, turned, strict=True)
     total, *rest = (_backend.pad(piece, features, width) for features, piece in pieces)
     for piece in rest:
         total = total + piece
@@ -220,33 +215,36 @@ def _complex(task: Rotation, arrays: list[Array], xp: Namespace) -> None:
     for at, at_table in _tiles_of(x.shape, cos.shape, size):
         if at_table != known:
             known = at_table
-            c, s = cos[at_table], sin[at_table]
-            table = _backend.complex_of(c, -s if task.inverse else s, task.compute)
+            c, s = (_backend.cast(t[at_table], task.compute, xp) for t in (cos, sin))
+            s = -s if task.inverse else s
+            table = _backend.complex_of(c, s)
         if held is None:
             xp.multiply(source[at], table, out=target[at])
         else:
             tile = held.hold(0, x[at])
-            pairs = _backend.as_complex(tile, task.compute)
-            xp.multiply(pairs, table, out=pairs)
+            if _backend.is_even(tile, cos.shape[-1]):
+                pairs = _backend.as_complex(tile, task.compute)
+                xp.multiply(pairs, table, out=pairs)
+            else:
+                a, b = tile[..., 0::2], tile[..., 1::2]
+                a[...], b[...] = task.turn(a, b, c, s)
             out[at] = tile
 
 
 def _compiled_rows(task: Rotation, arrays: list[Array], _xp: Namespace) -> None:
     x, cos, sin, out = arrays
-    source, cos, sin = (_backend.as_numpy(array) for array in (x, cos, sin))
-    target = source if out is x else _backend.as_numpy(out)
     for first, _, columns in task.parts:
         _compiled.rotate_rows(
             task.turn,
-            source,
+            x,
             cos[..., columns],
             sin[..., columns],
-            target,
+            out,
             start=first.start,
             neighbours=task.neighbours,
             inverse=task.inverse,
         )
-        source = target  # whole rows were copied
+        x = out  # whole rows were copied
 
 
 class _Memory:

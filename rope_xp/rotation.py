@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from rope_xp import _backend
-from rope_xp._backend import Array
+from rope_xp._backend import Array, Dtype, Namespace
 from rope_xp._checks import as_int
-from rope_xp._evaluation import Part, Rotation, evaluate
+from rope_xp._evaluation import Rotation, evaluate
 
 __all__ = ["rotate"]
 
@@ -90,7 +90,7 @@ def rotate(
     """
     require_layout("layout", layout)
     xp = _backend.namespace(x=x, cos=cos, sin=sin, out=out)
-    dtypes = _backend.require_floating(x=x, cos=cos, sin=sin)
+    compute = _common_dtype(x, cos, sin, xp)
     if out is not None:
         _require_out(x, out)
     if type(rotary_start) is not int:
@@ -113,13 +113,10 @@ def rotate(
     parts, start, column = [], rotary_start, 0
     for width in blocks:
         n = width // 2
-        parts.append(Part(*pair_slices(layout, start, n), slice(column, column + n)))
+        parts.append((*pair_slices(layout, start, n), slice(column, column + n)))
         start, column = start + width, column + n
-    compute = xp.float64 if "float64" in dtypes else xp.float32
-    if x.dtype == compute:
-        compute = x.dtype  # what is equal by being the same is compared sooner
     neighbours = layout == "interleaved"
-    task = Rotation(turn, tuple(parts), rotary_start, start, neighbours, inverse, compute)
+    task = Rotation(turn, parts, rotary_start, start, neighbours, inverse, compute)
     return evaluate(task, x, cos, sin, out=out, xp=xp)
 
 
@@ -159,6 +156,15 @@ def _line_up(table: Array, x: Array, seq_axis: int) -> tuple[slice | None, ...] 
     if not known or known[0] == x.ndim - table.ndim:
         return None
     return (*(slice(None) if i in known else None for i in range(x.ndim - 1)), slice(None))
+
+
+def _common_dtype(x: Array, cos: Array, sin: Array, xp: Namespace) -> Dtype:
+    """What to compute in: float32, or float64 if an array has it; TypeError if one is not floating."""
+    dtype = x.dtype
+    if dtype == cos.dtype == sin.dtype and dtype in (xp.float32, xp.float64):
+        return dtype  # most often
+    names = _backend.require_floating(x=x, cos=cos, sin=sin)
+    return xp.float64 if "float64" in names else xp.float32
 
 
 def resolve_seq_axis(name: str, x: Array, seq_axis: int) -> int:
