@@ -22,7 +22,8 @@ data flows through the rooms in this order, and so do the imports:
 `_checks`       plain values: sentences for mistakes, rounding to float32
 `_evaluation`   how the rotation is evaluated: ways that differ in speed, not in the result
 `_compiled`     one of them, compiled by numba: extra ``fast``
-`_backend`      the only room that knows array libraries by name
+`_ways`         which of them is taken, and what they have to know of each library
+`_backend`      the only room that knows array libraries by name; `_ways` is its annex
 `_config_reading`, `_families`, `_sizes`, `_axes_reading` and `_layers` are the cellar of `configs`
 =============== ================================================================================
 """

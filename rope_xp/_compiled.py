@@ -9,7 +9,6 @@ instructions. Nothing is fused into one rounding, so results are bit for bit tho
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +21,9 @@ Kernel = Callable[..., None]
 @functools.cache
 def available() -> bool:
     """Whether numba is there; ``ROPE_XP_FAST=0`` in the environment says not to use it."""
-    return os.environ.get("ROPE_XP_FAST") != "0" and importlib.util.find_spec("numba") is not None
+    from importlib.util import find_spec
+
+    return os.environ.get("ROPE_XP_FAST") != "0" and find_spec("numba") is not None
 
 
 def can_take(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, out: np.ndarray) -> bool:

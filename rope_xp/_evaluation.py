@@ -1,7 +1,7 @@
 """How the rotation is evaluated: ways that differ in speed and memory, not in what they compute.
 
 A rotation does almost no arithmetic. What it costs is moving the array through memory, and each way
-keeps that low for one kind of array; `_backend.way_for` says which is for which.
+keeps that low for one kind of array; `_ways.way_for` says which is for which.
 
 ======== ===========================================================================================
 whole    new arrays, joined: any library, and compilers, which fuse it
@@ -21,10 +21,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from rope_xp import _backend, _compiled
+from rope_xp import _backend, _compiled, _ways
 from rope_xp._backend import Array, Dtype, Namespace
 
 
@@ -32,42 +31,46 @@ class Rotation(NamedTuple):
     """What is to be computed, whatever the way."""
 
     turn: Callable[..., Any]  # the formula
-    parts: list[tuple[slice, slice, slice]]  # features that pair, and the columns that turn them
+    # Features that pair, and the columns of the tables that turn them.
+    parts: tuple[tuple[slice, slice, slice], ...]
     start: int  # of the features that turn
     end: int
     neighbours: bool  # are pairs, so that there is one part
     inverse: bool
     compute: Dtype
+    casts: bool  # whether some array has another dtype
+    small: bool = False  # too small for anything but new arrays
 
 
 def evaluate(
     task: Rotation, x: Array, cos: Array, sin: Array, *, out: Array | None, xp: Namespace
 ) -> Array:
     """``x`` rotated, written to ``out`` if that is given. Tables broadcast with ``x``."""
-    way = _backend.way_for(x, cos, sin, out, neighbours=task.neighbours)
+    way = _ways.way_for(x, cos, sin, out, neighbours=task.neighbours, small=task.small)
     if way == "recorded":
-        return _backend.record_linear(_again, task, x, cos, sin)
+        return _ways.record_linear(_again, task, x, cos, sin)
     if out is None and way in _NEW:
         return _NEW[way](task, x, cos, sin, xp)
     cos, sin = (table[(None,) * (x.ndim - table.ndim)] for table in (cos, sin))
     if out is None:
-        out = _backend.empty(x)
-    elif way in _NEW or not _backend.can_write_over(out, x, cos, sin):
-        out[...] = _whole(task, x, cos, sin, xp)
+        out = _ways.empty(x)
+    elif way in _NEW or not _ways.can_write_over(out, x, cos, sin):
+        form = _product if way == "complex" else _NEW.get(way, _whole)
+        out[...] = form(task, x, cos, sin, xp)
         return out
     if out is not x and way != "compiled":
         for others in (slice(0, task.start), slice(task.end, None)):
             out[..., others] = x[..., others]
     arrays = [x, cos, sin, out]
     if way == "compiled":
-        arrays = [_backend.as_numpy(array) for array in arrays]
-    pieces = _split(arrays, _backend.threads(x, way))
+        arrays = [_ways.as_numpy(array) for array in arrays]
+    pieces = _split(arrays, _ways.threads(x, way))
     _in_threads(lambda arrays: _INTO[way](task, arrays, xp), pieces)
     return out
 
 
 def _again(task: Rotation, x: Array, cos: Array, sin: Array, *, transposed: bool) -> Array:
-    task = task._replace(inverse=task.inverse != transposed)
+    task = task._replace(inverse=task.inverse != transposed, small=False)
     return evaluate(task, x, cos, sin, out=None, xp=_backend.namespace(x=x))
 
 
@@ -92,6 +95,8 @@ def _in_threads(work: Callable[[list[Array]], None], pieces: list[list[Array]]) 
     if len(pieces) == 1:
         work(pieces[0])
         return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most never need it
+
     with ThreadPoolExecutor(len(pieces) - 1) as pool:
         others = [pool.submit(work, piece) for piece in pieces[1:]]
         work(pieces[0])
@@ -103,12 +108,12 @@ def _in_threads(work: Callable[[list[Array]], None], pieces: list[list[Array]]) 
 
 
 def _whole(task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace) -> Array:
-    pieces = []
+    pieces: list[Array] = []
     for pair in _turned(task, x, cos, sin, xp):
-        a, b = (_backend.cast(half, x.dtype, xp) for half in pair)
-        pieces += [join_neighbours(a, b, xp)] if task.neighbours else [a, b]
+        a, b = (_backend.cast(half, x.dtype, xp) for half in pair) if task.casts else pair
+        pieces += (join_neighbours(a, b, xp),) if task.neighbours else (a, b)
     y = replace_features(x, pieces, task.start, task.end, xp)
-    return _backend.cast(y, x.dtype, xp)  # joining gave up NumPy's other byte order
+    return _backend.cast(y, x.dtype, xp) if task.casts else y  # NumPy's other byte order is lost
 
 
 def _padded(task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace) -> Array:
@@ -120,22 +125,36 @@ def _padded(task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace) -> 
     ]
     for (*halves, _), turned in zip(task.parts, _turned(task, x, cos, sin, xp), strict=True):
         pieces += zip(halves, turned, strict=True)
-    total, *rest = (_backend.pad(piece, features, width) for features, piece in pieces)
+    total, *rest = (_ways.pad(piece, features, width) for features, piece in pieces)
     for piece in rest:
         total = total + piece
     # Narrow only here: XLA's loops over 16-bit numbers are many times slower.
     return _backend.cast(total, x.dtype, xp)
 
 
+def _product(task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace) -> Array:
+    cos, sin = _backend.cast(cos, task.compute, xp), _backend.cast(sin, task.compute, xp)
+    table = _ways.complex_of(cos, -sin if task.inverse else sin)
+    part = x[..., task.start : task.end]
+    pairs = _ways.as_complex(part, task.compute)
+    if pairs is None:
+        pairs = _ways.as_complex(xp.asarray(part, dtype=task.compute, copy=True), task.compute)
+    turned = _backend.cast(_ways.as_real(pairs * table), x.dtype, xp)
+    return replace_features(x, [turned], task.start, task.end, xp)
+
+
 def _turned(
     task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace
 ) -> Iterator[tuple[Array, Array]]:
     """Of each part the first and the second features, turned."""
-    cos, sin = _backend.cast(cos, task.compute, xp), _backend.cast(sin, task.compute, xp)
-    sin = -sin if task.inverse else sin
+    if task.casts:
+        cos, sin = _backend.cast(cos, task.compute, xp), _backend.cast(sin, task.compute, xp)
+    if task.inverse:
+        sin = -sin
     for first, second, columns in task.parts:
-        a = _backend.cast(x[..., first], task.compute, xp)
-        b = _backend.cast(x[..., second], task.compute, xp)
+        a, b = x[..., first], x[..., second]
+        if task.casts:
+            a, b = _backend.cast(a, task.compute, xp), _backend.cast(b, task.compute, xp)
         if len(task.parts) > 1:
             yield task.turn(a, b, cos[..., columns], sin[..., columns])
         else:
@@ -149,10 +168,11 @@ def join_neighbours(a: Array, b: Array, xp: Namespace) -> Array:
 
 def replace_features(x: Array, parts: list[Array], start: int, end: int, xp: Namespace) -> Array:
     """``x`` with its features from ``start`` to ``end`` replaced by ``parts``, others bit for bit."""
-    before = [x[..., :start]] if start else []
-    after = [x[..., end:]] if end != x.shape[-1] else []
-    pieces = [*before, *parts, *after]
-    return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=-1)
+    if start:
+        parts = [x[..., :start], *parts]
+    if end != x.shape[-1]:
+        parts = [*parts, x[..., end:]]
+    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=-1)
 
 
 # -- into memory -----------------------------------------------------------------------------------
@@ -206,24 +226,24 @@ class _Product(_Factor):
 def _complex(task: Rotation, arrays: list[Array], xp: Namespace) -> None:
     x, cos, sin, out = arrays
     x, out = x[..., task.start : task.end], out[..., task.start : task.end]
-    source: Any = _backend.as_complex(x, task.compute)
-    target: Any = _backend.as_complex(out, task.compute)
+    source: Any = _ways.as_complex(x, task.compute)
+    target: Any = _ways.as_complex(out, task.compute)
     # Pairs that cannot be seen as complex numbers where they stand are held where they can.
     held = None if source is not None and target is not None else _Memory(1, x, task.compute, xp)
-    size = max(_backend.tile_size(x, held=held is not None), x.shape[-1])
+    size = max(_ways.tile_size(x, held=held is not None), x.shape[-1])
     known = None
     for at, at_table in _tiles_of(x.shape, cos.shape, size):
         if at_table != known:
             known = at_table
             c, s = (_backend.cast(t[at_table], task.compute, xp) for t in (cos, sin))
             s = -s if task.inverse else s
-            table = _backend.complex_of(c, s)
+            table = _ways.complex_of(c, s)
         if held is None:
             xp.multiply(source[at], table, out=target[at])
         else:
             tile = held.hold(0, x[at])
-            if _backend.is_even(tile, cos.shape[-1]):
-                pairs = _backend.as_complex(tile, task.compute)
+            if _ways.is_even(tile, cos.shape[-1]):
+                pairs = _ways.as_complex(tile, task.compute)
                 xp.multiply(pairs, table, out=pairs)
             else:
                 a, b = tile[..., 0::2], tile[..., 1::2]
@@ -251,8 +271,8 @@ class _Memory:
     """Arrays that hold the numbers of one tile after the other."""
 
     def __init__(self, count: int, like: Array, dtype: Dtype, xp: Namespace) -> None:
-        self.size = max(_backend.tile_size(like), like.shape[-1])  # a row at least
-        self._flat = _backend.scratch(count, self.size, dtype, like)
+        self.size = max(_ways.tile_size(like), like.shape[-1])  # a row at least
+        self._flat = _ways.scratch(count, self.size, dtype, like)
         self._shaped: dict[tuple[int, ...], list[Array]] = {}
         self._xp = xp
 
@@ -292,7 +312,11 @@ def _tiles_of(
         yield tuple(at), tuple(slice(None) if s else a for s, a in zip(shared, at, strict=True))
 
 
-_NEW: dict[str, Callable[..., Array]] = {"whole": _whole, "padded": _padded}
+_NEW: dict[str, Callable[..., Array]] = {
+    "whole": _whole,
+    "padded": _padded,
+    "product": _product,
+}
 _INTO: dict[str, Callable[..., None]] = {
     "tiles": _tiles,
     "complex": _complex,

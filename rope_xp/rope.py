@@ -369,7 +369,7 @@ class RoPE:
         xp = _backend.namespace(k=k)
         _backend.require_floating(k=k)
         self._require_features("k", k)
-        axis = rotation.resolve_seq_axis("k", k, seq_axis)
+        axis = rotation.resolve_seq_axis("k", k.shape, seq_axis)
         if not _backend.is_array(delta) or (isinstance(delta, np.ndarray) and delta.ndim == 0):
             delta = as_offset("delta", delta)
             require_domain("delta", delta)
@@ -451,10 +451,10 @@ class RoPE:
         xp = _backend.namespace(q=q, k=k, positions=positions)
         _backend.require_floating(q=q, k=k)
         self._require_features("q", q)
-        axis = rotation.resolve_seq_axis("q", q, seq_axis)
+        axis = rotation.resolve_seq_axis("q", q.shape, seq_axis)
         if k is not None:
             self._require_features("k", k)
-            require_same_length(q, axis, k, rotation.resolve_seq_axis("k", k, seq_axis))
+            require_same_length(q, axis, k, rotation.resolve_seq_axis("k", k.shape, seq_axis))
         if self.axes is None:
             positions = positions_of(q, axis, positions, offset)
         elif positions is None:

@@ -6,16 +6,19 @@ array: ``"half"`` pairs feature i with i + n_pairs, ``"interleaved"`` pairs 2i w
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
+from types import NoneType
+from typing import Any
 
-from rope_xp import _backend
-from rope_xp._backend import Array, Dtype, Namespace
+from rope_xp import _backend, _ways
+from rope_xp._backend import Array, Namespace
 from rope_xp._checks import as_int
 from rope_xp._evaluation import Rotation, evaluate
 
 __all__ = ["rotate"]
 
 LAYOUTS = ("half", "interleaved")
+Shape = tuple[int, ...]
 
 
 def turn(a: Array, b: Array, cos: Array, sin: Array) -> tuple[Array, Array]:
@@ -88,36 +91,76 @@ def rotate(
     >>> rotate(np.asarray([[1.0, 0.0]]), cos, sin, layout="half")
     array([[0., 1.]])
     """
+    options = (layout, seq_axis, rotary_start, inverse, blocks)
+    xp = _backend.quick_namespace(x, cos, sin) if out is None else None
+    # Options of other types can be equal to these, and must not pass for them.
+    plain = type(seq_axis) is type(rotary_start) is int and type(inverse) is bool
+    if xp is not None and plain and type(layout) is str and type(blocks) in (NoneType, tuple):
+        task, index = _known_plan(xp, _shapes_and_dtypes(x, cos, sin), options)
+    else:
+        xp = _backend.namespace(x=x, cos=cos, sin=sin, out=out)
+        if out is not None:
+            _require_out(x, out)
+        task, index = _plan(xp, _shapes_and_dtypes(x, cos, sin), options)
+        if _backend.is_chunked(x):
+            cos, sin = (
+                t[(None,) * (x.ndim - t.ndim) if index is None else index] for t in (cos, sin)
+            )
+            on_blocks = partial(
+                rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
+            )
+            return _backend.map_blocks(on_blocks, x, cos, sin)
+    if index is not None:
+        cos, sin = cos[index], sin[index]
+    return evaluate(task, x, cos, sin, out=out, xp=xp)
+
+
+def _shapes_and_dtypes(x: Array, cos: Array, sin: Array) -> tuple[Any, ...]:
+    return x.shape, cos.shape, sin.shape, x.dtype, cos.dtype, sin.dtype
+
+
+def _plan(
+    xp: Namespace, arrays: tuple[Any, ...], options: tuple[Any, ...]
+) -> tuple[Rotation, tuple[slice | None, ...] | None]:
+    """What is to be computed, and the index by which tables line up: all that shapes decide."""
+    x_shape, shape, sin_shape, *dtypes = arrays
+    layout, seq_axis, rotary_start, inverse, blocks = options
     require_layout("layout", layout)
-    xp = _backend.namespace(x=x, cos=cos, sin=sin, out=out)
-    compute = _common_dtype(x, cos, sin, xp)
-    if out is not None:
-        _require_out(x, out)
-    if type(rotary_start) is not int:
-        rotary_start = as_int("rotary_start", rotary_start)
-    _require_width(x, cos, sin, rotary_start)
-    n_pairs = cos.shape[-1]
+    names = {
+        _backend.require_dtype(*each) for each in zip(("x", "cos", "sin"), dtypes, strict=True)
+    }
+    rotary_start = as_int("rotary_start", rotary_start)
+    _require_width(x_shape, shape, sin_shape, rotary_start)
+    n_pairs = shape[-1]
     if blocks is not None:
         blocks = _require_blocks(blocks, n_pairs)
     if blocks is None or layout == "interleaved":
         blocks = (2 * n_pairs,)  # neighbours are a pair whatever the blocks
-    if index := _line_up(cos, x, seq_axis):
-        cos, sin = cos[index], sin[index]
-    if _backend.is_chunked(x):
-        on_blocks = partial(
-            rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
-        )
-        expand = (None,) * (x.ndim - cos.ndim)
-        return _backend.map_blocks(on_blocks, x, cos[expand], sin[expand])
-
     parts, start, column = [], rotary_start, 0
     for width in blocks:
         n = width // 2
         parts.append((*pair_slices(layout, start, n), slice(column, column + n)))
         start, column = start + width, column + n
-    neighbours = layout == "interleaved"
-    task = Rotation(turn, parts, rotary_start, start, neighbours, inverse, compute)
-    return evaluate(task, x, cos, sin, out=out, xp=xp)
+    compute = xp.float64 if "float64" in names else xp.float32
+    same = all(dtype == compute for dtype in dtypes)
+    task = Rotation(
+        turn,
+        tuple(parts),
+        start=rotary_start,
+        end=start,
+        neighbours=layout == "interleaved",
+        inverse=inverse,
+        compute=dtypes[0] if same else compute,
+        casts=not same,
+    )
+    return task, _line_up(shape, x_shape, seq_axis)
+
+
+@lru_cache(maxsize=1024)
+def _known_plan(xp: Namespace, arrays: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
+    """Kept by all that it depends on: a step of decoding takes no longer than finding it out."""
+    task, index = _plan(xp, arrays, options)
+    return task._replace(small=_ways.is_small(arrays[0])), index
 
 
 def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
@@ -128,53 +171,43 @@ def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
     return slice(start, end, 2), slice(start + 1, end, 2)
 
 
-def _line_up(table: Array, x: Array, seq_axis: int) -> tuple[slice | None, ...] | None:
+def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None, ...] | None:
     """The index that gives tables an axis of size 1 where ``x`` has one that they do not know of.
 
     None where they broadcast as they are.
     """
-    if seq_axis == -2 and table.ndim == 2 and table.shape[0] == x.shape[-2]:
-        return None  # most often
-    seq_axis = resolve_seq_axis("x", x, seq_axis)
-    known = {1: [], 2: [seq_axis], 3: [0, seq_axis]}.get(table.ndim)  # axes of x but the last
-    if table.ndim == x.ndim:
-        known = list(range(x.ndim - 1))
-    elif known is None or table.ndim > x.ndim or len(set(known)) < len(known):
+    seq_axis = resolve_seq_axis("x", x_shape, seq_axis)
+    ndim = len(x_shape)
+    known = {1: [], 2: [seq_axis], 3: [0, seq_axis]}.get(len(shape))  # axes of x but the last
+    if len(shape) == ndim:
+        known = list(range(ndim - 1))
+    elif known is None or len(shape) > ndim or len(set(known)) < len(known):
         msg = (
             f"`cos` must have shape (seq, n_pairs), (batch, seq, n_pairs) or as many axes as `x`, "
-            f"got {tuple(table.shape)} for `x` of shape {tuple(x.shape)} with seq_axis={seq_axis}"
+            f"got {tuple(shape)} for `x` of shape {tuple(x_shape)} with seq_axis={seq_axis}"
         )
         raise ValueError(msg)
-    for axis, size in zip(known, table.shape, strict=False):
-        wanted = x.shape[axis]
+    for axis, size in zip(known, shape, strict=False):
+        wanted = x_shape[axis]
         if size not in (1, wanted) and is_known(size) and is_known(wanted):
             msg = (
-                f"`cos` must line up with `x` of shape {tuple(x.shape)}: along axis {axis} of `x` "
+                f"`cos` must line up with `x` of shape {tuple(x_shape)}: along axis {axis} of `x` "
                 f"it must have size {wanted} or 1, got {size}"
             )
             raise ValueError(msg)
-    if not known or known[0] == x.ndim - table.ndim:
+    if not known or known[0] == ndim - len(shape):
         return None
-    return (*(slice(None) if i in known else None for i in range(x.ndim - 1)), slice(None))
+    return (*(slice(None) if i in known else None for i in range(ndim - 1)), slice(None))
 
 
-def _common_dtype(x: Array, cos: Array, sin: Array, xp: Namespace) -> Dtype:
-    """What to compute in: float32, or float64 if an array has it; TypeError if one is not floating."""
-    dtype = x.dtype
-    if dtype == cos.dtype == sin.dtype and dtype in (xp.float32, xp.float64):
-        return dtype  # most often
-    names = _backend.require_floating(x=x, cos=cos, sin=sin)
-    return xp.float64 if "float64" in names else xp.float32
-
-
-def resolve_seq_axis(name: str, x: Array, seq_axis: int) -> int:
-    """``seq_axis`` counted from the front; ValueError if ``x`` has no such axis before its last."""
+def resolve_seq_axis(name: str, shape: Shape, seq_axis: int) -> int:
+    """``seq_axis`` counted from the front; ValueError if there is no such axis before the last."""
     axis: int = as_int("seq_axis", seq_axis)
-    axis = axis + x.ndim if axis < 0 else axis
-    if not 0 <= axis < x.ndim - 1:
+    axis = axis + len(shape) if axis < 0 else axis
+    if not 0 <= axis < len(shape) - 1:
         msg = (
             f"`seq_axis` must be an axis of `{name}` other than its last, got {seq_axis} for shape "
-            f"{tuple(x.shape)}"
+            f"{tuple(shape)}"
         )
         raise ValueError(msg)
     return axis
@@ -191,17 +224,17 @@ def require_layout(name: str, layout: str) -> None:
         raise ValueError(msg)
 
 
-def _require_width(x: Array, cos: Array, sin: Array, rotary_start: int) -> None:
-    if x.ndim < 2 or cos.ndim == 0:
+def _require_width(x_shape: Shape, shape: Shape, sin_shape: Shape, rotary_start: int) -> None:
+    if len(x_shape) < 2 or len(shape) == 0:
         msg = (
             f"`x` must have shape (..., seq, head_dim) and `cos` (..., seq, n_pairs), "
-            f"got {tuple(x.shape)} and {tuple(cos.shape)}"
+            f"got {tuple(x_shape)} and {tuple(shape)}"
         )
         raise ValueError(msg)
-    if cos.shape != sin.shape and all(map(is_known, (*cos.shape, *sin.shape))):
-        msg = f"`sin` must have the shape of `cos` {tuple(cos.shape)}, got {tuple(sin.shape)}"
+    if shape != sin_shape and all(map(is_known, (*shape, *sin_shape))):
+        msg = f"`sin` must have the shape of `cos` {tuple(shape)}, got {tuple(sin_shape)}"
         raise ValueError(msg)
-    head_dim, n_pairs = x.shape[-1], cos.shape[-1]
+    head_dim, n_pairs = x_shape[-1], shape[-1]
     if not 0 <= rotary_start < head_dim:
         msg = f"`rotary_start` must be in [0, head_dim={head_dim}), got {rotary_start}"
         raise ValueError(msg)
@@ -233,6 +266,6 @@ def _require_out(x: Array, out: Array) -> None:
             f"got {tuple(out.shape)} {out.dtype}"
         )
         raise ValueError(msg)
-    if _backend.has_repeats(out):
+    if _ways.has_repeats(out):
         msg = f"`out` must have a place for every element, got a broadcast array of {tuple(out.shape)}"
         raise ValueError(msg)

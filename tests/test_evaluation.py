@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import _backend, _compiled
+from rope_xp import _backend, _compiled, _ways
 
 pytestmark = pytest.mark.skipif(
     not {"numpy", "torch"} & set(__import__("conftest").chosen()),
@@ -109,9 +109,9 @@ def test_every_way_is_the_plain_one(kind, rng, way, layout, dtype):
             options = {"layout": layout, "rotary_start": (0, 3, 40 - 2 * n_pairs)[number % 3]}
             options["rotary_start"] = min(options["rotary_start"], 40 - 2 * n_pairs)
             options["inverse"] = number % 2 == 1
-            with _backend.using("whole"):
+            with _ways.using("whole"):
                 expected = rope_xp.rotate(x, cos, sin, **options)
-            with _backend.using(way):
+            with _ways.using(way):
                 found = rope_xp.rotate(x, cos, sin, **options)
             try:
                 assert_same(found, expected, exact=is_exact(way, x))
