@@ -63,7 +63,8 @@ def quick_namespace(first: Array, second: Array, third: Array) -> Namespace | No
     if kind.__module__ == "torch":
         import torch
 
-        if kind is torch.Tensor and not torch.compiler.is_compiling():
+        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if kind is torch.Tensor and not tracing:
             same = first.device == second.device == third.device
             return _named("torch") if same else None
     return None

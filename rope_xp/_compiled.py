@@ -57,8 +57,18 @@ def rotate_rows(
     copy = out.ctypes.data != x.ctypes.data
     options = (start, neighbours, copy, cos.dtype.type(-1 if inverse else 1))
     arrays = [array[(None,) * (4 - array.ndim)] for array in (x, cos, sin, out)]
+    if neighbours and 2 * cos.shape[-1] == x.shape[-1] and x.dtype != np.uint16:
+        arrays = _long_rows(arrays)
     for index in np.ndindex(arrays[0].shape[:-4]):
         kernel(*(_at(array, index) for array in arrays), *options)
+
+
+def _long_rows(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Rows that stand one behind the other as one row: neighbours are neighbours in it as well."""
+    rows = arrays[0].shape[-2]
+    if all(a.shape[-2] == rows and a.strides[-2] == a.shape[-1] * a.itemsize for a in arrays):
+        return [a.reshape(*a.shape[:-2], 1, rows * a.shape[-1]) for a in arrays]
+    return arrays
 
 
 def _at(array: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
@@ -122,15 +132,21 @@ def _kernel(turn: Callable[..., Any], bfloat16: bool) -> Kernel:
         for i in range(x.shape[0]):
             for j in range(x.shape[1]):
                 for k in range(x.shape[2]):
-                    # A row that is copied first is in the nearest cache, and turned where it
-                    # stands it has one address less to be told apart from the others.
                     y = row(out, i, j, k)
-                    if copy:
-                        source = row(x, i, j, k)
-                        for p in range(head_dim):
-                            y[p] = source[p]
                     at = i * i_, j * j_, k * k_
                     c, s = row(cos, *at), row(sin, *at)
+                    if copy:
+                        source = row(x, i, j, k)
+                        if neighbours and 2 * n_pairs == head_dim and not bfloat16:
+                            for p in range(n_pairs):
+                                a, b = source[2 * p], source[2 * p + 1]
+                                a, b = formula(read(a), read(b), c[p], sign * s[p])
+                                y[2 * p], y[2 * p + 1] = write(a), write(b)
+                            continue
+                        # A row that is copied first is in the nearest cache, and turned where it
+                        # stands it has one address less to be told apart from the others.
+                        for p in range(head_dim):
+                            y[p] = source[p]
                     if start:
                         y = y[start:]
                     if neighbours:

@@ -152,7 +152,13 @@ def _turned(
     if task.inverse:
         sin = -sin
     for first, second, columns in task.parts:
-        a, b = x[..., first], x[..., second]
+        if task.neighbours and not task.small:
+            # Compilers see better what stands where than by slices with steps.
+            pairs = x[..., task.start : task.end]
+            pairs = xp.reshape(pairs, (*x.shape[:-1], cos.shape[-1], 2))
+            a, b = pairs[..., 0], pairs[..., 1]
+        else:
+            a, b = x[..., first], x[..., second]
         if task.casts:
             a, b = _backend.cast(a, task.compute, xp), _backend.cast(b, task.compute, xp)
         if len(task.parts) > 1:

@@ -66,6 +66,8 @@ def way_for(
     elif root != "numpy":
         return "whole"
     asked = _asked.get()
+    if asked == "whole":
+        return asked
     small = asked is None and is_small(x.shape)
     if small and (root == "torch" or not neighbours):
         return "whole"

@@ -231,7 +231,7 @@ def _require_width(x_shape: Shape, shape: Shape, sin_shape: Shape, rotary_start:
             f"got {tuple(x_shape)} and {tuple(shape)}"
         )
         raise ValueError(msg)
-    if shape != sin_shape and all(map(is_known, (*shape, *sin_shape))):
+    if tuple(shape) != tuple(sin_shape) and all(map(is_known, (*shape, *sin_shape))):
         msg = f"`sin` must have the shape of `cos` {tuple(shape)}, got {tuple(sin_shape)}"
         raise ValueError(msg)
     head_dim, n_pairs = x_shape[-1], shape[-1]

@@ -1,6 +1,8 @@
 """The ways of evaluating a rotation: each gives what the plain one gives, and costs what it says."""
 
 import itertools
+import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -31,8 +33,9 @@ def kind(request):
 
 
 def numbers(array):
-    """Bits to compare: −0 is not 0."""
+    """Bits to compare: −0 is not 0, but a NaN has no sign."""
     wide = array.astype(np.float64) if isinstance(array, np.ndarray) else array.double().numpy()
+    wide = np.where(np.isnan(wide), np.nan, wide)
     return np.copysign(1, wide), wide
 
 
@@ -118,3 +121,251 @@ def test_every_way_is_the_plain_one(kind, rng, way, layout, dtype):
             except AssertionError as error:
                 error.add_note(f"{what}, n_pairs={n_pairs}, tables {tuple(cos.shape)}, {options}")
                 raise
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_way_writes_where_it_is_told(kind, rng, way, layout, dtype):
+    """To other memory, to x itself, and to memory that overlaps with what is still to be read."""
+    cos, sin = (kind(f(rng.uniform(-4, 4, (5, 16))), "float32") for f in (np.cos, np.sin))
+    buffer = kind(rng.standard_normal((3, 7, 40)), dtype)
+    options = {"layout": layout, "rotary_start": 2}
+    with _ways.using(way):
+        x = buffer[:, :5]
+        expected = rope_xp.rotate(x, cos, sin, **options)
+        other = kind(np.full((3, 5, 50), 9.0), dtype)[..., 5:45]
+        assert rope_xp.rotate(x, cos, sin, out=other, **options) is other
+        assert_same(other, expected)
+        shifted = buffer[:, 2:]  # shares most of its memory
+        assert rope_xp.rotate(x, cos, sin, out=shifted, **options) is shifted
+        assert_same(shifted, expected)
+        alone = kind(rng.standard_normal((3, 5, 40)), dtype)
+        expected = rope_xp.rotate(alone, cos, sin, **options)
+        assert rope_xp.rotate(alone, cos, sin, out=alone[:], **options) is not alone
+        assert_same(alone, expected)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_tables_that_share_memory_with_the_result(kind, rng, way):
+    """A table in the first features of the very array that is written."""
+    memory = kind(rng.uniform(-1, 1, (64, 32)), "float32")
+    x, cos, sin = memory[:, :16], memory[:, :8], memory[:, 8:16]
+    with _ways.using(way):
+        expected = rope_xp.rotate(x, cos, sin, layout="half")
+        rope_xp.rotate(x, cos, sin, layout="half", out=x)
+    assert_same(x, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_part_is_as_in_the_whole(kind, rng, layout, dtype):
+    """Bit for bit, whatever else is rotated in the same call, and in however many threads."""
+    x = kind(rng.standard_normal((2, 4, 300, 64)), dtype)  # large enough for every way
+    angles = rng.uniform(-4, 4, (300, 32))
+    cos, sin = kind(np.cos(angles), "float32"), kind(np.sin(angles), "float32")
+    whole = rope_xp.rotate(x, cos, sin, layout=layout)
+    for at in (0, 7, 299):
+        part = x[1:, 2:3, at : at + 1]
+        alone = rope_xp.rotate(part, cos[at : at + 1], sin[at : at + 1], layout=layout)
+        assert_same(whole[1:, 2:3, at : at + 1], alone)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("n_pairs", [20, 16, 5])
+def test_threads_change_nothing(monkeypatch, kind, rng, layout, n_pairs):
+    x = kind(rng.standard_normal((3, 5, 211, 40)), "float32")
+    angles = rng.uniform(-4, 4, (211, n_pairs))
+    cos, sin = kind(np.cos(angles), "float32"), kind(np.sin(angles), "float32")
+    monkeypatch.setattr(_ways, "WORTH_A_THREAD", dict.fromkeys(_ways.WORTH_A_THREAD, 1))
+    results = []
+    for count in (1, 2, 3, 7):
+        if isinstance(x, np.ndarray):
+            monkeypatch.setattr("os.sched_getaffinity", lambda _, n=count: range(n), raising=False)
+            monkeypatch.setenv("OMP_NUM_THREADS", "8")
+            assert _ways.threads(x, "compiled") == count
+            results.append(rope_xp.rotate(x, cos, sin, layout=layout))
+        else:
+            torch = pytest.importorskip("torch", reason="torch is not installed")
+            before = torch.get_num_threads()
+            torch.set_num_threads(count)
+            results.append(rope_xp.rotate(x, cos, sin, layout=layout))
+            torch.set_num_threads(before)
+    for result in results[1:]:
+        assert_same(result, results[0])
+
+
+def test_which_way_is_taken(monkeypatch, kind, rng):
+    def way(x, n_pairs=32, *, neighbours=False, out=None):
+        table = kind(np.zeros((x.shape[-2], n_pairs)), "float32")
+        small = _ways.is_small(x.shape)
+        return _ways.way_for(x, table, table, out, neighbours=neighbours, small=small)
+
+    large, small = (kind(rng.standard_normal((n, 64, 64)), "float32") for n in (32, 1))
+    is_numpy = isinstance(large, np.ndarray)
+    assert way(small) == "whole"
+    for fast in (False, *([True] if _compiled.available() else [])):
+        monkeypatch.setattr(_compiled, "available", lambda fast=fast: fast)
+        assert way(large) == ("compiled" if fast else "tiles")
+        assert way(large[..., ::2], 16) == "tiles"  # features that are no neighbours in memory
+        assert way(large, neighbours=True) == ("compiled" if fast and is_numpy else "complex")
+        small_pairs = "product" if is_numpy and not fast else "whole"
+        assert way(small, neighbours=True) == small_pairs
+        with _ways.using("whole"):
+            assert way(large) == "whole"
+    if not is_numpy:
+        assert way(large.requires_grad_()) == "recorded"
+
+
+def test_ways_have_names():
+    message = r"unknown way 'tile'; known: 'whole', 'padded', 'tiles'"
+    with pytest.raises(ValueError, match=message), _ways.using("tile"):
+        pass
+
+
+def test_without_numba(monkeypatch):
+    monkeypatch.setenv("ROPE_XP_FAST", "0")
+    _compiled.available.cache_clear()
+    assert not _compiled.available()
+    monkeypatch.undo()
+    _compiled.available.cache_clear()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_memory_beyond_the_result(rng, layout, way, dtype):
+    """The result and a sixteenth of x; in place, the sixteenth. With a table for each row, too."""
+    if way == "complex" and layout == "half":
+        pytest.skip("complex is for neighbours")
+    if way == "compiled" and dtype == "float16":
+        pytest.skip("numba has no float16")
+    x = rng.standard_normal((4, 2048, 256), dtype=np.float32).astype(dtype)
+    cos, sin = (rng.standard_normal((4, 2048, 128), dtype=np.float32) for _ in range(2))
+    with _ways.using(way):
+        rope_xp.rotate(x, cos, sin, layout=layout)  # compiled, and imported, before
+        for out, results in ((None, 1), (x, 0)):
+            tracemalloc.start()
+            rope_xp.rotate(x, cos, sin, layout=layout, out=out)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak <= results * x.nbytes + x.nbytes / 16
+
+
+def test_a_place_for_every_element(kind, rng):
+    x = kind(rng.standard_normal((3, 4, 8)), "float32")
+    table = kind(np.ones((4, 4)), "float32")
+    if isinstance(x, np.ndarray):
+        out = np.lib.stride_tricks.as_strided(x, x.shape, (0, *x.strides[1:]), writeable=True)
+    else:
+        out = x[:1].expand(3, 4, 8)
+    message = r"`out` must have a place for every element, got a broadcast array of \(3, 4, 8\)"
+    with pytest.raises(ValueError, match=message):
+        rope_xp.rotate(x, table, table, layout="half", out=out)
+
+
+def test_memory_mapped_files(tmp_path, rng):
+    """Weights on disk are arrays too: the result is in memory."""
+    x = np.memmap(tmp_path / "x", dtype=np.float32, mode="w+", shape=(8, 128, 128))
+    x[...] = rng.standard_normal(x.shape)
+    table = np.ones((128, 64), dtype=np.float32)
+    for layout in LAYOUTS:
+        y = rope_xp.rotate(x, table, 0 * table, layout=layout)
+        assert type(y) is np.ndarray
+        np.testing.assert_array_equal(y, x)
+
+
+@needs_numba
+@pytest.mark.parametrize("bits", [0x7FC0, 0xFFC0, 0x7FFF, 0x7F81])
+def test_no_number_in_bfloat16_stays_none(bits):
+    """Rounding carries into the exponent, and would carry a NaN over into −0."""
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    x = np.full((2, 8), bits, dtype=np.uint16).view(ml_dtypes.bfloat16)
+    weird = np.full((2, 4), 0x7FFFFFFF, dtype=np.uint32).view(np.float32)  # CUDA's NaN
+    with _ways.using("compiled"):
+        for table in (np.ones((2, 4), dtype=np.float32), weird):
+            y = rope_xp.rotate(x, table, table, layout="half")
+            assert np.isnan(y.astype(np.float32)).all()
+        y = rope_xp.rotate(np.ones_like(x), weird, weird, layout="half")
+        assert np.isnan(y.astype(np.float32)).all()
+
+
+@needs_numba
+def test_bfloat16_rounds_to_even_over_all_numbers(rng):
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    x = np.arange(2**16, dtype=np.uint16).view(ml_dtypes.bfloat16).reshape(512, 128)
+    x = np.where(np.isfinite(x.astype(np.float32)), x, ml_dtypes.bfloat16(1))
+    cos, sin = rng.standard_normal((2, 512, 64), dtype=np.float32)
+    with _ways.using("compiled"):
+        found = rope_xp.rotate(x, cos, sin, layout="half")
+    with _ways.using("whole"), np.errstate(over="ignore", invalid="ignore"):
+        assert_same(found, rope_xp.rotate(x, cos, sin, layout="half"))
+
+
+# -- gradients: one step of torch's graph ----------------------------------------------------------
+
+
+@pytest.fixture
+def large():
+    """Queries that are large enough for the step, and tables for them."""
+    if "torch" not in __import__("conftest").chosen():
+        pytest.skip("torch was not asked for")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x = torch.randn(2, 3, 256, 64, dtype=torch.float64)
+    cos, sin = rope_xp.cos_sin(torch.arange(256), [0.5**i for i in range(16)], dtype=x.dtype)
+    return torch, x, 1.5 * cos, 1.5 * sin
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("inverse", [False, True])
+def test_the_step_is_what_autograd_makes_of_the_formula(large, layout, inverse):
+    torch, x, cos, sin = large
+    found = []
+    for way in ("tiles", "whole"):
+        q, g = x.clone().requires_grad_(), torch.ones_like(x).requires_grad_()
+        with _ways.using(way):
+            y = rope_xp.rotate(q, cos, sin, layout=layout, inverse=inverse)
+            assert (type(y.grad_fn).__name__ == "LinearBackward") == (way != "whole")
+            (once,) = torch.autograd.grad(y, q, g, create_graph=True)
+            (twice,) = torch.autograd.grad((once**2).sum(), g)
+        found.append((y, once, twice))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-14, atol=1e-14)
+
+
+def test_the_step_keeps_tables_and_no_more(large):
+    torch, x, cos, sin = large
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        rope_xp.rotate(x.requires_grad_(), cos, sin, layout="half")
+    assert sum(t.nbytes for t in kept) == cos.nbytes + sin.nbytes
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forward mode asks for torch.jit
+def test_tables_that_learn_and_transforms_take_the_plain_way(large):
+    torch, x, cos, sin = large
+
+    def rotate(x, cos=cos):
+        return rope_xp.rotate(x, cos, sin, layout="half")
+
+    expected = rotate(x)
+    learned = cos.clone().requires_grad_()
+    rotate(x, learned).sum().backward()
+    n = cos.shape[-1]
+    torch.testing.assert_close(learned.grad, (x[..., :n] + x[..., n : 2 * n]).sum((0, 1)))
+    torch.testing.assert_close(torch.vmap(rotate)(x), expected)
+    torch.testing.assert_close(torch.func.jvp(rotate, (x,), (x,))[1], expected)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        tangent = torch.autograd.forward_ad.unpack_dual(rotate(dual)).tangent
+    torch.testing.assert_close(tangent, expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes that become constants
+        traced = torch.jit.trace(rotate, (x,))
+    torch.testing.assert_close(traced(2 * x), 2 * expected)
+    leaf = x.clone().requires_grad_()
+    with pytest.raises(RuntimeError, match="leaf"):
+        rope_xp.rotate(leaf, cos, sin, layout="half", out=leaf)
+    out = torch.empty_like(x)
+    rope_xp.rotate(leaf, cos, sin, layout="half", out=out).sum().backward()
+    assert leaf.grad is not None

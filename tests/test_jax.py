@@ -61,6 +61,40 @@ def test_grad_is_the_transpose():
     close(grad, ROPE.inverse(g, positions=at))
 
 
+@pytest.mark.float32_only
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_jit_joins_otherwise_and_gives_the_same(layout, start, dtype):
+    """Padded parts, summed: features that pass keep their bits, −0 its sign, infinity its place."""
+    x = jax.random.normal(jax.random.key(0), (2, 3, 12), dtype=dtype)
+    x = x.at[0, 0].set(-0.0).at[0, 1, :3].set(jnp.inf)
+    cos, sin = rope_xp.cos_sin(jnp.arange(3), [1.0, 0.1, 0.01, 0.0])
+
+    def rotate(x):
+        return rope_xp.rotate(x, cos, sin, layout=layout, rotary_start=start)
+
+    slow, fast = rotate(x), jax.jit(rotate)(x)
+    wide = [np.asarray(y, dtype=np.float32) for y in (slow, fast)]
+    np.testing.assert_array_equal(np.signbit(wide[0][0, 0]), np.signbit(wide[1][0, 0]))
+    np.testing.assert_allclose(
+        wide[1], wide[0], rtol=2**-7 if dtype == "bfloat16" else 1e-6, atol=1e-6
+    )
+    passed = [*range(start), *range(start + 8, 12)]
+    np.testing.assert_array_equal(wide[1][..., passed], np.asarray(x, np.float32)[..., passed])
+    gradients = jax.jit(jax.grad(lambda x: rotate(x)[1].sum()))(x)
+    np.testing.assert_allclose(
+        np.asarray(gradients[1], np.float32),
+        np.asarray(
+            rope_xp.rotate(
+                jnp.ones_like(x), cos, sin, layout=layout, rotary_start=start, inverse=True
+            )[1],
+            np.float32,
+        ),
+        atol=2**-7 if dtype == "bfloat16" else 1e-6,
+    )
+
+
 def test_grad_of_learned_frequencies():
     at = jnp.asarray([0.0, 1.0, 2.0])
     grad = jax.grad(lambda w: jnp.sum(rope_xp.cos_sin(at, w)[1]))(jnp.asarray([0.3]))
