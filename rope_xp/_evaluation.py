@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -90,18 +91,25 @@ def _split(arrays: list[Array], count: int) -> list[list[Array]]:
 def _in_threads(work: Callable[[list[Array]], None], pieces: list[list[Array]]) -> None:
     """``work`` on each of the pieces, the first of them in this thread.
 
-    Threads that end with the call: a pool that stays would be lost in a forked process.
+    Threads that end with the call: a pool that stays would be lost in a forked process, and making
+    one takes longer than its threads.
     """
-    if len(pieces) == 1:
-        work(pieces[0])
-        return
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most never need it
+    errors: list[BaseException] = []
 
-    with ThreadPoolExecutor(len(pieces) - 1) as pool:
-        others = [pool.submit(work, piece) for piece in pieces[1:]]
-        work(pieces[0])
-        for other in others:
-            other.result()
+    def attempt(piece: list[Array]) -> None:
+        try:
+            work(piece)
+        except BaseException as error:  # noqa: BLE001 - raised below, where the caller can see it
+            errors.append(error)
+
+    others = [threading.Thread(target=attempt, args=(piece,)) for piece in pieces[1:]]
+    for thread in others:
+        thread.start()
+    attempt(pieces[0])
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 # -- new arrays ------------------------------------------------------------------------------------
@@ -188,22 +196,28 @@ def _tiles(task: Rotation, arrays: list[Array], xp: Namespace) -> None:
     x, cos, sin, out = arrays
     for first, second, columns in task.parts:
         a, b, c, s = x[..., first], x[..., second], cos[..., columns], sin[..., columns]
+        first_out, second_out = out[..., first], out[..., second]
         memory = _Memory(7, a, task.compute, xp)
         known = None
         for at, at_table in _tiles_of(a.shape, c.shape, memory.size):
             if at_table != known:
                 known = at_table
-                table = memory.hold(0, c[at_table]), memory.hold(1, s[at_table])
+                held_c, held_s, *_ = memory.shaped(c[at_table].shape)
+                held_c[...], held_s[...] = c[at_table], s[at_table]
                 if task.inverse:
-                    xp.negative(table[1], out=table[1])
-            held = memory.hold(2, a[at]), memory.hold(3, b[at])
-            free = [memory.shaped(i, held[0].shape) for i in (4, 5, 6)]
-            turned = task.turn(*(_Factor(operand, free, xp) for operand in (*held, *table)))
-            out[..., first][at], out[..., second][at] = (product.array for product in turned)
+                    xp.negative(held_s, out=held_s)
+            a_tile = a[at]
+            _, _, held_a, held_b, *free = memory.shaped(a_tile.shape)
+            held_a[...], held_b[...] = a_tile, b[at]
+            operands = [_Factor(held, free, xp) for held in (held_a, held_b, held_c, held_s)]
+            turned_a, turned_b = task.turn(*operands)
+            first_out[at], second_out[at] = turned_a.array, turned_b.array
 
 
 class _Factor:
     """An operand of the formula whose products go to memory that is free ..."""
+
+    __slots__ = ("array", "free", "xp")
 
     def __init__(self, array: Array, free: list[Array], xp: Namespace) -> None:
         self.array, self.free, self.xp = array, free, xp
@@ -216,6 +230,8 @@ class _Factor:
 
 class _Product(_Factor):
     """... and whose sums go to where the first product was, which frees the second."""
+
+    __slots__ = ()
 
     def __add__(self, other: _Product) -> _Product:
         return self._joined(self.xp.add, other)
@@ -247,7 +263,8 @@ def _complex(task: Rotation, arrays: list[Array], xp: Namespace) -> None:
         if held is None:
             xp.multiply(source[at], table, out=target[at])
         else:
-            tile = held.hold(0, x[at])
+            (tile,) = held.shaped(x[at].shape)
+            tile[...] = x[at]
             if _ways.is_even(tile, cos.shape[-1]):
                 pairs = _ways.as_complex(tile, task.compute)
                 xp.multiply(pairs, table, out=pairs)
@@ -282,17 +299,13 @@ class _Memory:
         self._shaped: dict[tuple[int, ...], list[Array]] = {}
         self._xp = xp
 
-    def shaped(self, i: int, shape: tuple[int, ...]) -> Array:
-        shape = tuple(shape)
-        if shape not in self._shaped:
+    def shaped(self, shape: tuple[int, ...]) -> list[Array]:
+        found = self._shaped.get(shape)
+        if found is None:
             size = math.prod(shape)
-            self._shaped[shape] = [self._xp.reshape(flat[:size], shape) for flat in self._flat]
-        return self._shaped[shape][i]
-
-    def hold(self, i: int, values: Array) -> Array:
-        held = self.shaped(i, values.shape)
-        held[...] = values
-        return held
+            found = [self._xp.reshape(flat[:size], shape) for flat in self._flat]
+            self._shaped[shape] = found
+        return found
 
 
 def _tiles_of(

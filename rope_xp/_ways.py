@@ -193,11 +193,11 @@ def _libc() -> ctypes.CDLL:
 def tile_size(x: Array, *, held: bool = True) -> int:
     """Elements to work on at a time, with what goes with them ``held`` in memory or not.
 
-    NumPy: seven float32 numbers for each fit a core's cache, and take less than a thirty-second of
-    the memory that has twice the elements of ``x``. torch: enough for its threads.
+    NumPy: seven float32 numbers for each fit a core's cache, and take less than a sixteenth of the
+    memory that has twice the elements of ``x``. torch: enough for its threads.
     """
     if _backend.root_of(x) == "numpy":
-        most, share = (2**15, 128) if held else (2**18, 64)
+        most, share = (2**15, 64 if x.dtype.itemsize > 2 else 128) if held else (2**18, 64)
         share_of_x: int = math.prod(x.shape) // share
         return min(most, share_of_x)
     return 2**18 if held else math.prod(x.shape)
