@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -94,6 +93,8 @@ def _in_threads(work: Callable[[list[Array]], None], pieces: list[list[Array]]) 
     Threads that end with the call: a pool that stays would be lost in a forked process, and making
     one takes longer than its threads.
     """
+    from threading import Thread  # noqa: PLC0415 - most never need it
+
     errors: list[BaseException] = []
 
     def attempt(piece: list[Array]) -> None:
@@ -102,7 +103,7 @@ def _in_threads(work: Callable[[list[Array]], None], pieces: list[list[Array]]) 
         except BaseException as error:  # noqa: BLE001 - raised below, where the caller can see it
             errors.append(error)
 
-    others = [threading.Thread(target=attempt, args=(piece,)) for piece in pieces[1:]]
+    others = [Thread(target=attempt, args=(piece,)) for piece in pieces[1:]]
     for thread in others:
         thread.start()
     attempt(pieces[0])
