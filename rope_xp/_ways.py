@@ -273,6 +273,14 @@ def _can_compile(x: Array, cos: Array, sin: Array, out: Array | None) -> bool:
     return _compiled.can_take(*map(as_numpy, (x, cos, sin, x if out is None else out)))
 
 
+def tell_written(out: Array) -> None:
+    """torch counts what is written to a tensor, to refuse gradients that would need what was there."""
+    if _backend.root_of(out) == "torch" and not out.is_inference():
+        import torch
+
+        torch.autograd.graph.increment_version(out)
+
+
 def threads(x: Array, way: str) -> int:
     """In how many threads to work: as many as its library has, if each has enough to do.
 

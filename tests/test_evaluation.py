@@ -369,3 +369,18 @@ def test_tables_that_learn_and_transforms_take_the_plain_way(large):
     out = torch.empty_like(x)
     rope_xp.rotate(leaf, cos, sin, layout="half", out=out).sum().backward()
     assert leaf.grad is not None
+
+
+@pytest.mark.parametrize("way", ["whole", *WAYS])
+def test_torch_is_told_what_was_written(large, way):
+    """A product that needs what is overwritten has no gradient, and must not get a wrong one."""
+    torch, x, cos, sin = large
+    weight = torch.ones_like(x, requires_grad=True)
+    product = (weight * x).sum()
+    with _ways.using(way), torch.no_grad():
+        rope_xp.rotate(x, cos, sin, layout="interleaved", out=x)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
+    with _ways.using(way), torch.inference_mode():
+        x = torch.randn_like(x)
+        rope_xp.rotate(x, cos, sin, layout="interleaved", out=x)
