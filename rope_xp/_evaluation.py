@@ -12,8 +12,7 @@ compiled rows, by numba: `_compiled`
 ======== ===========================================================================================
 
 The formula is handed in by `rotation`. All ways give the same bits but ``complex`` on NumPy, which
-rounds a complex product one time less. So that no result depends on how much is rotated at once, it
-is for arrays of any size or for none.
+rounds a complex product one time less: large arrays of neighbours, without numba.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def evaluate(
     if out is None:
         out = _ways.empty(x)
     elif way in _NEW or not _ways.can_write_over(out, x, cos, sin):
-        form = _product if way == "complex" else _NEW.get(way, _whole)
+        form: Callable[..., Array] = _NEW.get(way, _whole)
         out[...] = form(task, x, cos, sin, xp)
         return out
     if out is not x and way != "compiled":
@@ -141,17 +140,6 @@ def _padded(task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace) -> 
         total = total + piece
     # Narrow only here: XLA's loops over 16-bit numbers are many times slower.
     return _backend.cast(total, x.dtype, xp)
-
-
-def _product(task: Rotation, x: Array, cos: Array, sin: Array, xp: Namespace) -> Array:
-    cos, sin = _backend.cast(cos, task.compute, xp), _backend.cast(sin, task.compute, xp)
-    table = _ways.complex_of(cos, -sin if task.inverse else sin)
-    part = x[..., task.start : task.end]
-    pairs = _ways.as_complex(part, task.compute)
-    if pairs is None:
-        pairs = _ways.as_complex(xp.asarray(part, dtype=task.compute, copy=True), task.compute)
-    turned = _backend.cast(_ways.as_real(pairs * table), x.dtype, xp)
-    return replace_features(x, [turned], task.start, task.end, xp)
 
 
 def _turned(
@@ -334,11 +322,7 @@ def _tiles_of(
         yield tuple(at), tuple(slice(None) if s else a for s, a in zip(shared, at, strict=True))
 
 
-_NEW: dict[str, Callable[..., Array]] = {
-    "whole": _whole,
-    "padded": _padded,
-    "product": _product,
-}
+_NEW: dict[str, Callable[..., Array]] = {"whole": _whole, "padded": _padded}
 _INTO: dict[str, Callable[..., None]] = {
     "tiles": _tiles,
     "complex": _complex,

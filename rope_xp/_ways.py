@@ -53,7 +53,7 @@ def way_for(
 
     ``small`` is found out before, because it must not be asked of sizes that a compiler traces.
     """
-    if small and not neighbours and _asked.get() is None:
+    if small and _asked.get() is None:
         return "whole"
     root = _backend.root_of(x)
     if root in ("jax", "jaxlib"):
@@ -68,8 +68,7 @@ def way_for(
     asked = _asked.get()
     if asked == "whole":
         return asked
-    small = asked is None and is_small(x.shape)
-    if small and (root == "torch" or not neighbours):
+    if asked is None and is_small(x.shape):
         return "whole"
 
     if root == "torch":
@@ -82,18 +81,18 @@ def way_for(
             return "whole"
     elif any(type(array) not in (np.ndarray, np.memmap) for array in (x, cos, sin)):
         return "whole"
-    fast = _compiled.available() and not small
+    fast = _compiled.available()
     if root == "torch" and neighbours and asked in (None, "complex"):
         seen = x.dtype == cos.dtype and x.dtype.itemsize > 2
         if is_even(x, cos.shape[-1]) and (seen or not fast):
             return "complex"
     if fast and asked in (None, "compiled") and _can_compile(x, cos, sin, out):
         return "compiled"
-    # On NumPy for all sizes or none, because it shows in the last bit.
+    # NumPy's complex product shows in the last bit: what numba can do is not left to it.
     numpy_pairs = root == "numpy" and neighbours and x.size > 0  # no pairs, no strides
-    if numpy_pairs and (asked == "complex" or (asked is None and not _compiled.available())):
-        return "product" if small else "complex"
-    return "tiles" if asked in (None, "tiles") and not small else "whole"
+    if numpy_pairs and (asked == "complex" or (asked is None and not fast)):
+        return "complex"
+    return "tiles" if asked in (None, "tiles") else "whole"
 
 
 def is_even(x: Array, n_pairs: int) -> bool:
@@ -236,15 +235,6 @@ def as_complex(array: Array, dtype: Dtype) -> Array | None:
     if array.dtype != dtype or last != 1 or any(n % 2 for n in (*strides, array.storage_offset())):
         return None
     return torch.view_as_complex(pairs)
-
-
-def as_real(array: Array) -> Array:
-    """A new complex array as its real and imaginary parts side by side."""
-    if _backend.root_of(array) == "numpy":
-        return array.view(array.real.dtype)
-    import torch
-
-    return torch.view_as_real(array).flatten(-2)
 
 
 def complex_of(real: Array, imag: Array) -> Array:

@@ -137,9 +137,11 @@ def test_every_way_writes_where_it_is_told(kind, rng, way, layout, dtype):
         other = kind(np.full((3, 5, 50), 9.0), dtype)[..., 5:45]
         assert rope_xp.rotate(x, cos, sin, out=other, **options) is other
         assert_same(other, expected)
+        with _ways.using("whole"):
+            plain = rope_xp.rotate(x, cos, sin, **options)
         shifted = buffer[:, 2:]  # shares most of its memory
         assert rope_xp.rotate(x, cos, sin, out=shifted, **options) is shifted
-        assert_same(shifted, expected)
+        assert_same(shifted, plain)
         alone = kind(rng.standard_normal((3, 5, 40)), dtype)
         expected = rope_xp.rotate(alone, cos, sin, **options)
         assert rope_xp.rotate(alone, cos, sin, out=alone[:], **options) is not alone
@@ -160,7 +162,7 @@ def test_tables_that_share_memory_with_the_result(kind, rng, way):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_part_is_as_in_the_whole(kind, rng, layout, dtype):
-    """Bit for bit, whatever else is rotated in the same call, and in however many threads."""
+    """Bit for bit, whatever else is rotated in the same call; one way on NumPy, but for a rounding."""
     x = kind(rng.standard_normal((2, 4, 300, 64)), dtype)  # large enough for every way
     angles = rng.uniform(-4, 4, (300, 32))
     cos, sin = kind(np.cos(angles), "float32"), kind(np.sin(angles), "float32")
@@ -168,7 +170,9 @@ def test_a_part_is_as_in_the_whole(kind, rng, layout, dtype):
     for at in (0, 7, 299):
         part = x[1:, 2:3, at : at + 1]
         alone = rope_xp.rotate(part, cos[at : at + 1], sin[at : at + 1], layout=layout)
-        assert_same(whole[1:, 2:3, at : at + 1], alone)
+        rounds_less = isinstance(x, np.ndarray) and layout == "interleaved"
+        exact = _compiled.available() or not rounds_less
+        assert_same(whole[1:, 2:3, at : at + 1], alone, exact=exact)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -209,8 +213,7 @@ def test_which_way_is_taken(monkeypatch, kind, rng):
         assert way(large) == ("compiled" if fast else "tiles")
         assert way(large[..., ::2], 16) == "tiles"  # features that are no neighbours in memory
         assert way(large, neighbours=True) == ("compiled" if fast and is_numpy else "complex")
-        small_pairs = "product" if is_numpy and not fast else "whole"
-        assert way(small, neighbours=True) == small_pairs
+        assert way(small, neighbours=True) == "whole"
         with _ways.using("whole"):
             assert way(large) == "whole"
     if not is_numpy:
