@@ -50,7 +50,7 @@ def evaluate(
         return _ways.record_linear(_again, task, x, cos, sin)
     if out is None and way in _NEW:
         return _NEW[way](task, x, cos, sin, xp)
-    cos, sin = (table[(None,) * (x.ndim - table.ndim)] for table in (cos, sin))
+    cos, sin = (table[(*(None,) * (x.ndim - table.ndim), ...)] for table in (cos, sin))
     if out is None:
         out = _ways.empty(x)
     elif way in _NEW or not _ways.can_write_over(out, x, cos, sin):

@@ -104,7 +104,8 @@ def rotate(
         task, index = _plan(xp, _shapes_and_dtypes(x, cos, sin), options)
         if _backend.is_chunked(x):
             cos, sin = (
-                t[(None,) * (x.ndim - t.ndim) if index is None else index] for t in (cos, sin)
+                t[(*(None,) * (x.ndim - t.ndim), ...) if index is None else index]
+                for t in (cos, sin)
             )
             on_blocks = partial(
                 rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
