@@ -46,7 +46,7 @@ MUTANTS = [
     ("_evaluation.py", "not _ways.can_write_over(out, x, cos, sin)", "False"),
     ("_evaluation.py", "if a.shape[axis] > 1 else a for a", "if a is arrays[0] else a for a"),
     ("_ways.py", "min(most, share_of_x)", "most * 64"),
-    ("_ways.py", "(cos, sin) if itself else (x, cos, sin)", "() if itself else (x,)"),
+    ("_ways.py", "(cos, sin) if itself else (x, cos, sin)", "(cos, sin)"),
     ("_ways.py", "asked is None and not fast", "False"),
     ("rotation.py", "2: [seq_axis], 3: [0, seq_axis]", "2: [ndim - 2], 3: [0, ndim - 2]"),
     ("rotation.py", "3: [0, seq_axis]", "3: [seq_axis - 1, seq_axis]"),

@@ -150,13 +150,25 @@ def test_every_way_writes_where_it_is_told(kind, rng, way, layout, dtype):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_tables_that_share_memory_with_the_result(kind, rng, way):
-    """A table in the first features of the very array that is written."""
-    memory = kind(rng.uniform(-1, 1, (64, 32)), "float32")
-    x, cos, sin = memory[:, :16], memory[:, :8], memory[:, 8:16]
+    """Tables in the first head of the very array that is written, for all heads."""
+    x = kind(rng.uniform(-1, 1, (3, 64, 16)), "float32")
+    cos, sin = x[0, :, :8], x[0, :, 8:]
     with _ways.using(way):
         expected = rope_xp.rotate(x, cos, sin, layout="half")
         rope_xp.rotate(x, cos, sin, layout="half", out=x)
     assert_same(x, expected)
+
+
+def test_what_is_known_of_shapes_is_not_known_of_other_options(kind):
+    """1 == 1.0 == True: what was found for one must not pass for the others."""
+    x, table = (kind(np.ones(shape), "float32") for shape in ((2, 3, 8), (3, 3)))
+    rope_xp.rotate(x, table, table, layout="half", seq_axis=1, rotary_start=1)
+    for options in (
+        {"seq_axis": 1.0, "rotary_start": 1.0},
+        {"seq_axis": True, "rotary_start": True},
+    ):
+        with pytest.raises(TypeError, match="must be an int"):
+            rope_xp.rotate(x, table, table, layout="half", **options)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
