@@ -1,4 +1,4 @@
-"""The only room that knows array libraries by name.
+"""The only room that knows array libraries by name, but for its annex `_ways`.
 
 Everything else works through the namespace that `namespace` returns. It is found from the name of
 the array's type, because the general lookup of array-api-compat costs more than a decode step can
