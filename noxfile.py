@@ -65,7 +65,7 @@ def tests(session, backend):
     run_tests(session, backend)
     if backend in {"numpy", "torch"}:  # once more, what numba changes
         session.install("ml_dtypes", ".[fast]")
-        run_tests(session, backend, "tests/test_evaluation.py", "tests/test_rotation.py")
+        run_tests(session, backend, "tests/backends/test_kernels.py", "tests/unit/test_rotation.py")
 
 
 OTHERS = [("3.12", "numpy"), ("3.12", "strict"), *(("3.13", b) for b in ("numpy", "strict", "jax"))]
@@ -76,7 +76,7 @@ OTHERS = [("3.12", "numpy"), ("3.12", "strict"), *(("3.13", b) for b in ("numpy"
 def pythons(session, backend):
     """The tests on the other Pythons; of JAX, which compiles for minutes, those of its own file."""
     session.install(*TOOLS, *LIBRARIES[backend], ".")
-    run_tests(session, backend, *(["tests/test_jax.py"] if backend == "jax" else []))
+    run_tests(session, backend, *(["tests/backends/test_jax.py"] if backend == "jax" else []))
 
 
 def run_tests(session, backend, *files):
@@ -84,8 +84,7 @@ def run_tests(session, backend, *files):
         "pytest",
         f"--numprocesses={min(os.cpu_count() or 1, 4)}",
         *files,
-        "--ignore=tests/test_llm.py",
-        "--ignore=tests/test_examples_vision.py",
+        "--ignore=tests/examples",
         *session.posargs,
         env={"ROPE_XP_BACKEND": backend, **ONE_THREAD, **COMPILE_ONCE},
     )
@@ -101,7 +100,7 @@ def examples(session):
     session.run("python", "examples/quickstart.py")
     session.install("pytest>=8", ".[llm,vision]")
     session.install(*MODEL)
-    vision, model = "tests/test_examples_vision.py", "tests/test_llm.py"
+    vision, model = "tests/examples/test_vision.py", "tests/examples/test_llm.py"
     for backend, *files in (("numpy", vision, model), ("torch", vision, model), ("jax", model)):
         env = {"ROPE_XP_BACKEND": backend, **ONE_THREAD, **COMPILE_ONCE}
         session.run("pytest", *files, env=env)
@@ -138,14 +137,14 @@ def book(session):
     session.env.update({"HF_HUB_OFFLINE": "1", **ONE_THREAD})
     shutil.rmtree("book/_build", ignore_errors=True)
     session.run("jupyter-book", "build", "book", "-W", "-n", "--keep-going")
-    session.run("python", "tests/book_failures.py")
+    session.run("python", "tests/book/failures.py")
 
 
 @nox.session
 def book_browser(session):
     """Open every page of the built book in Chromium: light and dark, wide and narrow."""
     session.install("pytest>=8", "playwright", ".")
-    session.run("pytest", "tests/book_browser.py", *session.posargs)
+    session.run("pytest", "tests/book/browser.py", *session.posargs)
 
 
 def fetch_mathjax(session):
@@ -177,9 +176,9 @@ def parity(session):
     # Without what they depend on: of torchvision there may be no build for this torch.
     session.install("--no-deps", *PEERS)
     session.install("pillow", "requests", "importlib_metadata", "einops")
-    session.run("python", "tests/parity.py", *session.posargs, env=ONE_THREAD)
+    session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
     for what in ("relative", "positions", "axes", "sinusoids"):
-        session.run("python", f"tests/parity_{what}.py", env=ONE_THREAD)
+        session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
     session.install(*BENCH, ".[fast]")
     # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.
     env = {"HF_HUB_OFFLINE": "1", **COMPILE_ONCE}
@@ -190,7 +189,7 @@ def parity(session):
 def mutants(session):
     """Sabotage the library and see that the tests notice."""
     session.install(*TOOLS, "ml_dtypes", ".")
-    session.run("python", "tests/mutants.py")
+    session.run("python", "tests/tools/mutants.py")
 
 
 @nox.session(default=False)

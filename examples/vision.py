@@ -23,7 +23,7 @@ from array_api_compat import array_namespace
 
 from rope_xp import RoPE
 from rope_xp.attention import attention
-from rope_xp.positions import grid_positions, normalised_axis
+from rope_xp.positions import grid_positions, normalized_axis
 
 BACKENDS = {"numpy": "array_api_compat.numpy", "torch": "array_api_compat.torch"}
 BACKENDS |= {"jax": "jax.numpy"}  # libraries: their names stand only here
@@ -191,7 +191,7 @@ def main():
         parser.error(f"--patch must be in a grid of {shape[0]} × {shape[1]}, got {row} {column}")
 
     rope = RoPE.from_config(CONFIG)
-    positions = grid_positions(*map(normalised_axis, shape), xp=xp)  # (2, seq)
+    positions = grid_positions(*map(normalized_axis, shape), xp=xp)  # (2, seq)
     x = xp.asarray(project(patches, rope.head_dim))  # (HEADS, seq, head_dim)
     q, k = rope(x, x, positions=positions)
     print(f"{rope}\n{shape[0]} × {shape[1]} patches, on {args.backend}\n")

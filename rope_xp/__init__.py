@@ -1,31 +1,27 @@
 """Rotary and sinusoidal position encodings, written once for every array library.
 
-A rotary encoding is a linear map from positions to angles, and a rotation by those angles. The
-data flows through the rooms in this order, and so do the imports:
+A rotary encoding is a linear map from positions to angles, and a rotation by those angles. Data
+flows down this list, and so do imports:
 
-=============== ================================================================================
-`grids`         where patches are: images and video, grids of any number of axes
-`vision_text`   where both are: text with images and video in one sequence
-`positions`     where tokens are: offsets, packed sequences, masks, shards; hands on the two above
-`scaling`       how fast pairs turn: schedules of frequencies
-`axes`          which position axis drives which pair: grids, video, text with images
-`phases`        positions × frequencies → cos, sin; decides precision
-`rotation`      turning the pairs; the two layouts are two ways of slicing the same array
-`rope`          `RoPE`, the one object that ties the rooms above together
-`additive`      `sinusoidal`, the additive ancestor, from the same phases
-`relative`      the relatives it is compared with: ALiBi, clipped, T5, Transformer-XL
-`attention`     what it is for: reference and linear attention, a cache that can shift
-`layouts`       weights and activations from one pairing to the other
-`analysis`      what follows from the math: wavelengths, turns, bounds
-`configs`       a model's config.json → `RoPE`, one per layer; strict; and `explain`
-`_alignment`    positions lined up with the axes of queries and keys, for `rope`
-`_checks`       plain values: sentences for mistakes, rounding to float32
-`_evaluation`   how the rotation is evaluated: ways that differ in speed, not in the result
-`_compiled`     one of them, compiled by numba: extra ``fast``
-`_ways`         which of them is taken, and what they have to know of each library
-`_backend`      the only room that knows array libraries by name; `_ways` is its annex
-`_config_reading`, `_families`, `_sizes`, `_axes_reading` and `_layers` are the cellar of `configs`
-=============== ================================================================================
+================ ===============================================================================
+`_backends`      what is known about each array library: namespaces, dtypes, devices
+`_validation`    checks that several modules share, and their wording
+`_kernels`       how a rotation is evaluated: kernels that differ in speed, not in the result
+`_exact_phases`  the fixed-point arithmetic of exact angles
+`layouts`        which two features make a pair; weights from one pairing to the other
+`positions`      where tokens are: offsets, packed sequences, masks, shards, grids, text with images
+`scaling`        how fast each pair turns: frequency schedules
+`axes`           which position axis drives which pair: grids, video, text with images
+`phases`         positions × frequencies → cos, sin; decides precision
+`rotation`       turning the pairs: the formula
+`additive`       `sinusoidal`, from the same frequencies and phases
+`relative`       what RoPE is compared with: ALiBi, clipped, T5, Transformer-XL
+`_config_reader` a model's config → a plain description of each layer
+`rope`           `RoPE`, the one object that ties the modules above together
+`attention`      reference and linear attention, masks, and a KV cache that can shift
+`analysis`       what follows from the math: wavelengths, turns, bounds
+`configs`        a model's config → the `RoPE` of each layer; `explain`
+================ ===============================================================================
 """
 
 import importlib

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rope_xp import _backend
-from rope_xp._backend import Array, Dtype
-from rope_xp._checks import as_int
-from rope_xp._evaluation import join_neighbours
+from rope_xp import _backends
+from rope_xp._backends import Array, Dtype
+from rope_xp._kernels.evaluate import join_neighbours
+from rope_xp._validation import as_int
 from rope_xp.axes import require_axes
 from rope_xp.phases import cos_sin
 from rope_xp.scaling import require_base
@@ -108,7 +108,7 @@ def sinusoidal(
     array([[0.     , 1.     , 0.     , 1.     ],
            [0.     , 1.     , 0.84147, 0.5403 ]], dtype=float32)
     """
-    xp = _backend.namespace(positions=positions)
+    xp = _backends.namespace(positions=positions)
     # Frequencies are constants: compilers that take floats for data take float(base) for data too.
     dim, base = as_int("dim", dim), require_base(base).__float__()
     if dim <= 0 or dim % 2:

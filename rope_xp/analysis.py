@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from rope_xp import _backend
-from rope_xp._backend import Array, Dtype, Namespace
-from rope_xp._checks import DOMAIN, as_int, require_number
+from rope_xp import _backends
+from rope_xp._backends import Array, Dtype, Namespace
+from rope_xp._validation import POSITION_RANGE, as_int, require_number
+from rope_xp.layouts import pair_slices, require_layout
 from rope_xp.phases import cos_sin
-from rope_xp.rotation import pair_slices, require_layout, turn
+from rope_xp.rotation import turn
 
 __all__ = [
     "abel_bound",
@@ -143,7 +144,7 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
     """
     distance, xp, compute, dtype = _prepare(distance, dtype)
     sums = _partial_sums(*_tables(distance, inv_freq, compute), xp)
-    return _backend.cast(xp.mean(sums, axis=-1), dtype, xp)
+    return _backends.cast(xp.mean(sums, axis=-1), dtype, xp)
 
 
 def abel_bound(
@@ -198,7 +199,7 @@ def abel_bound(
     )
     largest = xp.max(xp.hypot(real, imaginary), axis=-1)
     total = xp.sum(_partial_sums(*tables, xp), axis=-1)
-    return _backend.cast(largest * total, dtype, xp)
+    return _backends.cast(largest * total, dtype, xp)
 
 
 def score_curve(
@@ -235,7 +236,7 @@ def score_curve(
     """
     h, tables, xp, dtype = _prepare_scores(q, k, distance, inv_freq, layout, dtype=dtype)
     real, _ = turn(*h, *tables)  # (..., n_pairs)
-    return _backend.cast(xp.sum(real, axis=-1), dtype, xp)
+    return _backends.cast(xp.sum(real, axis=-1), dtype, xp)
 
 
 def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Array:
@@ -270,7 +271,7 @@ def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Ar
     """
     distance, xp, compute, dtype = _prepare(distance, dtype)
     cos, _ = _tables(distance, inv_freq, compute)
-    return _backend.cast(xp.sum(cos, axis=-1), dtype, xp)
+    return _backends.cast(xp.sum(cos, axis=-1), dtype, xp)
 
 
 def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
@@ -311,7 +312,7 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
     True
     """
     limit = as_int("limit", limit)
-    if not 1 <= limit <= DOMAIN[1]:
+    if not 1 <= limit <= POSITION_RANGE[1]:
         msg = f"`limit` must be in [1, 2**31], got {limit}"
         raise ValueError(msg)
     inv_freq = _as_floats(inv_freq)
@@ -332,7 +333,7 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
 
 def _tables(distance: Array, inv_freq: Any, dtype: Dtype) -> tuple[Array, Array]:
     """The tables of a distance along one axis."""
-    shape = tuple(inv_freq.shape) if _backend.is_array(inv_freq) else np.shape(inv_freq)
+    shape = tuple(inv_freq.shape) if _backends.is_array(inv_freq) else np.shape(inv_freq)
     if len(shape) != 1:
         msg = f"`inv_freq` must have shape (n_pairs,), got {shape}"
         raise ValueError(msg)
@@ -354,12 +355,12 @@ def _prepare(
     distance: Any, dtype: Dtype | None, like: Array | None = None
 ) -> tuple[Array, Namespace, Dtype, Dtype]:
     """``distance`` as an array of the library of ``like``; its namespace; dtypes within and out."""
-    if not _backend.is_array(distance):
+    if not _backends.is_array(distance):
         distance = _as_array(distance, like)
-    xp = _backend.namespace(distance=distance) if like is None else _backend.namespace(q=like)
-    compute = _backend.widest(distance, xp)
+    xp = _backends.namespace(distance=distance) if like is None else _backends.namespace(q=like)
+    compute = _backends.widest(distance, xp)
     if dtype is not None:
-        _backend.require_dtype("dtype", dtype)
+        _backends.require_dtype("dtype", dtype)
     return distance, xp, compute, compute if dtype is None else dtype
 
 
@@ -369,14 +370,18 @@ def _as_array(distance: Any, like: Array | None) -> Array:
         msg = f"`distance` must be integers or real numbers, got {distance!r}"
         raise TypeError(msg)
     integer = values.dtype.kind != "f"
-    if integer and values.size and not DOMAIN[0] <= values.min() <= values.max() < DOMAIN[1]:
+    if (
+        integer
+        and values.size
+        and not POSITION_RANGE[0] <= values.min() <= values.max() < POSITION_RANGE[1]
+    ):
         msg = f"`distance` must be in [-2**31, 2**31), got {distance!r}"
         raise ValueError(msg)
     if like is None:
         return values
-    xp = _backend.namespace(q=like)
-    dtype = xp.int32 if integer else _backend.widest(like, xp)
-    return xp.asarray(values.tolist(), dtype=dtype, device=_backend.device(like))
+    xp = _backends.namespace(q=like)
+    dtype = xp.int32 if integer else _backends.widest(like, xp)
+    return xp.asarray(values.tolist(), dtype=dtype, device=_backends.device(like))
 
 
 def _prepare_scores(
@@ -384,10 +389,10 @@ def _prepare_scores(
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], Namespace, Dtype]:
     """The real and imaginary parts of h, the cos and sin, the namespace, and the result's dtype."""
     require_layout("layout", layout)
-    _backend.namespace(q=q, k=k)
-    _backend.require_floating(q=q, k=k)
+    _backends.namespace(q=q, k=k)
+    _backends.require_floating(q=q, k=k)
     distance, xp, compute, dtype = _prepare(distance, dtype, like=q)
-    _backend.namespace(q=q, distance=distance)
+    _backends.namespace(q=q, distance=distance)
     tables = _tables(distance, inv_freq, compute)  # (..., n_pairs)
     n_pairs = tables[0].shape[-1]
     parts = []
@@ -399,12 +404,12 @@ def _prepare_scores(
             )
             raise ValueError(msg)
         for features in pair_slices(layout, 0, n_pairs):
-            parts.append(_backend.cast(x[..., features], compute, xp))
+            parts.append(_backends.cast(x[..., features], compute, xp))
     a, b, c, d = parts
     return turn(a, b, c, -d), tables, xp, dtype  # (a, b) times the conjugate of (c, d)
 
 
 def _partial_sums(cos: Array, sin: Array, xp: Namespace) -> Array:
     """|S_1| … |S_n| for n pairs, (..., n_pairs)."""
-    real, imaginary = (_backend.cumulative_sum(part, part.dtype, xp) for part in (cos, sin))
+    real, imaginary = (_backends.cumulative_sum(part, part.dtype, xp) for part in (cos, sin))
     return xp.hypot(real, imaginary)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from rope_xp import _backend
-from rope_xp._backend import Array
-from rope_xp._checks import as_int
-from rope_xp._evaluation import join_neighbours, replace_features
-from rope_xp.rotation import pair_slices, require_layout
+from rope_xp import _backends
+from rope_xp._backends import Array
+from rope_xp._kernels.evaluate import join_neighbours, replace_features
+from rope_xp._validation import as_int
 
 __all__ = ["convert_layout"]
+
+LAYOUTS = ("half", "interleaved")
 
 
 def convert_layout(
@@ -66,7 +67,7 @@ def convert_layout(
     """
     require_layout("source", source)
     require_layout("target", target)
-    xp = _backend.namespace(x=x)
+    xp = _backends.namespace(x=x)
     head_dim, rotary_start = as_int("head_dim", head_dim), as_int("rotary_start", rotary_start)
     rotary_dim = head_dim - rotary_start if rotary_dim is None else as_int("rotary_dim", rotary_dim)
     axis = as_int("axis", axis)
@@ -98,3 +99,17 @@ def convert_layout(
         parts = [join_neighbours(parts[0], parts[1], xp)]
     heads = replace_features(heads, parts, rotary_start, rotary_start + rotary_dim, xp)
     return xp.moveaxis(xp.reshape(heads, moved.shape), -1, axis)
+
+
+def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
+    """The features that are first in their pair, and those that are second."""
+    end = start + 2 * n_pairs
+    if layout == "half":
+        return slice(start, start + n_pairs), slice(start + n_pairs, end)
+    return slice(start, end, 2), slice(start + 1, end, 2)
+
+
+def require_layout(name: str, layout: str) -> None:
+    if layout not in LAYOUTS:
+        msg = f"`{name}` must be one of {', '.join(map(repr, LAYOUTS))}, got {layout!r}"
+        raise ValueError(msg)

@@ -1,13 +1,4 @@
-r"""Positions times frequencies, as cos and sin. The only room that decides precision.
-
-An angle :math:`m\theta` is needed modulo one turn, and that reduction is where precision is lost:
-at position one million a float32 angle has an ulp of 0.06. Integers have no such trouble. With the
-position as two 16-bit digits, and what each pair turns in one step of a digit as a fixed-point
-fraction of a turn, products of small integers give the angle in units of 2⁻³⁰ of a turn, and masking
-bits *is* the reduction. What is finer than the unit is carried beside it as a small float. Nothing
-here needs an integer of 64 bits or a float of more precision than the result, and no product
-overflows: C++ that torch generates takes signed overflow for impossible.
-"""
+"""Positions times frequencies, as cos and sin. The only module that decides precision."""
 
 from __future__ import annotations
 
@@ -17,26 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from rope_xp import _backend
-from rope_xp._backend import Array, Device, Dtype, Namespace
-from rope_xp._checks import as_int, require_number, require_positive
+from rope_xp import _backends
+from rope_xp._backends import Array, Device, Dtype, Namespace
+from rope_xp._exact_phases import Constants, digit_tables, exact_cos_sin
+from rope_xp._validation import as_int, require_number, require_positive
 
 __all__ = ["cos_sin", "xpos_scale"]
 
-Constants = Callable[[Any, Dtype], Array]  # values and dtype → array on the positions' device
-
 PRECISIONS = ("exact", "float32")
-
-# floor(2**256 / 2π): in a product with a double, the fraction of a turn is right to 2**-200.
-_TURNS_PER_RADIAN = 0x28BE60DB9391054A7F09D5F47D4D377036D8A5664F10E4107F9458EAF7AEF158
-
-# Radians in 2**-30 of a turn, as 12 leading bits and the rest: products of the leading bits with
-# 12-bit integers are exact in float32.
-_UNIT = 2 * math.pi / 2**30
-_UNIT_HIGH = 0xC91 / 2**39
-_UNIT_LOW = -1.659413838155854e-14  # 2π/2**30 − _UNIT_HIGH, from 2π in full
-
-_FACTORIALS = tuple(math.factorial(n) for n in range(20))
 
 
 def cos_sin(
@@ -96,7 +75,7 @@ def cos_sin(
     True
     """
     require_precision(precision)
-    xp = _backend.namespace(positions=positions)
+    xp = _backends.namespace(positions=positions)
     dtype = _result_dtype(positions, dtype, xp)
     constant = isinstance(inv_freq, list | tuple | np.ndarray)
     if isinstance(inv_freq, np.ndarray) and inv_freq.ndim > 2:
@@ -107,29 +86,29 @@ def cos_sin(
             (len(rows), len(rows[0])) if _is_matrix(inv_freq) else (len(rows[0]),)
         )
     else:
-        _backend.namespace(positions=positions, inv_freq=inv_freq)
-        _backend.require_floating(inv_freq=inv_freq)
+        _backends.namespace(positions=positions, inv_freq=inv_freq)
+        _backends.require_floating(inv_freq=inv_freq)
         shape = tuple(inv_freq.shape)
     _require_axes(shape, positions)
 
     known = [positions.dtype, dtype] if constant else [positions.dtype, dtype, inv_freq.dtype]
-    wide = precision == "exact" and "float64" in map(_backend.dtype_name, known)
+    wide = precision == "exact" and "float64" in map(_backends.dtype_name, known)
     compute = xp.float64 if wide else xp.float32
 
     def finished(cos: Array, sin: Array) -> tuple[Array, Array]:
         if attention_factor != 1.0:
             cos, sin = cos * attention_factor, sin * attention_factor
-        return _backend.cast(cos, dtype, xp), _backend.cast(sin, dtype, xp)
+        return _backends.cast(cos, dtype, xp), _backends.cast(sin, dtype, xp)
 
     if not constant:
         angles = _learned(positions, inv_freq, compute, xp)
         return finished(xp.cos(angles), xp.sin(angles))
 
     def constants(values: Any, dtype: Dtype) -> Array:
-        return xp.asarray(values, dtype=dtype, device=_backend.device(positions))
+        return xp.asarray(values, dtype=dtype, device=_backends.device(positions))
 
-    exact = precision == "exact" and _backend.is_integer(positions)
-    form, tables = (_exact, _digit_tables) if exact else (_rounded, _rounded_table)
+    exact = precision == "exact" and _backends.is_integer(positions)
+    form, tables = (exact_cos_sin, digit_tables) if exact else (_rounded, _rounded_table)
     terms = [
         (axes and constants(axes, xp.int32), tables(frequencies, constants, compute, xp))
         for axes, frequencies in _terms(rows, several=len(shape) > 1)
@@ -140,10 +119,10 @@ def cos_sin(
         return finished(*form(driven, compute, xp))
 
     seq = positions.shape[len(shape) - 1 :]
-    at_once = _backend.block_bytes(positions) // (8 if wide else 4) // shape[-1]
+    at_once = _backends.cache_block_bytes(positions) // (8 if wide else 4) // shape[-1]
     if not 0 < at_once < math.prod(seq):
         return at(positions)
-    whole = ((*seq, shape[-1]), dtype, _backend.device(positions))
+    whole = ((*seq, shape[-1]), dtype, _backends.device(positions))
     return _in_blocks(at, positions, at_once, whole, xp)
 
 
@@ -152,7 +131,7 @@ def xpos_scale(
     n_pairs: int,
     *,
     scale_base: float = 512.0,
-    centre: float = 0,
+    center: float = 0,
     dtype: Dtype | None = None,
 ) -> Array:
     r"""xPos: multipliers :math:`\zeta_i^{(m - c)/b}` that make scores fade with distance.
@@ -164,12 +143,12 @@ def xpos_scale(
     Parameters
     ----------
     positions : array, shape (...,); integer or real floating
-        As in `cos_sin`, integers within 2³¹ of ``centre``.
+        As in `cos_sin`, integers within 2³¹ of ``center``.
     n_pairs : int
         Number of pairs, as the tables have.
     scale_base : float
         Positions after which a pair has faded to its :math:`\zeta_i`.
-    centre : int or float
+    center : int or float
         Position with multiplier 1. Scores do not depend on it; queries and keys must share it. One
         near the middle keeps the multipliers small: in float32 those for keys overflow 36,000
         positions after it.
@@ -184,14 +163,14 @@ def xpos_scale(
     ------
     TypeError
         If ``positions`` are neither integer nor floating, ``dtype`` is not floating, ``n_pairs`` no
-        int, or ``scale_base`` or ``centre`` no number.
+        int, or ``scale_base`` or ``center`` no number.
     ValueError
         If ``n_pairs`` or ``scale_base`` is not positive.
 
     Notes
     -----
     Source: Sun et al. 2022, arXiv:2212.10554, section 2.2; compared with rotary-embedding-torch 0.9.1,
-    whose centre is ``seq // 2``.
+    whose center is ``seq // 2``.
 
     Examples
     --------
@@ -203,36 +182,36 @@ def xpos_scale(
     array([[1.   , 1.   ],
            [0.286, 0.643]], dtype=float32)
     """
-    xp = _backend.namespace(positions=positions)
+    xp = _backends.namespace(positions=positions)
     dtype = _result_dtype(positions, dtype, xp)
     n_pairs = as_int("n_pairs", n_pairs)
     if n_pairs <= 0:
         msg = f"`n_pairs` must be positive, got {n_pairs}"
         raise ValueError(msg)
     require_positive("scale_base", scale_base)
-    require_number("centre", centre)
-    names = {_backend.dtype_name(d) for d in (positions.dtype, dtype)}
+    require_number("center", center)
+    names = {_backends.dtype_name(d) for d in (positions.dtype, dtype)}
     compute = xp.float64 if "float64" in names else xp.float32
     fading = [math.log((i / n_pairs + 0.4) / 1.4) / scale_base for i in range(n_pairs)]
-    row = xp.asarray(fading, dtype=compute, device=_backend.device(positions))
-    if _backend.is_integer(positions) and isinstance(centre, int):
-        steps = _backend.cast(positions, xp.int32, xp) - centre  # exact however far out
+    row = xp.asarray(fading, dtype=compute, device=_backends.device(positions))
+    if _backends.is_integer(positions) and isinstance(center, int):
+        steps = _backends.cast(positions, xp.int32, xp) - center  # exact however far out
     else:
-        steps = _backend.cast(positions, compute, xp) - float(centre)
-    power = _backend.cast(steps, compute, xp)[..., None]
-    return _backend.cast(xp.exp(power * row), dtype, xp)
+        steps = _backends.cast(positions, compute, xp) - float(center)
+    power = _backends.cast(steps, compute, xp)[..., None]
+    return _backends.cast(xp.exp(power * row), dtype, xp)
 
 
 def _result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype:
     """``dtype``, or the default; TypeError unless positions are numbers and ``dtype`` is floating."""
-    if not (_backend.is_integer(positions) or _backend.is_floating(positions)):
-        found = _backend.dtype_name(positions.dtype)
+    if not (_backends.is_integer(positions) or _backends.is_floating(positions)):
+        found = _backends.dtype_name(positions.dtype)
         msg = f"`positions` must be integer or real floating, got {found}"
         raise TypeError(msg)
     if dtype is not None:
-        _backend.require_dtype("dtype", dtype)
+        _backends.require_dtype("dtype", dtype)
         return dtype
-    return xp.float64 if _backend.dtype_name(positions.dtype) == "float64" else xp.float32
+    return xp.float64 if _backends.dtype_name(positions.dtype) == "float64" else xp.float32
 
 
 def _in_blocks(
@@ -285,7 +264,7 @@ def _driving(positions: Array, axes: Array | None, xp: Namespace) -> Array:
 
 def _learned(positions: Array, inv_freq: Array, dtype: Dtype, xp: Namespace) -> Array:
     """Angles of frequencies that are data."""
-    positions, inv_freq = (_backend.cast(a, dtype, xp) for a in (positions, inv_freq))
+    positions, inv_freq = (_backends.cast(a, dtype, xp) for a in (positions, inv_freq))
     if inv_freq.ndim == 1:
         return positions[..., None] * inv_freq
     total, *rest = (positions[a, ..., None] * inv_freq[a, ...] for a in range(inv_freq.shape[0]))
@@ -304,138 +283,9 @@ def _rounded(terms: list[tuple[Array, Array]], dtype: Dtype, xp: Namespace) -> t
     """cos, sin of rounded products. Elementwise: autocast and TF32 would round a matmul more."""
     angles: Any = None
     for position, row in terms:
-        product = _backend.cast(position, dtype, xp) * row
+        product = _backends.cast(position, dtype, xp) * row
         angles = product if angles is None else angles + product
     return xp.cos(angles), xp.sin(angles)
-
-
-def _exact(
-    terms: list[tuple[Array, list[Array]]], dtype: Dtype, xp: Namespace
-) -> tuple[Array, Array]:
-    """cos, sin of the true products of integers and floats, rounded as if once.
-
-    What was made here is worked on in place: a third less time on NumPy, which looks for new memory
-    at every step.
-    """
-    turn, rest = _turn_of(*terms[0], dtype, xp)
-    for term in terms[1:]:
-        further, finer = _turn_of(*term, dtype, xp)
-        turn += further
-        turn &= 0x3FFF_FFFF
-        rest += finer
-
-    # The nearest quarter turn, and what is within ±1/8 of a turn of it as 12 bits and 15 finer.
-    turn += 0x800_0000
-    quarter = turn >> 28  # 0 … 4
-    turn &= 0xFFF_FFFF
-    turn += 0x4000
-    coarse = turn & -0x8000
-    coarse -= 0x800_0000
-    coarse = xp.astype(coarse, dtype)
-    turn &= 0x7FFF
-    turn -= 0x4000
-    rest += xp.astype(turn, dtype)
-
-    # To radians, rounded once.
-    rest *= _UNIT
-    rest += coarse * _UNIT_LOW
-    angle = coarse * _UNIT_HIGH
-    angle += rest
-
-    # cos and sin of what is within, by their series: torch's compiled ones are off by 1.2e-7.
-    square = angle * angle
-    cos = _series(square, 0, dtype)
-    cos *= square
-    cos += 1
-    sin = _series(square, 1, dtype)
-    square *= angle
-    sin *= square
-    sin += angle
-
-    # Quarters turn the two: even is their cosine, odd minus their sine. `where` is slow on NumPy.
-    sign = quarter & 2
-    sign -= 1
-    quarter &= 1
-    quarter *= sign
-    odd = xp.astype(quarter, dtype)
-    quarter -= sign
-    even = xp.astype(quarter, dtype)
-    swapped = cos * odd
-    cos *= even
-    odd *= sin
-    cos += odd
-    sin *= even
-    sin -= swapped
-    return _backend.computed_once(cos), _backend.computed_once(sin)
-
-
-def _digit_tables(
-    frequencies: tuple[float, ...], constants: Constants, dtype: Dtype, xp: Namespace
-) -> list[Array]:
-    """How far a step of the low digit turns, as 15 bits, 15 bits and the rest, and of the high one."""
-    return [
-        constants(part, kind)
-        for steps in (1, 2**16)
-        for part, kind in zip(
-            _turns(frequencies, steps=steps), (xp.int32, xp.int32, dtype), strict=True
-        )
-    ]
-
-
-def _turn_of(
-    position: Array, tables: list[Array], dtype: Dtype, xp: Namespace
-) -> tuple[Array, Array]:
-    """A product modulo one turn, (..., n_pairs): in units of 2⁻³⁰ of a turn, and the rest of a unit."""
-    # Balanced 16-bit digits, position = 2**16 high + low, so that −m mirrors m to the last bit.
-    position = _backend.computed_once(_backend.cast(position, xp.int32, xp))
-    low = ((position & 0xFFFF) ^ 0x8000) - 0x8000
-    high = (position >> 16) + ((position >> 15) & 1)
-    upper, lower, finer, upper_high, lower_high, finer_high = tables
-
-    turn = low * upper
-    turn += high * upper_high  # within ±2**30
-    turn &= 0x7FFF
-    turn *= 0x8000
-    turn += low * lower
-    turn += high * lower_high
-    turn &= 0x3FFF_FFFF
-    rest = xp.astype(low, dtype) * finer
-    rest += xp.astype(high, dtype) * finer_high  # within ±2**15
-    return turn, rest
-
-
-def _series(square: Array, odd: int, dtype: Dtype) -> Array:
-    """Σ (−1)^k square^(k−1) / (2k + odd)! from k = 1, Horner's way.
-
-    ``1 + square · series`` is cos and ``angle + angle · square · series`` is sin. Within an eighth
-    of a turn, what is left out is below 1/50 of the last bit.
-    """
-    terms = 9 if _backend.dtype_name(dtype) == "float64" else 5
-    first, second, *rest = ((-1) ** k / _FACTORIALS[2 * k + odd] for k in range(terms, 0, -1))
-    total = square * first
-    total += second
-    for coefficient in rest:
-        total *= square
-        total += coefficient
-    return total
-
-
-def _turns(inv_freq: tuple[float, ...], *, steps: int) -> tuple[list[int], list[int], list[float]]:
-    """How far each pair turns in ``steps`` steps, modulo one turn, in units of 2⁻³⁰ of a turn.
-
-    Upper and lower 15 bits, both balanced around 0, and the rest in [−½, ½): from Python's long
-    integers, because with a 2π in float64 they would be wrong from 2⁵³ units on.
-    """
-    uppers, lowers, rests = [], [], []
-    for frequency in inv_freq:
-        numerator, denominator = frequency.as_integer_ratio()
-        fixed = (numerator * steps * _TURNS_PER_RADIAN << 94) // (denominator << 256)  # units·2**64
-        whole = (fixed + (1 << 63)) >> 64
-        lower = (whole + 0x4000) % 0x8000 - 0x4000
-        uppers.append((((whole - lower) >> 15) + 0x4000) % 0x8000 - 0x4000)
-        lowers.append(lower)
-        rests.append((fixed - (whole << 64)) / (1 << 64))
-    return uppers, lowers, rests
 
 
 def _is_matrix(inv_freq: Any) -> bool:

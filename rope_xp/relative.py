@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 
-from rope_xp import _backend
-from rope_xp._backend import Array, Device, Dtype, Namespace
-from rope_xp._checks import as_int, to_float32
-from rope_xp.positions import require_integer
-from rope_xp.rotation import is_known
+from rope_xp import _backends
+from rope_xp._backends import Array, Device, Dtype, Namespace
+from rope_xp._validation import as_int, is_known, to_float32
+from rope_xp.positions._tokens import require_integer
 
 __all__ = [
     "alibi_bias",
@@ -53,11 +52,11 @@ def relative_positions(q_positions: Array, k_positions: Array) -> Array:
     >>> relative_positions(np.asarray([1], dtype=np.uint8), np.asarray([0, 1, 2]))
     array([[-1,  0,  1]])
     """
-    xp = _backend.namespace(q_positions=q_positions, k_positions=k_positions)
+    xp = _backends.namespace(q_positions=q_positions, k_positions=k_positions)
     both = {"q_positions": q_positions, "k_positions": k_positions}
     for name, array in both.items():
-        if not (_backend.is_integer(array) or _backend.is_floating(array)):
-            found = _backend.dtype_name(array.dtype)
+        if not (_backends.is_integer(array) or _backends.is_floating(array)):
+            found = _backends.dtype_name(array.dtype)
             msg = f"`{name}` must be integer or real floating, got {found}"
             raise TypeError(msg)
         if array.ndim not in (1, 2):
@@ -68,11 +67,11 @@ def relative_positions(q_positions: Array, k_positions: Array) -> Array:
         if 1 not in rows and rows[0] != rows[1] and all(map(is_known, rows)):
             msg = f"`k_positions` must have the batch of `q_positions`, {rows[0]}, or 1, got {rows[1]}"
             raise ValueError(msg)
-    if any(map(_backend.is_floating, both.values())):
+    if any(map(_backends.is_floating, both.values())):
         dtype = _compute_dtype(xp, q_positions, k_positions)
     else:
         dtype = _default_integer(q_positions, xp)
-    query, key = (_backend.cast(array, dtype, xp) for array in both.values())
+    query, key = (_backends.cast(array, dtype, xp) for array in both.values())
     return key[..., None, :] - query[..., :, None]
 
 
@@ -116,9 +115,9 @@ def alibi_slopes(
     array([0.0625    , 0.00390625, 0.25      ], dtype=float32)
     """
     slopes = _slopes(n_heads)
-    xp = _backend.standard(xp)
+    xp = _backends.compat_namespace(xp)
     dtype = xp.float32 if dtype is None else dtype
-    _backend.require_dtype("dtype", dtype)
+    _backends.require_dtype("dtype", dtype)
     return xp.asarray(slopes, dtype=dtype, device=device)
 
 
@@ -172,15 +171,15 @@ def alibi_bias(
         raise ValueError(msg)
     slopes = _slopes(n_heads)
     steps = relative_positions(q_positions, k_positions)  # (..., q_len, k_len)
-    xp = _backend.namespace(steps=steps)
+    xp = _backends.namespace(steps=steps)
     if dtype is None:
         dtype = _compute_dtype(xp, q_positions, k_positions)
-    _backend.require_dtype("dtype", dtype)
-    compute = xp.float64 if _backend.dtype_name(dtype) == "float64" else xp.float32
+    _backends.require_dtype("dtype", dtype)
+    compute = xp.float64 if _backends.dtype_name(dtype) == "float64" else xp.float32
     along = -xp.abs(steps) if form == "distance" else k_positions[..., None, :]
-    along = _backend.cast(along, compute, xp)[..., None, :, :]  # (..., 1, q_len, k_len)
-    falls = xp.asarray(slopes, dtype=compute, device=_backend.device(steps))[:, None, None]
-    return _backend.cast(falls * along, dtype, xp)
+    along = _backends.cast(along, compute, xp)[..., None, :, :]  # (..., 1, q_len, k_len)
+    falls = xp.asarray(slopes, dtype=compute, device=_backends.device(steps))[:, None, None]
+    return _backends.cast(falls * along, dtype, xp)
 
 
 def clipped_index(q_positions: Array, k_positions: Array, max_distance: int) -> Array:
@@ -220,7 +219,7 @@ def clipped_index(q_positions: Array, k_positions: Array, max_distance: int) -> 
     steps = relative_positions(q_positions, k_positions)
     require_integer("q_positions", q_positions)
     require_integer("k_positions", k_positions)
-    return _backend.namespace(steps=steps).clip(steps, -far, far) + far
+    return _backends.namespace(steps=steps).clip(steps, -far, far) + far
 
 
 def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
@@ -260,8 +259,8 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
     >>> shaw_score(q, k, np.asarray([[1.0, 2.0], [0.0, 0.0], [5.0, 5.0]]), index)
     array([[[ 3.,  0., 10.]]])
     """
-    xp = _backend.namespace(q=q, k=k, key_table=key_table, index=index)
-    _backend.require_floating(q=q, k=k, key_table=key_table)
+    xp = _backends.namespace(q=q, k=k, key_table=key_table, index=index)
+    _backends.require_floating(q=q, k=k, key_table=key_table)
     _require_scores(q, k)
     width, lengths = q.shape[-1], (q.shape[-2], k.shape[-2])
     if key_table.ndim != 2 or key_table.shape[1] != width or key_table.shape[0] % 2 == 0:
@@ -274,13 +273,13 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
         raise ValueError(msg)
     _require_before("index", index.shape[:-2], q.shape[:-3])
     result, compute = q.dtype, _compute_dtype(xp, q, k, key_table)
-    q, k, key_table = (_backend.cast(array, compute, xp) for array in (q, k, key_table))
+    q, k, key_table = (_backends.cast(array, compute, xp) for array in (q, k, key_table))
     vectors = xp.take(key_table, xp.reshape(index, (-1,)), axis=0)
     vectors = xp.reshape(vectors, (*index.shape, width))  # (..., q_len, k_len, head_dim)
     # One product for each query, shared by the heads: (heads, head_dim) times (head_dim, k_len).
     relative = xp.moveaxis(q, -3, -2) @ xp.matrix_transpose(vectors)
     scores = q @ xp.matrix_transpose(k) + xp.moveaxis(relative, -2, -3)
-    return _backend.cast(scores, result, xp)
+    return _backends.cast(scores, result, xp)
 
 
 def t5_bucket(
@@ -327,7 +326,7 @@ def t5_bucket(
     >>> t5_bucket(np.asarray([-200, -8, -1, 0, 1, 8, 200]))
     array([15,  8,  1,  0, 17, 24, 31])
     """
-    xp = _backend.namespace(relative_position=relative_position)
+    xp = _backends.namespace(relative_position=relative_position)
     require_integer("relative_position", relative_position)
     num_buckets, far = as_int("num_buckets", num_buckets), as_int("max_distance", max_distance)
     least = 4 if bidirectional else 2
@@ -336,7 +335,7 @@ def t5_bucket(
         msg = f"`num_buckets` must be {even}in [{least}, 65536], got {num_buckets}"
         raise ValueError(msg)
     if num_buckets - 1 > xp.iinfo(relative_position.dtype).max:
-        name = _backend.dtype_name(relative_position.dtype)
+        name = _backends.dtype_name(relative_position.dtype)
         msg = f"`num_buckets` must fit the dtype of `relative_position`, {name}, got {num_buckets}"
         raise ValueError(msg)
     each = num_buckets // 2 if bidirectional else num_buckets  # of a direction
@@ -351,13 +350,13 @@ def t5_bucket(
     if bidirectional:
         steps += first
         values += range(each + 1, 2 * each)
-    dtype, device = _default_integer(relative_position, xp), _backend.device(relative_position)
-    at = xp.reshape(_backend.cast(relative_position, dtype, xp), (-1,))
+    dtype, device = _default_integer(relative_position, xp), _backends.device(relative_position)
+    at = xp.reshape(_backends.cast(relative_position, dtype, xp), (-1,))
     at = xp.clip(at, -far, far)  # torch warns where it searches for what is not contiguous
     found = xp.searchsorted(xp.asarray(steps, dtype=dtype, device=device), at, side="right")
     bucket = xp.take(xp.asarray(values, dtype=dtype, device=device), found, axis=0)
     bucket = xp.reshape(bucket, relative_position.shape)
-    return _backend.cast(bucket, relative_position.dtype, xp)
+    return _backends.cast(bucket, relative_position.dtype, xp)
 
 
 def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Array:
@@ -401,8 +400,8 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
     array([[[ 0., -1.],
             [ 1.,  0.]]])
     """
-    xp = _backend.namespace(q=q, k=k, r=r, u=u, v=v)
-    _backend.require_floating(q=q, k=k, r=r, u=u, v=v)
+    xp = _backends.namespace(q=q, k=k, r=r, u=u, v=v)
+    _backends.require_floating(q=q, k=k, r=r, u=u, v=v)
     _require_scores(q, k)
     heads, q_len, head_dim = q.shape[-3:]
     for name, array in (("u", u), ("v", v)):
@@ -420,10 +419,10 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
         raise ValueError(msg)
     _require_before("r", r.shape[:-2], q.shape[:-2])
     result, compute = q.dtype, _compute_dtype(xp, q, k, r, u, v)
-    q, k, r, u, v = (_backend.cast(array, compute, xp) for array in (q, k, r, u, v))
+    q, k, r, u, v = (_backends.cast(array, compute, xp) for array in (q, k, r, u, v))
     content = (q + u[:, None, :]) @ xp.matrix_transpose(k)
     distance = (q + v[:, None, :]) @ xp.matrix_transpose(r)  # (..., q_len, rows)
-    return _backend.cast(content + _relative_shift(distance, k_len, xp), result, xp)
+    return _backends.cast(content + _relative_shift(distance, k_len, xp), result, xp)
 
 
 def _relative_shift(x: Array, k_len: int, xp: Namespace) -> Array:
@@ -434,7 +433,7 @@ def _relative_shift(x: Array, k_len: int, xp: Namespace) -> Array:
     """
     *before, q_len, rows = x.shape
     width = k_len + q_len
-    pad = xp.zeros((*before, q_len, width - rows), dtype=x.dtype, device=_backend.device(x))
+    pad = xp.zeros((*before, q_len, width - rows), dtype=x.dtype, device=_backends.device(x))
     flat = xp.reshape(xp.concat((x, pad), axis=-1), (*before, q_len * width))
     flat = flat[..., q_len - 1 : q_len * width - 1]
     return xp.reshape(flat, (*before, q_len, width - 1))[..., :k_len]
@@ -476,12 +475,12 @@ def _first_distances(buckets: int, far: int) -> list[int]:
 
 
 def _compute_dtype(xp: Namespace, *arrays: Array) -> Dtype:
-    names = {_backend.dtype_name(array.dtype) for array in arrays}
+    names = {_backends.dtype_name(array.dtype) for array in arrays}
     return xp.float64 if "float64" in names else xp.float32
 
 
 def _default_integer(array: Array, xp: Namespace) -> Dtype:
-    return xp.arange(0, device=_backend.device(array)).dtype
+    return xp.arange(0, device=_backends.device(array)).dtype
 
 
 def _require_scores(q: Array, k: Array) -> None:

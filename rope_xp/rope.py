@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rope_xp import _backend, phases, rotation
-from rope_xp._alignment import (
-    positions_of,
+from rope_xp import _backends, phases, rotation
+from rope_xp._backends import Array, Dtype
+from rope_xp._validation import as_int, require_position_range
+from rope_xp.axes import require_axes
+from rope_xp.layouts import require_layout
+from rope_xp.positions._alignment import (
     require_batch,
     require_line_up,
     require_same_length,
-    table_dtype,
+    resolve_positions,
 )
-from rope_xp._backend import Array, Dtype
-from rope_xp._checks import as_int, require_domain
-from rope_xp.axes import require_axes
-from rope_xp.positions import as_offset, require_integer
+from rope_xp.positions._tokens import as_offset, require_integer
 from rope_xp.scaling import Default, Frequencies, Schedule, require_base
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class RoPE:
         settle("rotary_dim", rotary_dim)
 
         settle("base", require_base(self.base))
-        rotation.require_layout("layout", self.layout)
+        require_layout("layout", self.layout)
         phases.require_precision(self.precision)
         schedule: Any = self.scaling
         if isinstance(schedule, type) or not (schedule is None or callable(schedule)):
@@ -232,7 +232,7 @@ class RoPE:
             As `rope_xp.cos_sin`.
         """
         schedule = self._schedule(seq_len)
-        if self.axes is not None and _backend.is_array(positions):
+        if self.axes is not None and _backends.is_array(positions):
             self._require_axes("positions", positions)
         return self._tables(positions, schedule.inv_freq, schedule.attention_factor, dtype)
 
@@ -251,10 +251,10 @@ class RoPE:
         Parameters, result and errors as in `rope_xp.rotate`; ``x`` must have ``head_dim`` features
         and the tables width ``n_pairs``.
         """
-        if _backend.is_array(x):  # what is no array is told so below
+        if _backends.is_array(x):  # what is no array is told so below
             self._require_features("x", x)
         for name, table in (("cos", cos), ("sin", sin)):
-            if _backend.is_array(table) and table.shape[-1:] != (self.n_pairs,):
+            if _backends.is_array(table) and table.shape[-1:] != (self.n_pairs,):
                 msg = (
                     f"`{name}` must have width n_pairs={self.n_pairs} for head_dim={self.head_dim}, "
                     f"got {table.shape[-1] if table.ndim else 'a scalar'}; "
@@ -366,18 +366,18 @@ class RoPE:
         -----
         Book: :eq:`eq-cache-shift`.
         """
-        xp = _backend.namespace(k=k)
-        _backend.require_floating(k=k)
+        xp = _backends.namespace(k=k)
+        _backends.require_floating(k=k)
         self._require_features("k", k)
         axis = rotation.resolve_seq_axis("k", k.shape, seq_axis)
-        if not _backend.is_array(delta) or (isinstance(delta, np.ndarray) and delta.ndim == 0):
+        if not _backends.is_array(delta) or (isinstance(delta, np.ndarray) and delta.ndim == 0):
             delta = as_offset("delta", delta)
-            require_domain("delta", delta)
+            require_position_range("delta", delta)
             delta = self._on_every_axis(
-                xp.asarray(delta, dtype=xp.int32, device=_backend.device(k)), xp
+                xp.asarray(delta, dtype=xp.int32, device=_backends.device(k)), xp
             )
         require_integer("delta", delta)
-        _backend.namespace(k=k, delta=delta)
+        _backends.namespace(k=k, delta=delta)
         if self.axes is not None:
             self._require_axes("delta", delta)
         one, n_axes = (delta, None) if self.axes is None else (delta[0, ...], self.axes.n_axes)
@@ -386,7 +386,9 @@ class RoPE:
         elif one.ndim == 1:
             require_batch("delta", one, "k", k, axis, n_axes=n_axes)
             delta = delta[..., None]  # (batch, 1)
-        cos, sin = self._tables(delta, self._schedule(seq_len).inv_freq, 1.0, table_dtype(xp, k))
+        cos, sin = self._tables(
+            delta, self._schedule(seq_len).inv_freq, 1.0, _backends.compute_dtype(xp, k)
+        )
         return self.rotate(k, cos, sin, seq_axis=seq_axis)
 
     def _schedule(self, seq_len: int | None) -> Frequencies:
@@ -448,24 +450,27 @@ class RoPE:
         seq_len: int | None,
         seq_axis: int,
     ) -> Array | tuple[Array, Array]:
-        xp = _backend.namespace(q=q, k=k, positions=positions)
-        _backend.require_floating(q=q, k=k)
+        xp = _backends.namespace(q=q, k=k, positions=positions)
+        _backends.require_floating(q=q, k=k)
         self._require_features("q", q)
         axis = rotation.resolve_seq_axis("q", q.shape, seq_axis)
         if k is not None:
             self._require_features("k", k)
             require_same_length(q, axis, k, rotation.resolve_seq_axis("k", k.shape, seq_axis))
         if self.axes is None:
-            positions = positions_of(q, axis, positions, offset)
+            positions = resolve_positions(q, axis, positions, offset)
         elif positions is None:
-            positions = self._on_every_axis(positions_of(q, axis, None, offset), xp)
+            positions = self._on_every_axis(resolve_positions(q, axis, None, offset), xp)
         else:
             self._require_axes("positions", positions)
-            positions_of(q, axis, positions[0, ...], offset, self.axes.n_axes)
+            resolve_positions(q, axis, positions[0, ...], offset, self.axes.n_axes)
 
         inv_freq, factor, _ = self._schedule(seq_len)
         cos, sin = self._tables(
-            positions, inv_freq, 1 / factor if inverse else factor, table_dtype(xp, q, k)
+            positions,
+            inv_freq,
+            1 / factor if inverse else factor,
+            _backends.compute_dtype(xp, q, k),
         )
         rotated = [
             self.rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse)
@@ -474,7 +479,7 @@ class RoPE:
         ]
         return rotated[0] if k is None else tuple(rotated)
 
-    def _on_every_axis(self, positions: Array, xp: _backend.Namespace) -> Array:
+    def _on_every_axis(self, positions: Array, xp: _backends.Namespace) -> Array:
         """The same positions on all axes, as text has them."""
         if self.axes is None:
             return positions

@@ -10,14 +10,15 @@ from functools import lru_cache, partial
 from types import NoneType
 from typing import Any
 
-from rope_xp import _backend, _ways
-from rope_xp._backend import Array, Namespace
-from rope_xp._checks import as_int
-from rope_xp._evaluation import Rotation, evaluate
+from rope_xp import _backends
+from rope_xp._backends import Array, Namespace
+from rope_xp._kernels import dispatch
+from rope_xp._kernels.evaluate import Rotation, evaluate
+from rope_xp._validation import as_int, is_known
+from rope_xp.layouts import pair_slices, require_layout
 
 __all__ = ["rotate"]
 
-LAYOUTS = ("half", "interleaved")
 Shape = tuple[int, ...]
 
 
@@ -92,17 +93,17 @@ def rotate(
     array([[0., 1.]])
     """
     options = (layout, seq_axis, rotary_start, inverse, blocks)
-    xp = _backend.quick_namespace(x, cos, sin) if out is None else None
+    xp = _backends.common_namespace(x, cos, sin) if out is None else None
     # Options of other types can be equal to these, and must not pass for them.
     plain = type(seq_axis) is type(rotary_start) is int and type(inverse) is bool
     if xp is not None and plain and type(layout) is str and type(blocks) in (NoneType, tuple):
         task, index = _known_plan(xp, _shapes_and_dtypes(x, cos, sin), options)
     else:
-        xp = _backend.namespace(x=x, cos=cos, sin=sin, out=out)
+        xp = _backends.namespace(x=x, cos=cos, sin=sin, out=out)
         if out is not None:
             _require_out(x, out)
         task, index = _plan(xp, _shapes_and_dtypes(x, cos, sin), options)
-        if _backend.is_chunked(x):
+        if _backends.is_lazy_chunked(x):
             cos, sin = (
                 t[(*(None,) * (x.ndim - t.ndim), ...) if index is None else index]
                 for t in (cos, sin)
@@ -110,7 +111,7 @@ def rotate(
             on_blocks = partial(
                 rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
             )
-            return _backend.map_blocks(on_blocks, x, cos, sin)
+            return _backends.map_blocks(on_blocks, x, cos, sin)
     if index is not None:
         cos, sin = cos[index], sin[index]
     return evaluate(task, x, cos, sin, out=out, xp=xp)
@@ -128,7 +129,7 @@ def _plan(
     layout, seq_axis, rotary_start, inverse, blocks = options
     require_layout("layout", layout)
     names = {
-        _backend.require_dtype(*each) for each in zip(("x", "cos", "sin"), dtypes, strict=True)
+        _backends.require_dtype(*each) for each in zip(("x", "cos", "sin"), dtypes, strict=True)
     }
     rotary_start = as_int("rotary_start", rotary_start)
     _require_width(x_shape, shape, sin_shape, rotary_start)
@@ -161,15 +162,7 @@ def _plan(
 def _known_plan(xp: Namespace, arrays: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
     """Kept by all that it depends on: a step of decoding takes no longer than finding it out."""
     task, index = _plan(xp, arrays, options)
-    return task._replace(small=_ways.is_small(arrays[0])), index
-
-
-def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
-    """The features that are first in their pair, and those that are second."""
-    end = start + 2 * n_pairs
-    if layout == "half":
-        return slice(start, start + n_pairs), slice(start + n_pairs, end)
-    return slice(start, end, 2), slice(start + 1, end, 2)
+    return task._replace(small=dispatch.is_small(arrays[0])), index
 
 
 def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None, ...] | None:
@@ -214,17 +207,6 @@ def resolve_seq_axis(name: str, shape: Shape, seq_axis: int) -> int:
     return axis
 
 
-def is_known(size: float) -> bool:
-    """Lazy arrays have NaN for sizes that they do not know yet."""
-    return size == size  # noqa: PLR0124 - a traced size has no isnan
-
-
-def require_layout(name: str, layout: str) -> None:
-    if layout not in LAYOUTS:
-        msg = f"`{name}` must be one of {', '.join(map(repr, LAYOUTS))}, got {layout!r}"
-        raise ValueError(msg)
-
-
 def _require_width(x_shape: Shape, shape: Shape, sin_shape: Shape, rotary_start: int) -> None:
     if len(x_shape) < 2 or len(shape) == 0:
         msg = (
@@ -258,8 +240,8 @@ def _require_blocks(blocks: tuple[int, ...], n_pairs: int) -> tuple[int, ...]:
 
 
 def _require_out(x: Array, out: Array) -> None:
-    if not _backend.can_write(out):
-        msg = f"`out` must be an array that can be written, got {_backend.describe(out)}"
+    if not _backends.is_writable(out):
+        msg = f"`out` must be an array that can be written, got {_backends.describe(out)}"
         raise TypeError(msg)
     if tuple(out.shape) != tuple(x.shape) or out.dtype != x.dtype:
         msg = (
@@ -267,6 +249,6 @@ def _require_out(x: Array, out: Array) -> None:
             f"got {tuple(out.shape)} {out.dtype}"
         )
         raise ValueError(msg)
-    if _ways.has_repeats(out):
+    if dispatch.has_repeats(out):
         msg = f"`out` must have a place for every element, got a broadcast array of {tuple(out.shape)}"
         raise ValueError(msg)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import measure
-from rope_xp import _compiled
+from rope_xp._kernels import numba_cpu
 
 REPORT = pytest.StashKey()
 
@@ -35,11 +35,11 @@ def without_fast():
     """The library as if numba were not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROPE_XP_FAST", "0")
-        _compiled.available.cache_clear()  # it reads the environment once
+        numba_cpu.available.cache_clear()  # it reads the environment once
         try:
             yield
         finally:
-            _compiled.available.cache_clear()
+            numba_cpu.available.cache_clear()
 
 
 @pytest.fixture(scope="session")

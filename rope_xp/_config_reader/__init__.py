@@ -1,0 +1,1 @@
+"""From a model's config to a plain description of each layer."""

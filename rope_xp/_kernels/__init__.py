@@ -1,0 +1,1 @@
+"""How a rotation is evaluated: one file per kernel."""

@@ -1,0 +1,36 @@
+"""Where tokens are: sequences, packed and padded ones, shards, grids, and text with images.
+
+Positions are integers in [−2³¹, 2³¹), of any integer dtype, shape ``(seq,)`` or ``(batch, seq)``. With
+several axes their shape is ``(n_axes, seq)`` or ``(n_axes, batch, seq)``.
+"""
+
+from rope_xp.positions._grids import (
+    centered_axis,
+    grid_positions,
+    normalized_axis,
+    rescaled_axis,
+    time_axis,
+)
+from rope_xp.positions._text_image import text_image_parts, text_image_positions
+from rope_xp.positions._tokens import (
+    mask_grid_positions,
+    mask_positions,
+    packed_positions,
+    token_positions,
+    zigzag_positions,
+)
+
+__all__ = [
+    "centered_axis",
+    "grid_positions",
+    "mask_grid_positions",
+    "mask_positions",
+    "normalized_axis",
+    "packed_positions",
+    "rescaled_axis",
+    "text_image_parts",
+    "text_image_positions",
+    "time_axis",
+    "token_positions",
+    "zigzag_positions",
+]

@@ -1,0 +1,88 @@
+"""Positions lined up with queries and keys: by meaning, not by trailing axes."""
+
+from __future__ import annotations
+
+from rope_xp import _backends
+from rope_xp._backends import Array
+from rope_xp._validation import is_known
+from rope_xp.positions._tokens import as_offset, token_positions
+
+
+def resolve_positions(
+    q: Array, axis: int, positions: Array | None, offset: int | Array, n_axes: int | None = None
+) -> Array:
+    """The positions given, or those that follow ``offset``; checked against the shape of ``q``.
+
+    With several axes ``positions`` are those of one, and ``n_axes`` is for messages.
+    """
+    offset = as_offset("offset", offset)
+    seq = q.shape[axis]
+    if positions is not None:
+        if _backends.is_array(offset) or offset != 0:
+            msg = f"`offset` must be 0 when `positions` are given, got {offset!r}"
+            raise ValueError(msg)
+        require_line_up("positions", positions, "q", q, axis, n_axes=n_axes)
+        return positions
+    if not is_known(seq):
+        msg = "`positions` must be given where the sequence length of a lazy `q` is unknown"
+        raise ValueError(msg)
+    xp = _backends.namespace(q=q)
+    if _backends.is_array(offset):
+        _backends.namespace(q=q, offset=offset)
+        if offset.ndim == 1:
+            require_batch("offset", offset, "q", q, axis)
+    return token_positions(
+        seq, offset=offset, xp=xp, dtype=xp.int32, device=_backends.device(q)
+    )  # (seq,) or (batch, seq)
+
+
+def require_same_length(q: Array, q_axis: int, k: Array, k_axis: int) -> None:
+    seq, got = q.shape[q_axis], k.shape[k_axis]
+    if seq != got and is_known(seq) and is_known(got):
+        msg = (
+            f"`k` must have the sequence length of `q`, {seq}, got {got} (axis {k_axis} of shape "
+            f"{tuple(k.shape)}); rotate them in two calls, each with its positions"
+        )
+        raise ValueError(msg)
+
+
+def require_line_up(
+    name: str, positions: Array, of: str, x: Array, axis: int, *, n_axes: int | None = None
+) -> None:
+    """ValueError unless ``positions`` are (seq,), or (batch, seq) with the batch of ``x`` or 1."""
+    seq = x.shape[axis]
+    got = positions.shape[-1] if positions.ndim in (1, 2) else None
+    if got is None or (got != seq and is_known(got) and is_known(seq)):
+        axes = "" if n_axes is None else f"n_axes={n_axes}, "
+        one = "(seq,)" if n_axes is None else f"({axes}seq)"
+        msg = (
+            f"`{name}` must have shape {one} or ({axes}batch, seq) with seq={seq} (axis {axis} of "
+            f"`{of}`), got {_whole_shape(positions, n_axes)}"
+        )
+        raise ValueError(msg)
+    if positions.ndim == 2:
+        require_batch(name, positions, of, x, axis, n_axes=n_axes)
+
+
+def require_batch(
+    name: str, positions: Array, of: str, x: Array, axis: int, *, n_axes: int | None = None
+) -> None:
+    """ValueError unless the first axis of ``positions`` fits a batch axis in front of ``x``."""
+    if x.ndim < 3 or axis == 0:
+        msg = (
+            f"`{name}` must not have a batch axis, got shape {_whole_shape(positions, n_axes)}: "
+            f"`{of}` of shape {tuple(x.shape)} has none in front of axis {axis}"
+        )
+        raise ValueError(msg)
+    batch, got = x.shape[0], positions.shape[0]
+    if got not in (1, batch) and is_known(got) and is_known(batch):
+        msg = (
+            f"`{name}` must have batch={batch} (axis 0 of `{of}`) or 1 as its "
+            f"{'first' if n_axes is None else 'second'} axis, "
+            f"got shape {_whole_shape(positions, n_axes)}"
+        )
+        raise ValueError(msg)
+
+
+def _whole_shape(positions: Array, n_axes: int | None) -> tuple[int, ...]:
+    return tuple(positions.shape) if n_axes is None else (n_axes, *positions.shape)

@@ -1,0 +1,310 @@
+"""Where patches are: grids of any number of axes, as the product of their axes.
+
+An axis is a size n, for 0 … n − 1, or the coordinates along it, a sequence of Python numbers. The
+functions named ``…_axis`` make such sequences; ``range`` and lists serve as well. `positions` hands
+on all that is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rope_xp import _backends
+from rope_xp._backends import Array, Device, Dtype, Namespace
+from rope_xp._validation import (
+    as_int,
+    require_number,
+    require_position_range,
+    require_positive,
+    to_float32,
+)
+
+__all__ = ["centered_axis", "grid_positions", "normalized_axis", "rescaled_axis", "time_axis"]
+
+Axis = int | Sequence[int] | Sequence[float]
+
+#: Integers that dtypes hold, where those are fewer than positions in the domain: low <= p < high.
+HOLDS = {
+    "int8": (-(2**7), 2**7),
+    "uint8": (0, 2**8),
+    "int16": (-(2**15), 2**15),
+    "uint16": (0, 2**16),
+    "uint32": (0, 2**32),
+    "uint64": (0, 2**64),
+    "float32": (-(2**24), 2**24 + 1),
+}
+
+
+def grid_positions(
+    *shape: Axis,
+    indexing: str = "ij",
+    offset: float | Sequence[float] = 0,
+    merge: int = 1,
+    xp: Namespace | None = None,
+    dtype: Dtype | None = None,
+    device: Device | None = None,
+) -> Array:
+    """Positions of the patches of a grid, row by row: one coordinate for every axis.
+
+    Parameters
+    ----------
+    *shape : int, or sequence of numbers
+        One for each axis: its size n, for the coordinates 0 … n − 1, or its coordinates.
+    indexing : {"ij", "xy"}
+        As in ``numpy.meshgrid``. ``"ij"``: the last axis runs fastest, so images are (rows,
+        columns). ``"xy"``: the first two axes trade places in the order of patches, so images are
+        (columns, rows), still read row by row.
+    offset : number, or one for each axis
+        Added to the coordinates (1 in Llama 4's vision tower).
+    merge : int
+        Patches come in blocks of ``merge`` × ``merge``, row by row within a block and from block to
+        block (the order of Qwen-VL's vision towers). Blocks lie in the last two axes of the order of
+        patches; earlier axes (time) run slower.
+    xp : namespace, optional
+        The array library; default: NumPy.
+    dtype, device : optional
+        Of the result. Default dtype: the library's integer one if all coordinates and offsets are
+        integers, else its real floating one. Integers may also be had as float32 or float64.
+
+    Returns
+    -------
+    array, shape (n_axes, product of the sizes)
+
+    Raises
+    ------
+    ValueError
+        If there is no axis, one is empty, the number of offsets differs from that of axes, ``merge``
+        does not divide both of its axes, a coordinate is not finite, or an integer one leaves
+        [−2³¹, 2³¹) or what ``dtype`` holds.
+    TypeError
+        If a size is not an int, a coordinate not a number, or ``dtype`` an integer one for real
+        coordinates, or bfloat16 or float16, which skip integers from 257 and 2049 on.
+
+    Notes
+    -----
+    timm gives the shape as (rows, columns) whatever ``grid_indexing``: its ``"xy"`` with shape (h, w)
+    is ``grid_positions(w, h, indexing="xy")`` here.
+
+    Examples
+    --------
+    >>> grid_positions(2, 3)
+    array([[0, 0, 0, 1, 1, 1],
+           [0, 1, 2, 0, 1, 2]])
+    >>> grid_positions(2, centered_axis(3))
+    array([[ 0,  0,  0,  1,  1,  1],
+           [-2, -1,  0, -2, -1,  0]])
+    >>> grid_positions(2, 4, merge=2)[1]
+    array([0, 1, 0, 1, 2, 3, 2, 3])
+    """
+    axes = _axes(shape)
+    steps = _offsets(offset, len(axes))
+    if indexing not in ("ij", "xy"):
+        msg = f"`indexing` must be 'ij' or 'xy', got {indexing!r}"
+        raise ValueError(msg)
+    xp = _backends.compat_namespace(xp)
+    integral = all(_is_integral(axis) for axis in axes) and all(isinstance(o, int) for o in steps)
+    made = {"dtype": _dtype(dtype, integral, xp, device), "device": device}
+    lines = [
+        _line(f"shape[{i}]", axis, step, xp, made)  # (size,)
+        for i, (axis, step) in enumerate(zip(axes, steps, strict=True))
+    ]
+    grid = xp.stack(list(xp.meshgrid(*lines, indexing=indexing)))  # (n_axes, ..., rows, columns)
+    if require_merge(merge, grid.shape[1:]) > 1:
+        *lead, rows, columns = grid.shape
+        n = len(lead)
+        grid = xp.reshape(grid, (*lead, rows // merge, merge, columns // merge, merge))
+        grid = xp.permute_dims(grid, (*range(n), n, n + 2, n + 1, n + 3))
+    return xp.reshape(grid, (len(axes), -1))  # (n_axes, prod(shape))
+
+
+def centered_axis(n: int, *, symmetric: bool = False) -> tuple[int, ...] | tuple[float, ...]:
+    """``n`` coordinates around 0: −⌈n/2⌉ … ⌊n/2⌋ − 1, or symmetric: −(n − 1)/2 … (n − 1)/2.
+
+    The first are integers (diffusers' Qwen-Image, ``scale_rope=True``), the second floats.
+
+    Examples
+    --------
+    >>> centered_axis(5), centered_axis(2, symmetric=True)
+    ((-3, -2, -1, 0, 1), (-0.5, 0.5))
+    """
+    n = as_positive("n", n)
+    if symmetric:
+        return tuple(k - (n - 1) / 2 for k in range(n))
+    return tuple(range(n // 2 - n, n // 2))
+
+
+def normalized_axis(n: int, *, length: float | None = None) -> tuple[float, ...]:
+    """Midpoints of ``n`` patches of an axis that spans [−1, 1]: 2 (k + ½) / length − 1.
+
+    ``length`` is ``n`` by default (DINOv3's ``"separate"``). With the longer or the shorter side of
+    the grid for both axes (``"max"``, ``"min"``), patches are as high as they are wide.
+
+    Examples
+    --------
+    >>> normalized_axis(4)
+    (-0.75, -0.25, 0.25, 0.75)
+    >>> normalized_axis(2, length=4)
+    (-0.75, -0.25)
+    """
+    n = as_positive("n", n)
+    length = n if length is None else length
+    require_positive("length", length)
+    return tuple((2 * k + 1) / length - 1 for k in range(n))
+
+
+def rescaled_axis(
+    n: int, reference: float, *, offset: float = 0, floor: bool = False
+) -> tuple[int, ...] | tuple[float, ...]:
+    """``n`` patches over the coordinates of a grid of ``reference``: (k + offset) · reference / n.
+
+    So a model that was trained on ``reference`` patches meets no position past those (timm's
+    ``ref_feat_shape`` and ``grid_offset``). ``floor=True`` rounds down to integers (diffusers'
+    CogView4); then ``reference`` and ``offset`` are ints.
+
+    Examples
+    --------
+    >>> rescaled_axis(4, 2), rescaled_axis(3, 4, floor=True)
+    ((0.0, 0.5, 1.0, 1.5), (0, 1, 2))
+    """
+    n = as_positive("n", n)
+    if floor:
+        reference, offset = as_int("reference", reference), as_int("offset", offset)
+    require_positive("reference", reference)
+    require_number("offset", offset)
+    if floor:
+        return tuple((k + offset) * reference // n for k in range(n))
+    return tuple((k + offset) * reference / n for k in range(n))
+
+
+def time_axis(
+    n: int, step: float, *, truncate: bool = False
+) -> tuple[int, ...] | tuple[float, ...]:
+    """Times k · step of ``n`` frames: ``step`` is what time passes between two of them.
+
+    For a video, ``step`` is a rate per second over the frames per second (Cosmos: 24 / fps).
+    ``truncate=True`` rounds ``step`` and the product to float32 and drops the fraction, as Qwen2.5-VL
+    does with ``tokens_per_second`` · ``second_per_grid_ts``.
+
+    Examples
+    --------
+    >>> time_axis(4, 1.5), time_axis(4, 1.5, truncate=True)
+    ((0.0, 1.5, 3.0, 4.5), (0, 1, 3, 4))
+    """
+    n = as_positive("n", n)
+    require_positive("step", step)
+    if truncate:
+        step = to_float32(step)  # the product of two float32 is exact in Python, so rounds once
+        return tuple(int(to_float32(k * step)) for k in range(n))
+    return tuple(k * float(step) for k in range(n))
+
+
+def as_positive(name: str, n: int) -> int:
+    n = as_int(name, n)
+    if n <= 0:
+        msg = f"`{name}` must be positive, got {n}"
+        raise ValueError(msg)
+    return n
+
+
+def _axes(shape: tuple[Any, ...]) -> list[int | tuple[float, ...]]:
+    """Every axis as a size or a tuple of Python numbers."""
+    if not shape:
+        msg = "`shape` must have at least one axis, got ()"
+        raise ValueError(msg)
+    if len(shape) == 1 and isinstance(shape[0], tuple | list):
+        # Coordinates of a single axis need no grid; a shape that was not unpacked is likely.
+        msg = f"`shape` must be sizes one by one, as in grid_positions(2, 3), got {shape[0]!r}"
+        raise TypeError(msg)
+    return [as_axis(f"shape[{i}]", axis) for i, axis in enumerate(shape)]
+
+
+def as_axis(name: str, axis: Any) -> Any:
+    """A positive int, or a tuple of finite ints and floats that is not empty."""
+    if not _backends.is_array(axis) and hasattr(type(axis), "__index__"):
+        return as_positive(name, axis)
+    plain = isinstance(axis, np.ndarray) and axis.ndim == 1
+    if isinstance(axis, str) or not (plain or isinstance(axis, Sequence)):
+        what = _backends.describe(axis) if _backends.is_array(axis) else repr(axis)
+        msg = f"`{name}` must be a size or a sequence of Python numbers, got {what}"
+        raise TypeError(msg)
+    found = tuple(axis.tolist() if isinstance(axis, np.ndarray) else axis)
+    if not found:
+        msg = f"`{name}` must have at least one coordinate, got {axis!r}"
+        raise ValueError(msg)
+    for i, value in enumerate(found):
+        require_number(f"{name}[{i}]", value)
+    return tuple(int(v) if isinstance(v, int | np.integer) else float(v) for v in found)
+
+
+def _is_integral(axis: int | tuple[float, ...]) -> bool:
+    return not isinstance(axis, tuple) or all(isinstance(value, int) for value in axis)
+
+
+def _offsets(offset: float | Sequence[float], n_axes: int) -> tuple[float, ...]:
+    """One Python number for each axis."""
+    several = isinstance(offset, tuple | list)
+    offsets: Any = offset if several else (offset,) * n_axes
+    if len(offsets) != n_axes:
+        msg = f"`offset` must be a number or one for each of {n_axes} axes, got {offset!r}"
+        raise ValueError(msg)
+    for i, value in enumerate(offsets):
+        require_number(f"offset[{i}]" if several else "offset", value)
+    return tuple(int(v) if isinstance(v, int | np.integer) else float(v) for v in offsets)
+
+
+def require_merge(merge: int, sizes: Sequence[int]) -> int:
+    """``merge``, which must divide the last two ``sizes`` of a grid."""
+    merge = as_positive("merge", merge)
+    if merge == 1:
+        return merge
+    if len(sizes) < 2:
+        msg = f"`merge` must be 1 for a grid of one axis, got {merge}"
+        raise ValueError(msg)
+    if sizes[-2] % merge or sizes[-1] % merge:
+        msg = f"`merge` must divide both sides of the grid {sizes[-2]} x {sizes[-1]}, got {merge}"
+        raise ValueError(msg)
+    return merge
+
+
+def _dtype(dtype: Dtype | None, integral: bool, xp: Namespace, device: Device | None) -> Dtype:
+    """The dtype of the result."""
+    if dtype is None:
+        return (xp.arange(1, device=device) if integral else xp.asarray([0.5], device=device)).dtype
+    name = _backends.dtype_name(dtype)
+    if name not in ("float32", "float64") and not (integral and "int" in name):
+        kinds = "an integer dtype, float32 or float64" if integral else "float32 or float64"
+        msg = f"`dtype` must be {kinds} for these coordinates, got {name}"
+        raise TypeError(msg)
+    return dtype
+
+
+def _line(
+    name: str, axis: int | tuple[float, ...], step: float, xp: Namespace, made: dict[str, Any]
+) -> Array:
+    """The coordinates of one axis, ``step`` added, as an array of shape (size,)."""
+    if not (isinstance(step, int) and _is_integral(axis)):
+        values = axis if isinstance(axis, tuple) else range(axis)
+        return xp.asarray([float(value + step) for value in values], **made)
+    if isinstance(axis, tuple):
+        require_held(name, int(min(axis) + step), int(max(axis) + step), made["dtype"])
+        return xp.asarray([value + step for value in axis], **made)
+    require_position_range(name, step, axis)
+    _require_within(name, step, step + axis - 1, made["dtype"])
+    return xp.arange(step, step + axis, **made)
+
+
+def require_held(name: str, first: int, last: int, dtype: Dtype) -> None:
+    """ValueError unless the domain and ``dtype`` hold the integers ``first`` to ``last``."""
+    require_position_range(name, first)
+    require_position_range(name, last)
+    _require_within(name, first, last, dtype)
+
+
+def _require_within(name: str, first: int, last: int, dtype: Dtype) -> None:
+    kind = _backends.dtype_name(dtype)
+    if kind in HOLDS and not HOLDS[kind][0] <= first <= last < HOLDS[kind][1]:
+        msg = f"`dtype` must hold the positions {first} to {last} of `{name}`, got {kind}"
+        raise ValueError(msg)

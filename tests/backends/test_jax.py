@@ -1,0 +1,262 @@
+"""What only JAX has: jit, grad, vmap, static arguments, 32 bits by default."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+import rope_xp
+from rope_xp import RoPE, analysis, attention, axes, positions
+from rope_xp.axes import Axial
+
+jax = pytest.importorskip("jax", reason="jax is not installed")
+jnp = jax.numpy
+pytestmark = pytest.mark.skipif(
+    "jax" not in __import__("conftest").chosen(), reason="another backend was asked for"
+)
+
+ROPE = RoPE(8, layout="half", rotary_dim=6, rotary_start=1)
+
+
+def close(a, b, atol=1e-6):
+    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=atol)
+
+
+def test_jit_with_the_encoding_as_a_static_argument_compiles_once():
+    traced = []
+
+    @partial(jax.jit, static_argnums=0)
+    def step(rope, q, at):
+        traced.append(rope)
+        return rope(q, positions=at)
+
+    q = jnp.ones((2, 3, 5, 8))
+    for start in (0, 7, 1_000_000, 2**31 - 5):
+        at = jnp.arange(5) + start
+        close(step(ROPE, q, at), ROPE(q, positions=at))
+        step(RoPE(8, layout="half", rotary_dim=6, rotary_start=1), q, at)  # equal by value
+    assert len(traced) == 1
+
+
+def test_jit_with_traced_offsets():
+    q = jnp.ones((2, 3, 5, 8))
+    step = jax.jit(lambda q, offset: ROPE(q, offset=offset))
+    close(step(q, jnp.asarray(9)), ROPE(q, offset=9))
+    close(step(q, jnp.asarray([9, 2])), ROPE(q, offset=jnp.asarray([9, 2])))
+
+
+def test_jitted_phases_are_exact_in_32_bits():
+    assert not jax.config.jax_enable_x64
+    at = np.random.default_rng(0).integers(-(2**31), 2**31, 4000)
+    exact = ROPE.cos_sin(at, dtype=np.float64)
+    for got, wanted in zip(jax.jit(ROPE.cos_sin)(jnp.asarray(at)), exact, strict=True):
+        assert got.dtype == jnp.float32
+        assert np.abs(np.asarray(got, dtype=np.float64) - wanted).max() < 1e-7
+
+
+def test_grad_is_the_transpose():
+    x, g = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 8)), jnp.float32)
+    at = jnp.asarray([1, 10**6, 10**9])
+    grad = jax.grad(lambda x: jnp.sum(ROPE(x, positions=at) * g))(x)
+    close(grad, ROPE.inverse(g, positions=at))
+
+
+@pytest.mark.float32_only
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_jit_joins_otherwise_and_gives_the_same(layout, start, dtype):
+    """Padded parts, summed: features that pass keep their bits, −0 its sign, infinity its place."""
+    x = jax.random.normal(jax.random.key(0), (2, 3, 12), dtype=dtype)
+    x = x.at[0, 0].set(-0.0).at[0, 1, :3].set(jnp.inf)
+    cos, sin = rope_xp.cos_sin(jnp.arange(3), [1.0, 0.1, 0.01, 0.0])
+
+    def rotate(x):
+        return rope_xp.rotate(x, cos, sin, layout=layout, rotary_start=start)
+
+    slow, fast = rotate(x), jax.jit(rotate)(x)
+    wide = [np.asarray(y, dtype=np.float32) for y in (slow, fast)]
+    np.testing.assert_array_equal(np.signbit(wide[0][0, 0]), np.signbit(wide[1][0, 0]))
+    np.testing.assert_allclose(
+        wide[1], wide[0], rtol=2**-7 if dtype == "bfloat16" else 1e-6, atol=1e-6
+    )
+    passed = [*range(start), *range(start + 8, 12)]
+    np.testing.assert_array_equal(wide[1][..., passed], np.asarray(x, np.float32)[..., passed])
+    gradients = jax.jit(jax.grad(lambda x: rotate(x)[1].sum()))(x)
+    np.testing.assert_allclose(
+        np.asarray(gradients[1], np.float32),
+        np.asarray(
+            rope_xp.rotate(
+                jnp.ones_like(x), cos, sin, layout=layout, rotary_start=start, inverse=True
+            )[1],
+            np.float32,
+        ),
+        atol=2**-7 if dtype == "bfloat16" else 1e-6,
+    )
+
+
+def test_grad_of_learned_frequencies():
+    at = jnp.asarray([0.0, 1.0, 2.0])
+    grad = jax.grad(lambda w: jnp.sum(rope_xp.cos_sin(at, w)[1]))(jnp.asarray([0.3]))
+    close(grad, [np.sum([m * np.cos(0.3 * m) for m in range(3)])])
+
+
+def test_vmap_over_rows_with_their_offsets():
+    q = jnp.asarray(np.random.default_rng(0).standard_normal((4, 3, 5, 8)), jnp.float32)
+    offset = jnp.asarray([0, 5, 70, 10**6])
+    close(jax.vmap(lambda q, o: ROPE(q, offset=o))(q, offset), ROPE(q, offset=offset))
+
+
+def test_jit_everything_else():
+    k = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 8)), jnp.float32)
+    for function, arguments in (
+        (lambda k, d: ROPE.shift(k, d), (k, jnp.asarray([1, -2]))),
+        (lambda k: attention.attention(*ROPE(k, k), k, causal=True), (k,)),
+        (lambda k: attention.linear_attention(k, k, k, rope=RoPE(8, layout="half")), (k,)),
+        (
+            lambda k: attention.linear_attention(k, k, k, rope=RoPE(8, layout="half"), causal=True),
+            (jnp.sin(jnp.arange(2 * 70 * 8.0)).reshape(2, 70, 8),),
+        ),
+        (lambda at: rope_xp.sinusoidal(at, 8), (jnp.arange(5),)),
+        (lambda c: positions.packed_positions(c, 7), (jnp.asarray([0, 3, 5]),)),
+        (lambda m: positions.mask_positions(m), (jnp.asarray([[0, 1, 1]]),)),
+        (
+            lambda m: rope_xp.sinusoidal(
+                positions.mask_grid_positions(m, scale=6.28), 8, axes=Axial(2, split=True)
+            ),
+            (jnp.ones((2, 3, 4), bool),),
+        ),
+        (
+            lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8),
+            (k,),
+        ),
+    ):
+        close(jax.jit(function)(*arguments), function(*arguments))
+
+
+def test_jit_analysis_with_static_frequencies():
+    q = jnp.asarray(np.random.default_rng(0).standard_normal((3, 8)), jnp.float32)
+    at = jnp.asarray([0, 5, -1_000_000])
+    inv_freq = tuple(RoPE(8, layout="half").frequencies().inv_freq.tolist())
+    curve = partial(jax.jit, static_argnums=1)(analysis.decay_bound)
+    close(curve(at, inv_freq), analysis.decay_bound(np.asarray(at), inv_freq))
+    for function in (analysis.abel_bound, analysis.score_curve):
+        jitted = partial(jax.jit, static_argnums=(3, 4))(function)
+        wanted = function(np.asarray(q), np.asarray(q), np.asarray(at), inv_freq, "half")
+        close(jitted(q, q, at, inv_freq, "half"), wanted, atol=1e-4)
+
+
+def largest(jaxpr):
+    """Elements of the largest array that a program makes, those inside its calls included."""
+    sizes = [int(np.prod(v.aval.shape)) for eqn in jaxpr.eqns for v in eqn.outvars]
+    inner = [
+        largest(getattr(part, "jaxpr", part))
+        for eqn in jaxpr.eqns
+        for value in eqn.params.values()
+        for part in (value if isinstance(value, list | tuple) else [value])
+        if hasattr(getattr(part, "jaxpr", part), "eqns")
+    ]
+    return max(sizes + inner, default=0)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_linear_attention_makes_no_array_of_length_squared(causal):
+    """Nothing is computed: shapes only. `attention` shows that the count sees what it should."""
+
+    def most(function, seq, **options):
+        x = jax.ShapeDtypeStruct((seq, 8), jnp.float32)
+        program = jax.make_jaxpr(lambda *x: function(*x, causal=causal, **options))(x, x, x)
+        return largest(program.jaxpr)
+
+    rope = RoPE(8, layout="half")
+    assert most(attention.attention, 4096) >= 4096**2
+    for seq in (4096, 4100):
+        assert most(attention.linear_attention, seq, rope=rope) < seq**2 / 32
+    small = most(attention.linear_attention, 4096, rope=rope)
+    assert most(attention.linear_attention, 8192, rope=rope) == 2 * small
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_grad_of_linear_attention(causal):
+    q, k, v = jnp.asarray(np.random.default_rng(0).standard_normal((3, 66, 8)), jnp.float32)
+    rope = RoPE(8, layout="half")
+
+    def loss(q, k, v):
+        return jnp.sum(attention.linear_attention(q, k, v, rope=rope, causal=causal) ** 2)
+
+    step = 1e-2
+    for i, grad in enumerate(jax.grad(loss, argnums=(0, 1, 2))(q, k, v)):
+        ahead, behind = (
+            loss(*(x + s * step * grad * (i == j) for j, x in enumerate((q, k, v))))
+            for s in (1, -1)
+        )
+        slope = float(jnp.sum(grad**2))
+        assert abs(float(ahead - behind) / (2 * step) - slope) < 0.02 * slope
+
+
+def test_the_cache_goes_through_jit():
+    step = jax.jit(lambda cache, k: cache.append(k, k))
+    cache = attention.KVCache.empty((2, 8, 4), xp=jnp)._replace(length=jnp.asarray(0))
+    for value in (1.0, 2.0):
+        cache = step(cache, jnp.full((2, 3, 4), value))
+    assert int(cache.length) == 6
+    close(cache.k[0, :, 0], [1, 1, 1, 2, 2, 2, 0, 0])
+
+
+def test_bfloat16_in_and_out():
+    q = jnp.ones((5, 8), dtype=jnp.bfloat16)
+    y = ROPE(q, offset=1_000_000)
+    assert y.dtype == jnp.bfloat16
+    close(y.astype(jnp.float32), ROPE(q.astype(jnp.float32), offset=1_000_000), atol=2**-8)
+
+
+SEVERAL = [axes.Axial((2, 4, 2), split=True), axes.golden_directions(3, 4, slowest=0.1, fastest=2)]
+
+
+@pytest.mark.parametrize("scheme", SEVERAL)
+def test_jit_grad_and_vmap_with_several_axes(scheme):
+    rng = np.random.default_rng(0)
+    rope = RoPE(8, layout="half", axes=scheme)
+    q, g = jnp.asarray(rng.standard_normal((2, 4, 2, 5, 8)), jnp.float32)
+    at = jnp.asarray(rng.integers(-(2**31), 2**31, (3, 4, 5)))
+    step = partial(jax.jit, static_argnums=0)(lambda rope, q, at: rope(q, positions=at))
+    wanted = rope(q, positions=at)
+    close(step(rope, q, at), wanted)
+    close(jax.vmap(lambda q, at: rope(q, positions=at), in_axes=(0, 1))(q, at), wanted)
+    grad = jax.grad(lambda q: jnp.sum(rope(q, positions=at) * g))(q)
+    close(grad, rope.inverse(g, positions=at))
+    exact = rope.cos_sin(np.asarray(at), dtype=np.float64)
+    for got, true in zip(jax.jit(rope.cos_sin)(at), exact, strict=True):
+        assert np.abs(np.asarray(got, dtype=np.float64) - true).max() < 1e-7
+
+
+def test_grad_of_learned_directions():
+    """sin of a sum of two products: its gradient is cos times the coordinates."""
+    rng = np.random.default_rng(0)
+    w, at = jnp.asarray(rng.standard_normal((2, 3, 1, 4))), jnp.asarray(rng.integers(0, 9, (2, 5)))
+    grad = jax.jit(jax.grad(lambda w: jnp.sum(rope_xp.cos_sin(at, w)[1])))(w)
+    cos, _ = rope_xp.cos_sin(at, w)  # (3, 5, 4)
+    close(grad, jnp.einsum("hsi,as->ahi", cos, at)[:, :, None], atol=1e-4)
+
+
+def test_jit_xpos():
+    step = jax.jit(lambda at: rope_xp.phases.xpos_scale(at, 4, center=100))
+    close(step(jnp.arange(300)), rope_xp.phases.xpos_scale(np.arange(300), 4, center=100))
+
+
+def test_mixed_with_numpy():
+    with pytest.raises(TypeError, match=r"`positions` must be .* same library as `q` \(jax"):
+        ROPE(jnp.ones((5, 8)), positions=np.arange(5))
+
+
+def test_grids_under_jit():
+    def where(x):
+        h, w = x.shape
+        patches = positions.grid_positions(h, w, merge=2, offset=1, xp=jnp)
+        text, after = positions.text_image_positions([3, (2, h, w), 1], merge=2, xp=jnp)
+        return patches, text, positions.zigzag_positions(8, 1, 2, xp=jnp) + after
+
+    x = jnp.zeros((4, 6))
+    for got, wanted in zip(jax.jit(where)(x), where(x), strict=True):
+        assert got.dtype == wanted.dtype
+        close(got, wanted)

@@ -1,0 +1,391 @@
+"""The built book in Chromium, page by page: ``nox -s book_browser``, after ``nox -s book``.
+
+The ordinary tests do not collect this file: it needs the built pages and a browser. Without Chromium
+it is skipped with a reason, but under CI it fails. ``ROPE_XP_BOOK`` names other pages than
+book/_build/html. What is wrong with a page is told in sentences, all at once.
+"""
+
+import contextlib
+import functools
+import html.parser
+import http.server
+import os
+import re
+import shutil
+import threading
+import urllib.parse
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HTML = Path(os.environ.get("ROPE_XP_BOOK", ROOT / "book" / "_build" / "html"))
+CHAPTERS = re.findall(r"(?:file|root): (\w+)", (ROOT / "book" / "_toc.yml").read_text())
+OTHERS = ["search", "genindex", "py-modindex", "_modules/index", "_modules/rope_xp/rope"]
+WIDTHS = (1300, 390)
+
+
+# --- the site and the browser --------------------------------------------------------------------
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def site():
+    assert (HTML / "index.html").exists(), (
+        f"The book is not built in {HTML}: run nox -s book first."
+    )
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=HTML)
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        reason = "There is no Chromium to open the book with: apt-get install chromium."
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A page of the browser that remembers what went wrong since it was last asked."""
+
+    def __init__(self, browser, site, **options):
+        self.site, self.wrong = site, []
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        tell = self.wrong.append
+        on = self.page.on
+        on(
+            "console",
+            lambda m: m.type in ("error", "warning") and tell(f"the console says: {m.text}"),
+        )
+        on("pageerror", lambda e: tell(f"a script failed: {e}"))
+        on("requestfailed", lambda r: tell(f"the request of {r.url} failed: {r.failure}"))
+        on("response", lambda r: r.status >= 400 and tell(f"{r.url} answers {r.status}"))
+        on("request", lambda r: self.is_foreign(r.url) and tell(f"it asks another host: {r.url}"))
+
+    def is_foreign(self, url):
+        return not url.startswith((self.site + "/", "data:", "blob:"))
+
+    def open(self, name, width):
+        self.wrong.clear()
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.goto(f"{self.site}/{name}.html")
+
+
+@pytest.fixture(scope="session")
+def tabs(browser, site):
+    themes = {theme: Tab(browser, site, color_scheme=theme) for theme in ("light", "dark")}
+    yield themes
+    for tab in themes.values():
+        tab.context.close()
+
+
+@pytest.fixture(scope="session")
+def scriptless(browser, site):
+    tab = Tab(browser, site, java_script_enabled=False)
+    yield tab
+    tab.context.close()
+
+
+# --- what is asked of a page ---------------------------------------------------------------------
+
+# Runs in the page; gives sentences.
+LOOK = """async ({ theme, width }) => {
+  const wrong = [];
+  const seen = (node) => node.getClientRects().length > 0 && getComputedStyle(node).visibility !== "hidden";
+  const all = (css, under = document) => [...under.querySelectorAll(css)];
+  const begin = (text) => JSON.stringify(text.trim().replace(/\\s+/g, " ").slice(0, 60));
+
+  if (document.documentElement.dataset.theme !== theme)
+    wrong.push(`its theme is ${document.documentElement.dataset.theme} where the reader wants ${theme}`);
+
+  // Mathematics.
+  const math = all(".math");
+  if (math.length) {
+    for (let i = 0; i < 100 && !window.MathJax?.startup?.promise; i++) await new Promise((r) => setTimeout(r, 50));
+    await window.MathJax?.startup?.promise;
+  }
+  const raw = math.filter((node) => !node.querySelector("mjx-container"));
+  if (raw.length) wrong.push(`${raw.length} formulas are not rendered, the first is ${begin(raw[0].textContent)}`);
+  for (const node of all("mjx-merror, [data-mjx-error]"))
+    wrong.push(`a formula is wrong: ${node.getAttribute("data-mjx-error") ?? begin(node.textContent)}`);
+  // MathJax writes what it does not know in red.
+  for (const node of all("mjx-container [style*='color: red']"))
+    wrong.push(`a formula has an unknown command, near ${begin(node.closest("p, li, td, dd, section")?.textContent ?? "")}`);
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const left = [];
+  while (walk.nextNode()) {
+    const text = walk.currentNode;
+    if (/\\\\[([]|\\$\\$|\\{(eq|doc|cite|func|class|numref)/.test(text.data) && !text.parentElement.closest("script, style, pre, code, mjx-container"))
+      left.push(begin(text.data));
+  }
+  if (left.length) wrong.push(`markup is left in the text, ${left.length} times: ${left.slice(0, 3).join(" ")}`);
+
+  // Cells.
+  for (const node of all(".output.stderr, .output.traceback, .cell_output .stderr"))
+    wrong.push(`a cell writes to stderr: ${begin(node.textContent)}`);
+
+  // Width.
+  const root = document.documentElement;
+  if (root.scrollWidth > root.clientWidth) {
+    const wide = all("body *").filter((n) => seen(n) && n.getBoundingClientRect().right > root.clientWidth + 1);
+    const last = wide.find((n) => ![...n.children].some((c) => wide.includes(c))) ?? document.body;
+    wrong.push(`at ${width} it is ${root.scrollWidth} wide, because of <${last.localName} class="${last.className}">`);
+  }
+
+  // Words for pictures.
+  for (const node of all("svg.plot, svg.drawing"))
+    if (node.getAttribute("role") !== "img" || (node.getAttribute("aria-label") ?? "").length < 40)
+      wrong.push(`a drawing tells nothing in words: ${begin(node.getAttribute("aria-label") ?? "")}`);
+  for (const node of all("img:not(.logo__image)"))
+    if (!node.alt) wrong.push(`a picture has no alt text: ${node.src}`);
+
+  // Contrast of drawings with the ground they stand on.
+  const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {
+    probe.clearRect(0, 0, 1, 1);
+    probe.fillStyle = colour;
+    probe.fillRect(0, 0, 1, 1);
+    return [...probe.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (colour) => {
+    const [r, g, b] = rgba(colour).map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const contrast = (a, b) => {
+    const [x, y] = [light(a), light(b)];
+    return (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05);
+  };
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = getComputedStyle(node).backgroundColor;
+      if (rgba(colour)[3] > 0) return colour;
+    }
+    return "white";
+  };
+  const style = getComputedStyle(root);
+  const faint = rgba(style.getPropertyValue("--faint")).join(); // the grid may be faint
+  const told = new Set();
+  const demand = (what, colour, under, least) => {
+    if (colour === "none" || rgba(colour)[3] === 0 || rgba(colour).join() === faint) return;
+    const found = contrast(colour, under);
+    const sentence = `the ${what} ${colour} of a drawing on ${under} has a contrast of ${found.toFixed(2)}, less than ${least}`;
+    if (found < least && !told.has(sentence)) wrong.push(sentence);
+    told.add(sentence);
+  };
+  for (const name of ["blue", "orange", "green", "red", "purple", "sky", "grey"]) {
+    const colour = style.getPropertyValue(`--${name}`);
+    if (colour) demand(`line colour --${name}`, colour, ground(document.querySelector("article") ?? document.body), 3);
+  }
+  for (const svg of all("svg.plot, svg.drawing").filter(seen)) {
+    const under = ground(svg);
+    for (const node of all("text, g[id*='text_'] path, g[id*='text_'] use", svg).filter((n) => !n.closest("defs")))
+      demand("text colour", getComputedStyle(node).fill, under, 4.5);
+    for (const node of all("path, line, polyline, circle, rect", svg).filter((n) => !n.closest("defs, clipPath")))
+      demand("line colour", getComputedStyle(node).stroke, under, 3);
+  }
+  for (const node of all(".moving .told, .moving label, .moving output, .moving summary, figcaption").filter(seen))
+    demand("text colour", getComputedStyle(node).color, ground(node), 4.5);
+
+  // Figures that move.
+  for (const figure of all(".moving")) {
+    const name = figure.dataset.figure;
+    if (!figure.classList.contains("started")) { wrong.push(`the figure ${name} does not start`); continue; }
+    const still = figure.querySelector(".still");
+    if (!still) wrong.push(`the figure ${name} has no still drawing`);
+    else if (seen(still)) wrong.push(`the figure ${name} shows its still drawing beside the moving one`);
+    if (!(figure.querySelector("details")?.textContent.trim().length > 40)) wrong.push(`the figure ${name} is not told in words`);
+    const inputs = all(".controls input, .controls select, .controls button", figure);
+    if (!inputs.length) wrong.push(`the figure ${name} has nothing to move`);
+    const look = () => all("svg.drawing", figure).map((n) => n.outerHTML).join() + all(".told", figure).map((n) => n.textContent).join();
+    for (const input of inputs) {
+      const label = begin(input.closest("label")?.textContent ?? input.textContent);
+      const change = (value) => {
+        if (input.localName === "button") input.click();
+        else if (input.type === "checkbox") input.checked = !input.checked;
+        else input.value = value;
+        for (const kind of ["input", "change"]) input.dispatchEvent(new Event(kind, { bubbles: true }));
+      };
+      let values = ["once", "twice"];
+      if (input.type === "range") values = [input.max, input.min, String((+input.min + +input.max) / 2)];
+      if (input.localName === "select") values = all("option", input).map((o) => o.value);
+      const [own, before] = [input.value, look()];
+      let moved = false;
+      for (const value of values) {
+        change(value);
+        // A button may play: its first step comes when its time has come.
+        const patience = performance.now() + (input.localName === "button" ? 3000 : 0);
+        do await new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
+        while (look() === before && performance.now() < patience);
+        if (look() !== before) { moved = true; break; }
+      }
+      if (input.localName === "button") change(own); // and stops
+      if (!moved) wrong.push(`the figure ${name} does not react to ${label}`);
+      if (/NaN|undefined|Infinity/.test(look())) wrong.push(`the figure ${name} draws NaN or undefined after ${label}`);
+      if (input.type === "range" || input.localName === "select") change(own);
+    }
+    if (root.scrollWidth > root.clientWidth) wrong.push(`the figure ${name} makes the page wider than ${width}`);
+  }
+  return wrong;
+}"""
+
+# The page is loaded once in each theme, one time wide and then narrowed, one time the other way round.
+NARROW = """({ width }) => {
+  const root = document.documentElement;
+  return root.scrollWidth > root.clientWidth ? [`resized to ${width} it is ${root.scrollWidth} wide`] : [];
+}"""
+
+
+def told(name, wrong):
+    return f"\nThe page {name} of the book:\n" + "\n".join(f"- {w}." for w in dict.fromkeys(wrong))
+
+
+@pytest.mark.parametrize("name", [*CHAPTERS, *OTHERS])
+def test_page(name, tabs):
+    wrong = []
+    for (theme, tab), (first, second) in zip(tabs.items(), (WIDTHS, WIDTHS[::-1]), strict=True):
+        tab.open(name, first)
+        found = tab.page.evaluate(LOOK, {"theme": theme, "width": first})
+        tab.page.set_viewport_size({"width": second, "height": 900})
+        found += tab.page.evaluate(NARROW, {"width": second})
+        wrong += [f"In the {theme}, {w}" for w in (*found, *tab.wrong)]
+    assert not wrong, told(name, wrong)
+
+
+MOVING = [
+    n for n in CHAPTERS if (p := HTML / f"{n}.html").exists() and 'class="moving"' in p.read_text()
+]
+
+
+def test_some_figures_move():
+    assert MOVING, "No page of the book has a figure that moves."
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_without_scripts_the_still_drawings_are_there(name, scriptless):
+    scriptless.open(name, 1300)
+    figures = scriptless.page.locator(".moving")
+    wrong = []
+    for figure in figures.all():
+        which = figure.get_attribute("data-figure")
+        drawing = figure.locator(".still svg")
+        if drawing.count() != 1 or not drawing.is_visible():
+            wrong.append(f"Without JavaScript the figure {which} shows no still drawing")
+        elif drawing.bounding_box()["height"] < 50:
+            wrong.append(f"Without JavaScript the figure {which} is lower than 50 pixels")
+        if figure.locator(".controls").count():
+            wrong.append(f"Without JavaScript the figure {which} shows controls that do nothing")
+    assert not wrong, told(name, wrong)
+
+
+# --- search --------------------------------------------------------------------------------------
+
+FIELDS = "input[type=search]:visible"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_search(width, tabs):
+    import playwright.sync_api as playwright
+
+    tab = tabs["light"]
+    tab.open("euler", width)
+    page = tab.page
+    name = f"euler at {width}"
+    assert page.locator(FIELDS).count() == 0, told(name, ["A search field is open from the start"])
+    buttons = page.locator("button.search-button__button:visible")
+    assert buttons.count() == 1, told(name, [f"{buttons.count()} search buttons are visible"])
+    buttons.click()
+    page.wait_for_selector(FIELDS)
+    assert page.locator(FIELDS).count() == 1, told(name, ["More than one search field is open"])
+    page.keyboard.type("conjugate")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=conjugate**")
+    with contextlib.suppress(playwright.TimeoutError):
+        page.wait_for_selector("#search-results a[href*='euler.html']", timeout=10_000)
+    assert page.locator("#search-results a[href*='euler.html']").count(), told(
+        "search", ['It does not find "conjugate" in the chapter on Euler\'s formula']
+    )
+    assert not tab.wrong, told("search", tab.wrong)
+
+
+# --- links, without the browser ------------------------------------------------------------------
+
+
+class Links(html.parser.HTMLParser):
+    """Where a page leads to, what it loads, and the names it has."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.leads, self.loads, self.names, self.icons = [], [], set(), []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        has = dict(attributes)
+        self.names |= {has[key] for key in ("id", "name") if has.get(key)}
+        if tag == "a" and has.get("href"):
+            self.leads.append(has["href"])
+        if tag == "link" and "icon" in (has.get("rel") or ""):
+            self.icons.append(has["href"])
+        if tag == "link" and has.get("rel") in ("stylesheet", "preload", "icon", "shortcut icon"):
+            self.loads.append(has["href"])
+        if tag in ("script", "img", "iframe", "source", "video") and has.get("src"):
+            self.loads.append(has["src"])
+
+
+@pytest.fixture(scope="session")
+def links():
+    pages = [p for p in sorted(HTML.rglob("*.html")) if "_static" not in p.parts]  # templates
+    return {path.resolve(): Links(path) for path in pages}
+
+
+def test_the_book_has_the_pages_of_its_contents():
+    missing = [n for n in [*CHAPTERS, *OTHERS] if not (HTML / f"{n}.html").exists()]
+    assert not missing, f"The built book lacks {', '.join(missing)}."
+
+
+def test_links_lead_somewhere(links):
+    wrong = {}  # what is wrong, and the first page where
+    for path, page in links.items():
+        name = path.relative_to(HTML.resolve())
+        for link in (*page.leads, *page.loads):
+            url = urllib.parse.urlsplit(link)
+            if url.scheme or url.netloc:
+                if link in page.loads and url.scheme != "data":
+                    wrong.setdefault(f"loads {link} from another host", name)
+                continue
+            target = (path.parent / urllib.parse.unquote(url.path)).resolve() if url.path else path
+            if not target.is_file():
+                shown = os.path.relpath(target, HTML.resolve())
+                wrong.setdefault(f"links to {shown}, which does not exist", name)
+                continue
+            fragment = urllib.parse.unquote(url.fragment)
+            if fragment and target in links and fragment not in links[target].names:
+                wrong.setdefault(f"links to {link}, and there is no such place on that page", name)
+    assert not wrong, told("(all)", [f"{name} {what}" for what, name in wrong.items()])
+
+
+def test_every_page_has_the_icon(links):
+    wrong = [
+        f"{path.name} has no icon"
+        for path, page in links.items()
+        if path.stem in CHAPTERS and not page.icons
+    ]
+    assert not wrong, told("(all)", wrong)

