@@ -1,0 +1,131 @@
+"""Mistakes in arguments of `attention` get a sentence: the argument, the rule, the value."""
+
+import numpy as np
+import pytest
+from message_cases import F32, ROPE, X, assert_refused
+
+from rope_xp import RoPE, attention
+
+CASES = [
+    pytest.param(
+        lambda: attention.attention(X, np.ones((2, 2, 5, 8), F32), np.ones((2, 2, 5, 8), F32)),
+        ValueError,
+        "the heads of `q` must be a multiple of those of `k`, got (2, 3, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8)",
+        id="heads",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X[:, :, :4]),
+        ValueError,
+        "`k` and `v` must agree but for their last axis",
+        id="kv",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X[..., :4], X),
+        ValueError,
+        "`q` and `k` must have the same last axis (head_dim)",
+        id="head sizes",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X[0], X[0]),
+        ValueError,
+        "`q`, `k` and `v` must have the same number of axes",
+        id="attention axes",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X.astype(int)),
+        TypeError,
+        "`v` must be one of float16",
+        id="attention type",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X, bias=np.ones((5, 5), int)),
+        TypeError,
+        "`bias` must be one of float16",
+        id="bias type",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(X, X[:, :2], X[:, :2]),
+        ValueError,
+        "the heads of `q` must be a multiple of those of `k`, got (2, 3, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8)",
+        id="linear heads",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(X, X.astype(int), X),
+        TypeError,
+        "`k` must be one of float16",
+        id="linear type",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(X, X, X, rope=1e4),
+        TypeError,
+        "`rope` must be a RoPE or None, got 10000.0",
+        id="linear rope",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(X, X, X, rope=RoPE(4, layout="half")),
+        ValueError,
+        "`q` must have shape (..., seq, head_dim=4), got (2, 3, 5, 8)",
+        id="linear rope size",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(X, X, X, k_positions=np.arange(5)),
+        ValueError,
+        "`k_positions` must be None without a `rope` that rotates, got an array",
+        id="linear no rope",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(X, X, X, rope=ROPE, q_positions=np.arange(5)),
+        ValueError,
+        "`q_positions` and `k_positions` must be given together, got only `q_positions`",
+        id="linear one position",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(
+            X, X, X, rope=ROPE, q_positions=np.arange(5), k_positions=np.arange(4)
+        ),
+        ValueError,
+        "`positions` must have shape (seq,) or (batch, seq) with seq=5",
+        id="linear positions",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(X, X, X, feature_map="elu"),
+        TypeError,
+        "`feature_map` must be callable or None, got 'elu'",
+        id="feature map",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(X, X, X, feature_map=lambda x: x[:, 0]),
+        ValueError,
+        "`feature_map` must keep all axes but the last, got (2, 5, 8) from (2, 3, 5, 8)",
+        id="feature map shape",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(X, X, X, feature_map=lambda x: x.tolist()),
+        TypeError,
+        "`feature_map(q)` must be an array of a library",
+        id="feature map type",
+    ),
+    pytest.param(
+        lambda: attention.KVCache.empty((2, 3, 4, 8)).append(X, X),
+        ValueError,
+        "`k` must fit into the cache of 4 tokens (0 used), got 5",
+        id="full",
+    ),
+    pytest.param(
+        lambda: attention.KVCache.empty((2, 4, 9, 8)).append(X, X),
+        ValueError,
+        "`k` must have shape (2, 4, 5, 8), got (2, 3, 5, 8)",
+        id="cache shape",
+    ),
+    pytest.param(
+        lambda: attention.KVCache.empty((2, 3, 9, 8)).append(X, X).drop(4, ROPE, keep=2),
+        ValueError,
+        "`n` and `keep` must be within the 5 tokens held, got 4 and 2",
+        id="drop",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "sentence"), CASES)
+def test_message(call, error, sentence):
+    assert_refused(call, error, sentence)

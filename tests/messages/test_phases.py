@@ -1,0 +1,106 @@
+"""Mistakes in arguments of `phases` get a sentence: the argument, the rule, the value."""
+
+import numpy as np
+import pytest
+from message_cases import assert_refused
+
+import rope_xp
+from rope_xp import phases
+
+CASES = [
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.arange(3), []),
+        ValueError,
+        "`inv_freq` must be finite numbers, at least one, got []",
+        id="no frequencies",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.arange(3), [float("nan")]),
+        ValueError,
+        "`inv_freq` must be finite numbers",
+        id="nan frequency",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.arange(3), np.ones((2, 2))),
+        ValueError,
+        "`positions` must have shape (n_axes=2, ...) for frequencies of shape (2, 2), got (3,)",
+        id="frequency axes",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.arange(3), np.ones((2, 2, 2))),
+        ValueError,
+        "`positions` must have shape (n_axes=2, ...) for frequencies of shape (2, 2, 2), got (3,)",
+        id="frequency shape",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.arange(3), np.asarray(1.0)),
+        ValueError,
+        "`inv_freq` must have shape (n_pairs,) or (n_axes, n_pairs), got ()",
+        id="frequency scalar",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.ones((2, 3)), np.ones((2, 3, 4))),
+        ValueError,
+        "`inv_freq` must have size 1 where tokens are, (n_axes, ..., 1, n_pairs), got (2, 3, 4)",
+        id="frequency heads",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.ones((2, 3)), [[1.0], [1.0, 2.0]]),
+        ValueError,
+        "`inv_freq` must have rows of one length, got [1, 2]",
+        id="frequency rows",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.arange(3), [1.0], dtype=np.int32),
+        TypeError,
+        "`dtype` must be one of float16, bfloat16, float32, float64, got int32",
+        id="integer dtype",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.arange(3), [1.0], precision="double"),
+        ValueError,
+        "unknown precision 'double'",
+        id="cos_sin precision",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin([0, 1], [1.0]),
+        TypeError,
+        "`positions` must be an array of a library",
+        id="cos_sin list",
+    ),
+    pytest.param(
+        lambda: phases.xpos_scale(np.arange(3), 0),
+        ValueError,
+        "`n_pairs` must be positive, got 0",
+        id="xpos pairs",
+    ),
+    pytest.param(
+        lambda: phases.xpos_scale(np.arange(3), 4, scale_base=0),
+        ValueError,
+        "`scale_base` must be positive and finite, got 0.0",
+        id="xpos base",
+    ),
+    pytest.param(
+        lambda: phases.xpos_scale(np.arange(3), 4, center="mid"),
+        TypeError,
+        "`center` must be a number, got 'mid'",
+        id="xpos centre",
+    ),
+    pytest.param(
+        lambda: phases.xpos_scale(np.ones(3, bool), 4),
+        TypeError,
+        "`positions` must be integer or real floating, got bool",
+        id="xpos bool",
+    ),
+    pytest.param(
+        lambda: phases.xpos_scale(np.arange(3), 4, dtype=np.int32),
+        TypeError,
+        "`dtype` must be one of float16, bfloat16, float32, float64, got int32",
+        id="xpos dtype",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "sentence"), CASES)
+def test_message(call, error, sentence):
+    assert_refused(call, error, sentence)
