@@ -22,10 +22,16 @@ def load() -> Namespace:
     return xp
 
 
+def is_compiling() -> bool:
+    import torch
+
+    return bool(torch.compiler.is_compiling())
+
+
 def is_tracing() -> bool:
     import torch
 
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return is_compiling() or bool(torch.jit.is_tracing())
 
 
 def shared_namespace(first: Array, second: Array, third: Array) -> Namespace | None:
@@ -199,6 +205,7 @@ LIBRARY = Library(
     "torch",
     load,
     shared_namespace=shared_namespace,
+    is_compiling=is_compiling,
     cache_block_bytes=cache_block_bytes,
     materialize_under_compile=materialize_under_compile,
     memory=Memory(
