@@ -1032,6 +1032,7 @@ def test_several_axes_are_explained():
     assert "axis 1, row       no pairs" in nothing
 
 
+@pytest.mark.backend("jax")
 def test_static_under_jit():
     jax = pytest.importorskip("jax", reason="jax is not installed")
     turn = jax.jit(lambda rope, x: rope(x), static_argnums=0)
