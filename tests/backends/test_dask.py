@@ -130,6 +130,13 @@ def test_linear_attention_of_unknown_length_is_refused(x, causal):
         attention.linear_attention(unknown, unknown, unknown, causal=causal)
 
 
+def test_threads_compute_the_same(x):
+    """Dask's default; the other tests compute in one thread."""
+    rope = RoPE(8, layout="interleaved")
+    y = rope(da.from_array(x, chunks=(1, 1, 2, 4)), offset=7)
+    np.testing.assert_allclose(y.compute(scheduler="threads"), rope(x, offset=7), atol=1e-6)
+
+
 def test_one_task_a_block(x):
     blocks = da.from_array(x, chunks=(1, 1, 6, 8))
     tables = rope_xp.cos_sin(np.arange(6), [1.0, 0.1])

@@ -24,7 +24,7 @@ from rope_xp._kernels.evaluate import select_kernel
 
 pytestmark = pytest.mark.backend("numpy", "torch")
 NUMPY, TORCH = (pytest.param(n, marks=pytest.mark.backend(n)) for n in ("numpy", "torch"))
-needs_numba = pytest.mark.skipif(not numba_cpu.is_available(), reason="numba is not installed")
+needs_numba = pytest.mark.skipif(not numba_cpu.is_available(), reason="no numba, or ROPE_XP_FAST=0")
 LAYOUTS = ("half", "interleaved")
 KERNELS = ["tiled", "complex_pairs", pytest.param("numba_cpu", marks=needs_numba)]
 
@@ -271,8 +271,9 @@ def test_kernels_have_names():
 
 
 @pytest.fixture
-def numba_anew():
+def numba_anew(monkeypatch):
     """Whether numba can be used is found out again, before and after."""
+    monkeypatch.delenv("ROPE_XP_FAST", raising=False)
     numba_cpu._failures.cache_clear()
     yield
     numba_cpu._failures.cache_clear()
