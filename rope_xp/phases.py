@@ -41,8 +41,8 @@ def cos_sin(
         library is data, to which gradients flow (learned frequencies). A NumPy array is taken as
         floats whatever the library. With several axes the angle is the sum over them; an array
         may then be (n_axes, ..., 1, n_pairs), where ``...`` broadcasts with the positions':
-        (n_axes, heads, 1, n_pairs) gives every head its own, (heads, seq, n_pairs). To `rotate`,
-        three axes are (batch, seq, n_pairs): hand it ``cos[None, ...]``.
+        (n_axes, heads, 1, n_pairs) gives every head its own, (heads, seq, n_pairs). `rotate`
+        takes three axes for (batch, seq, n_pairs): pass it ``cos[None, ...]``.
     dtype : floating dtype, optional
         Of the result; default float64 if ``positions`` are float64, else float32.
     precision : {"exact", "float32"}
