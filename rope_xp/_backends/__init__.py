@@ -258,9 +258,10 @@ def cast(array: Array, dtype: Dtype, xp: Namespace) -> Array:
     return array if same else xp.astype(array, dtype, copy=False)
 
 
-def compute_dtype(xp: Namespace, *arrays: Array | None) -> Dtype:
-    """float64 if one of the ``arrays`` is, else float32: nothing is computed in less."""
+def compute_dtype(xp: Namespace, *arrays: Array | None, dtype: Dtype | None = None) -> Dtype:
+    """float64 if one of the ``arrays`` or ``dtype`` is, else float32: nothing is computed in less."""
     wide = any(a is not None and dtype_name(a.dtype) == "float64" for a in arrays)
+    wide = wide or (dtype is not None and dtype_name(dtype) == "float64")
     return xp.float64 if wide else xp.float32
 
 
