@@ -19,6 +19,9 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Namespace
 
 Constants = Callable[[Any, Dtype], Array]  # values and dtype → array on the positions' device
+Digits = tuple[
+    list[int], list[int], list[float]
+]  # upper 15 bits, lower 15 bits, residual; per pair
 
 # floor(2**256 / 2π): in a product with a double, the fraction of a turn is right to 2**-200.
 _TURNS_PER_RADIAN = 0x28BE60DB9391054A7F09D5F47D4D377036D8A5664F10E4107F9458EAF7AEF158
@@ -42,10 +45,10 @@ def exact_cos_sin(
     """
     turn, rest = _turn_of(*terms[0], dtype, xp)
     for term in terms[1:]:
-        further, finer = _turn_of(*term, dtype, xp)
+        further, residual = _turn_of(*term, dtype, xp)
         turn += further
         turn &= 0x3FFF_FFFF
-        rest += finer
+        rest += residual
 
     # The nearest quarter turn, and what is within ±1/8 of a turn of it as 12 bits and 15 finer.
     turn += 0x800_0000
@@ -93,16 +96,19 @@ def exact_cos_sin(
 
 
 def digit_tables(
-    frequencies: tuple[float, ...], constants: Constants, dtype: Dtype, xp: Namespace
+    steps: list[Digits], constants: Constants, dtype: Dtype, xp: Namespace
 ) -> list[Array]:
-    """How far a step of the low digit turns, as 15 bits, 15 bits and the rest, and of the high one."""
+    """The numbers of `steps_per_digit` as arrays."""
     return [
         constants(part, kind)
-        for steps in (1, 2**16)
-        for part, kind in zip(
-            _turns(frequencies, steps=steps), (xp.int32, xp.int32, dtype), strict=True
-        )
+        for digits in steps
+        for part, kind in zip(digits, (xp.int32, xp.int32, dtype), strict=True)
     ]
+
+
+def steps_per_digit(inv_freq: tuple[float, ...]) -> list[Digits]:
+    """How far each pair turns in one step of the low digit of a position, and of the high one."""
+    return [_turns(inv_freq, steps=1), _turns(inv_freq, steps=2**16)]
 
 
 def _turn_of(
@@ -113,7 +119,7 @@ def _turn_of(
     position = _backends.materialize_under_compile(_backends.cast(position, xp.int32, xp))
     low = ((position & 0xFFFF) ^ 0x8000) - 0x8000
     high = (position >> 16) + ((position >> 15) & 1)
-    upper, lower, finer, upper_high, lower_high, finer_high = tables
+    upper, lower, residual, upper_high, lower_high, residual_high = tables
 
     turn = low * upper
     turn += high * upper_high  # within ±2**30
@@ -122,8 +128,8 @@ def _turn_of(
     turn += low * lower
     turn += high * lower_high
     turn &= 0x3FFF_FFFF
-    rest = xp.astype(low, dtype) * finer
-    rest += xp.astype(high, dtype) * finer_high  # within ±2**15
+    rest = xp.astype(low, dtype) * residual
+    rest += xp.astype(high, dtype) * residual_high  # within ±2**15
     return turn, rest
 
 
@@ -143,7 +149,7 @@ def _series(square: Array, odd: int, dtype: Dtype) -> Array:
     return total
 
 
-def _turns(inv_freq: tuple[float, ...], *, steps: int) -> tuple[list[int], list[int], list[float]]:
+def _turns(inv_freq: tuple[float, ...], *, steps: int) -> Digits:
     """How far each pair turns in ``steps`` steps, modulo one turn, in units of 2⁻³⁰ of a turn.
 
     Upper and lower 15 bits, both balanced around 0, and the rest in [−½, ½): from Python's long

@@ -6,7 +6,7 @@ from typing import Any
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype
-from rope_xp._kernels.evaluate import join_neighbours
+from rope_xp._kernels import interleave
 from rope_xp._validation import as_int, require_one_of
 from rope_xp.axes import require_axes
 from rope_xp.phases import cos_sin
@@ -129,7 +129,7 @@ def sinusoidal(
     inv_freq = frequencies(dim) if axes is None else axes(dim, frequencies)
     cos, sin = cos_sin(positions, inv_freq, dtype=dtype)  # (..., n_pairs)
     if order == "interleaved":
-        return join_neighbours(sin, cos, xp)  # the same for any blocks
+        return interleave(sin, cos, xp)  # the same for any blocks
     first, second = (cos, sin) if order == "cos_sin" else (sin, cos)
     blocks, start, parts = (dim,) if axes is None else axes.blocks(dim), 0, []
     for width in blocks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rope_xp import _backends
 from rope_xp._backends import Array
-from rope_xp._kernels.evaluate import join_neighbours, replace_features
+from rope_xp._kernels import interleave, replace_features
 from rope_xp._validation import as_int, require_one_of
 
 __all__ = ["convert_layout"]
@@ -96,7 +96,7 @@ def convert_layout(
     first, second = pair_slices(source, rotary_start, rotary_dim // 2)
     parts = [heads[..., first], heads[..., second]]  # each (..., heads, n_pairs)
     if target == "interleaved":
-        parts = [join_neighbours(parts[0], parts[1], xp)]
+        parts = [interleave(parts[0], parts[1], xp)]
     heads = replace_features(heads, parts, rotary_start, rotary_start + rotary_dim, xp)
     return xp.moveaxis(xp.reshape(heads, last.shape), -1, axis)
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._exact_phases import Constants, digit_tables, exact_cos_sin
+from rope_xp._exact_phases import digit_tables, exact_cos_sin, steps_per_digit
 from rope_xp._validation import as_int, require_number, require_positive
 
 __all__ = ["cos_sin", "xpos_scale"]
 
 PRECISIONS = ("exact", "float32")
+
+# A memo of a pure function, keyed on all that it depends on; torch.compile would warn of it.
+_known_steps_per_digit = lru_cache(maxsize=256)(steps_per_digit)
 
 
 def cos_sin(
@@ -76,54 +80,74 @@ def cos_sin(
     """
     require_precision(precision)
     xp = _backends.namespace(positions=positions)
-    dtype = _result_dtype(positions, dtype, xp)
+    dtype = result_dtype(positions, dtype, xp)
     constant = isinstance(inv_freq, list | tuple | np.ndarray)
     if isinstance(inv_freq, np.ndarray) and inv_freq.ndim > 2:
         constant = False  # directions of every head
     if constant:
         rows = _as_rows(inv_freq)
-        shape: tuple[int, ...] = (
-            (len(rows), len(rows[0])) if _is_matrix(inv_freq) else (len(rows[0]),)
+        one_axis = not _is_matrix(inv_freq)
+        _require_axes((len(rows[0]),) if one_axis else (len(rows), len(rows[0])), positions)
+        return constant_cos_sin(
+            positions,
+            rows[0] if one_axis else rows,
+            dtype=dtype,
+            precision=precision,
+            attention_factor=attention_factor,
+            xp=xp,
         )
-    else:
-        _backends.namespace(positions=positions, inv_freq=inv_freq)
-        _backends.require_floating(inv_freq=inv_freq)
-        shape = tuple(inv_freq.shape)
-    _require_axes(shape, positions)
+    _backends.namespace(positions=positions, inv_freq=inv_freq)
+    _backends.require_floating(inv_freq=inv_freq)
+    _require_axes(tuple(inv_freq.shape), positions)
+    names = map(_backends.dtype_name, (positions.dtype, dtype, inv_freq.dtype))
+    wide = precision == "exact" and "float64" in names
+    angles = _learned_angles(positions, inv_freq, xp.float64 if wide else xp.float32, xp)
+    return _finalize(xp.cos(angles), xp.sin(angles), attention_factor, dtype, xp)
 
-    known = [positions.dtype, dtype] if constant else [positions.dtype, dtype, inv_freq.dtype]
-    wide = precision == "exact" and "float64" in map(_backends.dtype_name, known)
+
+def constant_cos_sin(
+    positions: Array,
+    inv_freq: Any,
+    *,
+    dtype: Dtype,
+    precision: str,
+    attention_factor: float,
+    xp: Namespace,
+) -> tuple[Array, Array]:
+    """`cos_sin` of frequencies that are Python floats, one tuple of them or one per axis.
+
+    The caller has checked everything.
+    """
+    one_axis = not isinstance(inv_freq[0], tuple)
+    n_pairs = len(inv_freq if one_axis else inv_freq[0])
+    wide = "float64" in map(_backends.dtype_name, (positions.dtype, dtype))
+    wide = wide and precision == "exact"
     compute = xp.float64 if wide else xp.float32
-
-    def finished(cos: Array, sin: Array) -> tuple[Array, Array]:
-        if attention_factor != 1.0:
-            cos, sin = cos * attention_factor, sin * attention_factor
-        return _backends.cast(cos, dtype, xp), _backends.cast(sin, dtype, xp)
-
-    if not constant:
-        angles = _learned(positions, inv_freq, compute, xp)
-        return finished(xp.cos(angles), xp.sin(angles))
+    library, device = _backends.library_of(positions), _backends.device(positions)
 
     def constants(values: Any, dtype: Dtype) -> Array:
-        return xp.asarray(values, dtype=dtype, device=_backends.device(positions))
+        return xp.asarray(values, dtype=dtype, device=device)
 
-    exact = precision == "exact" and _backends.is_integer(positions)
-    form, tables = (exact_cos_sin, digit_tables) if exact else (_rounded, _rounded_table)
-    terms = [
-        (axes and constants(axes, xp.int32), tables(frequencies, constants, compute, xp))
-        for axes, frequencies in _terms(rows, several=len(shape) > 1)
-    ]
+    terms = [(None, inv_freq)] if one_axis else _terms(inv_freq)
+    if precision == "exact" and _backends.is_integer(positions):
+        function: Callable[..., tuple[Array, Array]] = exact_cos_sin
+        steps = steps_per_digit if library.is_compiling() else _known_steps_per_digit
+        tables = [digit_tables(steps(row), constants, compute, xp) for _, row in terms]
+    else:
+        function = _rounded_cos_sin
+        tables = [constants(row, compute) for _, row in terms]
+    axes_per_term = [axes and constants(axes, xp.int32) for axes, _ in terms]
 
-    def at(positions: Array) -> tuple[Array, Array]:
-        driven = [(_driving(positions, axes, xp), table) for axes, table in terms]
-        return finished(*form(driven, compute, xp))
+    def compute_at(positions: Array) -> tuple[Array, Array]:
+        per_pair = [_positions_per_pair(positions, axes, xp) for axes in axes_per_term]
+        cos, sin = function(list(zip(per_pair, tables, strict=True)), compute, xp)
+        return _finalize(cos, sin, attention_factor, dtype, xp)
 
-    seq = positions.shape[len(shape) - 1 :]
-    at_once = _backends.cache_block_bytes(positions) // (8 if wide else 4) // shape[-1]
-    if not 0 < at_once < math.prod(seq):
-        return at(positions)
-    whole = ((*seq, shape[-1]), dtype, _backends.device(positions))
-    return _in_blocks(at, positions, at_once, whole, xp)
+    seq = positions.shape[0 if one_axis else 1 :]
+    block = _backends.cache_block_bytes(positions) // (8 if wide else 4) // n_pairs
+    if not 0 < block < math.prod(seq):
+        return compute_at(positions)
+    return _in_blocks(compute_at, positions, block, ((*seq, n_pairs), dtype, device), xp)
 
 
 def xpos_scale(
@@ -183,7 +207,7 @@ def xpos_scale(
            [0.286, 0.643]], dtype=float32)
     """
     xp = _backends.namespace(positions=positions)
-    dtype = _result_dtype(positions, dtype, xp)
+    dtype = result_dtype(positions, dtype, xp)
     n_pairs = as_int("n_pairs", n_pairs)
     if n_pairs <= 0:
         msg = f"`n_pairs` must be positive, got {n_pairs}"
@@ -202,7 +226,7 @@ def xpos_scale(
     return _backends.cast(xp.exp(power * row), dtype, xp)
 
 
-def _result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype:
+def result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype:
     """``dtype``, or the default; TypeError unless positions are numbers and ``dtype`` is floating."""
     if not (_backends.is_integer(positions) or _backends.is_floating(positions)):
         found = _backends.dtype_name(positions.dtype)
@@ -214,37 +238,41 @@ def _result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype
     return xp.float64 if _backends.dtype_name(positions.dtype) == "float64" else xp.float32
 
 
+def _finalize(
+    cos: Array, sin: Array, attention_factor: float, dtype: Dtype, xp: Namespace
+) -> tuple[Array, Array]:
+    if attention_factor != 1.0:
+        cos, sin = cos * attention_factor, sin * attention_factor
+    return _backends.cast(cos, dtype, xp), _backends.cast(sin, dtype, xp)
+
+
 def _in_blocks(
-    at: Callable[[Array], tuple[Array, Array]],
+    compute_at: Callable[[Array], tuple[Array, Array]],
     positions: Array,
-    at_once: int,
-    whole: tuple[tuple[int, ...], Dtype, Device],
+    size: int,
+    result: tuple[tuple[int, ...], Dtype, Device],
     xp: Namespace,
 ) -> tuple[Array, Array]:
-    """``at(positions)``, so few positions at a time that the cache holds what they need."""
-    shape, dtype, device = whole
+    """``compute_at(positions)`` for ``size`` positions at a time, so that the cache holds them."""
+    shape, dtype, device = result
     n = math.prod(shape[:-1])
     # glibc gives freed memory back to the system, and every block would have it mapped again, until
     # a piece was freed that is as large as all that a block needs.
-    xp.empty((16 * at_once, shape[-1]), dtype=dtype, device=device)
+    xp.empty((16 * size, shape[-1]), dtype=dtype, device=device)
     cos, sin = (xp.empty((n, shape[-1]), dtype=dtype, device=device) for _ in range(2))
     flat = xp.reshape(positions, (*positions.shape[: positions.ndim - len(shape) + 1], n))
-    for start in range(0, n, at_once):
-        block = slice(start, start + at_once)
-        cos[block, :], sin[block, :] = at(flat[..., block])
+    for start in range(0, n, size):
+        block = slice(start, start + size)
+        cos[block, :], sin[block, :] = compute_at(flat[..., block])
     return xp.reshape(cos, shape), xp.reshape(sin, shape)
 
 
-def _terms(
-    rows: tuple[tuple[float, ...], ...], *, several: bool
-) -> list[tuple[list[int] | None, tuple[float, ...]]]:
+def _terms(rows: Any) -> list[tuple[list[int] | None, tuple[float, ...]]]:
     """The axis that drives each pair, and the frequencies, (n_pairs,), whose products are summed.
 
-    Most schemes have one axis drive each pair: one term, with the position of that axis. Only a
-    dense matrix needs as many as there are axes.
+    In most schemes one axis drives each pair: one term, with the position along that axis. Only a
+    dense matrix needs as many terms as there are axes.
     """
-    if not several:
-        return [(None, rows[0])]
     driving = [[a for a, row in enumerate(rows) if row[i]] or [0] for i in range(len(rows[0]))]
     terms: list[tuple[list[int] | None, tuple[float, ...]]] = []
     for k in range(max(map(len, driving))):
@@ -254,15 +282,15 @@ def _terms(
     return terms
 
 
-def _driving(positions: Array, axes: Array | None, xp: Namespace) -> Array:
-    """The position that each pair turns by, (..., 1) or (..., n_pairs)."""
+def _positions_per_pair(positions: Array, axes: Array | None, xp: Namespace) -> Array:
+    """The position that drives each pair, (..., 1) or (..., n_pairs)."""
     if axes is None:
         return positions[..., None]
     last = xp.permute_dims(positions, (*range(1, positions.ndim), 0))  # (..., n_axes)
     return xp.take(last, axes, axis=-1)
 
 
-def _learned(positions: Array, inv_freq: Array, dtype: Dtype, xp: Namespace) -> Array:
+def _learned_angles(positions: Array, inv_freq: Array, dtype: Dtype, xp: Namespace) -> Array:
     """Angles of frequencies that are data."""
     positions, inv_freq = (_backends.cast(a, dtype, xp) for a in (positions, inv_freq))
     if inv_freq.ndim == 1:
@@ -273,13 +301,9 @@ def _learned(positions: Array, inv_freq: Array, dtype: Dtype, xp: Namespace) -> 
     return total
 
 
-def _rounded_table(
-    frequencies: tuple[float, ...], constants: Constants, dtype: Dtype, _: Namespace
-) -> Array:
-    return constants(frequencies, dtype)
-
-
-def _rounded(terms: list[tuple[Array, Array]], dtype: Dtype, xp: Namespace) -> tuple[Array, Array]:
+def _rounded_cos_sin(
+    terms: list[tuple[Array, Array]], dtype: Dtype, xp: Namespace
+) -> tuple[Array, Array]:
     """cos, sin of rounded products. Elementwise: autocast and TF32 would round a matmul more."""
     angles: Any = None
     for position, row in terms:

@@ -12,8 +12,7 @@ from typing import Any
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
-from rope_xp._kernels import dispatch
-from rope_xp._kernels.evaluate import Rotation, evaluate
+from rope_xp._kernels import Operands, RotationPlan, below_kernel_size, evaluate, kernels_for
 from rope_xp._validation import as_int, is_known
 from rope_xp.layouts import pair_slices, require_layout
 
@@ -93,16 +92,16 @@ def rotate(
     array([[0., 1.]])
     """
     options = (layout, seq_axis, rotary_start, inverse, blocks)
-    xp = _backends.common_namespace(x, cos, sin) if out is None else None
+    xp = _backends.shared_namespace(x, cos, sin) if out is None else None
     # Options of other types can be equal to these, and must not pass for them.
     plain = type(seq_axis) is type(rotary_start) is int and type(inverse) is bool
     if xp is not None and plain and type(layout) is str and type(blocks) in (NoneType, tuple):
-        task, index = _known_plan(xp, _shapes_and_dtypes(x, cos, sin), options)
+        plan, index = _known_plan(xp, _shapes_and_dtypes(x, cos, sin), options)
     else:
         xp = _backends.namespace(x=x, cos=cos, sin=sin, out=out)
         if out is not None:
             _require_out(x, out)
-        task, index = _plan(xp, _shapes_and_dtypes(x, cos, sin), options)
+        plan, index = _plan(xp, _shapes_and_dtypes(x, cos, sin), options)
         if _backends.is_lazy_chunked(x):
             cos, sin = (
                 t[(*(None,) * (x.ndim - t.ndim), ...) if index is None else index]
@@ -114,7 +113,7 @@ def rotate(
             return _backends.map_blocks(on_blocks, x, cos, sin)
     if index is not None:
         cos, sin = cos[index], sin[index]
-    return evaluate(task, x, cos, sin, out=out, xp=xp)
+    return evaluate(plan, Operands(x, cos, sin, out), xp)
 
 
 def _shapes_and_dtypes(x: Array, cos: Array, sin: Array) -> tuple[Any, ...]:
@@ -123,7 +122,7 @@ def _shapes_and_dtypes(x: Array, cos: Array, sin: Array) -> tuple[Any, ...]:
 
 def _plan(
     xp: Namespace, arrays: tuple[Any, ...], options: tuple[Any, ...]
-) -> tuple[Rotation, tuple[slice | None, ...] | None]:
+) -> tuple[RotationPlan, tuple[slice | None, ...] | None]:
     """What is to be computed, and the index by which tables line up: all that shapes decide."""
     x_shape, shape, sin_shape, *dtypes = arrays
     layout, seq_axis, rotary_start, inverse, blocks = options
@@ -137,7 +136,7 @@ def _plan(
     if blocks is not None:
         blocks = _require_blocks(blocks, n_pairs)
     if blocks is None or layout == "interleaved":
-        blocks = (2 * n_pairs,)  # neighbours are a pair whatever the blocks
+        blocks = (2 * n_pairs,)  # interleaved pairs are the same whatever the blocks
     parts, start, column = [], rotary_start, 0
     for width in blocks:
         n = width // 2
@@ -145,24 +144,25 @@ def _plan(
         start, column = start + width, column + n
     compute = xp.float64 if "float64" in names else xp.float32
     same = all(dtype == compute for dtype in dtypes)
-    task = Rotation(
+    plan = RotationPlan(
         turn,
         tuple(parts),
         start=rotary_start,
         end=start,
-        neighbours=layout == "interleaved",
+        interleaved=layout == "interleaved",
         inverse=inverse,
         compute=dtypes[0] if same else compute,
-        casts=not same,
+        needs_cast=not same,
+        kernels=kernels_for(xp),
     )
-    return task, _line_up(shape, x_shape, seq_axis)
+    return plan, _line_up(shape, x_shape, seq_axis)
 
 
 @lru_cache(maxsize=1024)
 def _known_plan(xp: Namespace, arrays: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
     """Kept by all that it depends on: a step of decoding takes no longer than finding it out."""
-    task, index = _plan(xp, arrays, options)
-    return task._replace(small=dispatch.is_small(arrays[0])), index
+    plan, index = _plan(xp, arrays, options)
+    return plan._replace(small=below_kernel_size(arrays[0])), index
 
 
 def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None, ...] | None:
@@ -241,7 +241,7 @@ def _require_blocks(blocks: tuple[int, ...], n_pairs: int) -> tuple[int, ...]:
 
 def _require_out(x: Array, out: Array) -> None:
     if not _backends.is_writable(out):
-        msg = f"`out` must be an array that can be written, got {_backends.describe(out)}"
+        msg = f"`out` must be writable, got {_backends.describe(out)}"
         raise TypeError(msg)
     if tuple(out.shape) != tuple(x.shape) or out.dtype != x.dtype:
         msg = (
@@ -249,6 +249,9 @@ def _require_out(x: Array, out: Array) -> None:
             f"got {tuple(out.shape)} {out.dtype}"
         )
         raise ValueError(msg)
-    if dispatch.has_repeats(out):
-        msg = f"`out` must have a place for every element, got a broadcast array of {tuple(out.shape)}"
+    if _backends.has_internal_overlap(out):
+        msg = (
+            "`out` must not have overlapping elements, got a broadcast view of shape "
+            f"{tuple(out.shape)}"
+        )
         raise ValueError(msg)

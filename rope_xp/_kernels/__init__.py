@@ -1,1 +1,35 @@
-"""How a rotation is evaluated: one file per kernel."""
+"""How a rotation is evaluated: kernels that differ in speed and memory, not in what they compute.
+
+A rotation does almost no arithmetic. Its cost is that of moving the array through memory, and each
+kernel keeps that low for some arrays:
+
+================ ===================================================================================
+`concat`         new arrays, joined: any library, and compilers, which fuse it
+`pad`            parts as wide as the whole, summed: XLA makes one loop of it
+`tiled`          tiles that stay in the cache, written where they belong
+`complex_pairs`  the same with interleaved pairs as complex numbers: one multiplication
+`numba_cpu`      rows, by loops that numba compiles
+`torch_autograd` one step of torch's graph, evaluated by one of the above
+================ ===================================================================================
+
+A kernel is a module with ``supports(plan, arrays)`` and ``rotate(plan, arrays, xp)``; `dispatch` lists
+those of each library in order of preference, and `evaluate` takes the first that supports the arrays.
+The formula comes with the plan, from `rope_xp.rotation`. All kernels give the same bits, except that
+NumPy rounds a complex product once less: `complex_pairs` on large arrays, without numba.
+"""
+
+from rope_xp._kernels.concat import interleave, replace_features
+from rope_xp._kernels.dispatch import kernels_for
+from rope_xp._kernels.evaluate import evaluate
+from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size, force_kernel
+
+__all__ = [
+    "Operands",
+    "RotationPlan",
+    "below_kernel_size",
+    "evaluate",
+    "force_kernel",
+    "interleave",
+    "kernels_for",
+    "replace_features",
+]

@@ -1,9 +1,12 @@
-"""The rotation compiled by numba: extra ``fast``. For NumPy arrays and what can be seen as one.
+"""Rows, by a loop that numba compiles: extra ``fast``. For NumPy arrays and what can be viewed as one.
 
-The kernel is made of the formula that it is handed, goes through the array row by row, and turns each
-row where it stands in the result. Rows are the reason for the pointers: numba takes an array whose
-leading axes have any strides for one whose last axis has any stride too, and then emits no vector
-instructions. Nothing is fused into one rounding, so results are bit for bit those of `_evaluation`.
+The loop is made of the formula in the plan, goes through the array row by row, and rotates each row in
+the result's memory. Rows are the reason for the pointers: numba takes an array whose leading axes have
+any strides for one whose last axis has any stride too, and then emits no vector instructions. No two
+operations are fused into one rounding, so results are bit for bit those of `concat`.
+
+The first large rotation of a process compiles for about a second. ``ROPE_XP_FAST=0`` in the environment
+switches the kernel off.
 """
 
 from __future__ import annotations
@@ -15,64 +18,122 @@ from typing import Any
 
 import numpy as np
 
-Kernel = Callable[..., None]
+from rope_xp._backends import Array, Namespace
+from rope_xp._kernels import memory
+from rope_xp._kernels.evaluate import evaluate
+from rope_xp._kernels.plan import Operands, RotationPlan
+
+MIN_BYTES_PER_THREAD = 2**20
 
 
 @functools.cache
-def available() -> bool:
-    """Whether numba is there; ``ROPE_XP_FAST=0`` in the environment says not to use it."""
-    from importlib.util import find_spec
+def _failures() -> list[str]:
+    """Why numba cannot be used, found out once; empty if it can."""
+    if os.environ.get("ROPE_XP_FAST") == "0":
+        return ["ROPE_XP_FAST=0"]
+    try:
+        import numba  # noqa: F401
+    except ModuleNotFoundError as error:
+        return [str(error)]
+    except Exception as error:  # noqa: BLE001 - whatever a broken installation raises
+        _warn(f"numba cannot be imported, rotations do without: {error}")
+        return [str(error)]
+    return []
 
-    return os.environ.get("ROPE_XP_FAST") != "0" and find_spec("numba") is not None
+
+def _warn(message: str) -> None:
+    import logging  # takes longer to load than the kernels
+
+    logging.getLogger(__name__).warning(message)
 
 
-def can_take(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, out: np.ndarray) -> bool:
-    """Whether features are neighbours in memory, and of a kind that machines compute with."""
+def is_available() -> bool:
+    """Whether numba is there and works."""
+    return not _failures()
+
+
+def supports(plan: RotationPlan, arrays: Operands) -> bool:
+    if not memory.is_accessible(arrays) or not is_available():
+        return False
+    as_numpy = memory.memory_of(arrays.x).as_numpy
+    return _has_known_strides_and_dtypes(*(as_numpy(a) for a in arrays if a is not None))
+
+
+def _has_known_strides_and_dtypes(
+    x: np.ndarray, cos: np.ndarray, sin: np.ndarray, *out: np.ndarray
+) -> bool:
+    """Whether features are adjacent in memory, and of a kind that processors compute with."""
     known = {"float32": ("float32", "float64"), "float64": ("float64",), "uint16": ("float32",)}
     return (
         cos.dtype.name in known.get(x.dtype.name, ())
         and cos.dtype == sin.dtype
         and all(
             a.dtype.isnative and a.flags.aligned and a.strides[-1] == a.itemsize
-            for a in (x, cos, sin, out)
+            for a in (x, cos, sin, *out)
         )
     )
 
 
-def rotate_rows(
-    turn: Callable[..., Any],
-    x: np.ndarray,  # (..., head_dim); uint16 is bfloat16
-    cos: np.ndarray,  # (..., n_pairs), as many axes as x, each of its size or 1
-    sin: np.ndarray,
-    out: np.ndarray,  # shape and dtype of x; x itself, or other memory
-    *,
-    start: int,
-    neighbours: bool,
-    inverse: bool,
-) -> None:
-    """Rotate ``x`` into ``out``; features that have no pair are copied."""
+def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
+    known = memory.memory_of(arrays.x)
+    whole = memory.broadcast_tables(arrays)
+    views = Operands(*map(known.as_numpy, whole))
+    try:
+        memory.in_threads(
+            functools.partial(_fill, plan), views, known.threads(), MIN_BYTES_PER_THREAD
+        )
+    except _numba_errors() as error:  # while compiling, so before anything was written
+        _warn(f"numba cannot compile the rotation, other kernels take over: {error}")
+        _failures().append(str(error))
+        return evaluate(plan, arrays, xp)
+    known.mark_written(whole.out)
+    return whole.out
+
+
+def _numba_errors() -> tuple[type[BaseException], ...]:
+    from numba.core.errors import NumbaError
+
+    return (NumbaError,)
+
+
+def _fill(plan: RotationPlan, arrays: Operands) -> None:
+    x, cos, sin, out = arrays
+    for first, _, columns in plan.parts:
+        _rotate_rows(
+            plan, Operands(x, cos[..., columns], sin[..., columns], out), start=first.start
+        )
+        x = out  # whole rows were copied
+
+
+def _rotate_rows(plan: RotationPlan, arrays: Operands, *, start: int) -> None:
+    """Rotate ``x`` into ``out``; features that have no pair are copied.
+
+    ``x`` and ``out`` are (..., head_dim), uint16 being bfloat16; tables (..., n_pairs) have as many
+    axes, each of the size of ``x`` or 1.
+    """
+    x, cos, _, out = arrays
     if x.size == 0:
         return
-    kernel = _kernel(turn, x.dtype == np.uint16)
+    kernel = _compiled(plan.turn, x.dtype == np.uint16)
     copy = out.ctypes.data != x.ctypes.data
-    options = (start, neighbours, copy, cos.dtype.type(-1 if inverse else 1))
-    arrays = [array[(None,) * (4 - array.ndim)] for array in (x, cos, sin, out)]
-    if neighbours and 2 * cos.shape[-1] == x.shape[-1] and x.dtype != np.uint16:
-        arrays = _long_rows(arrays)
-    for index in np.ndindex(arrays[0].shape[:-4]):
-        kernel(*(_at(array, index) for array in arrays), *options)
+    options = (start, plan.interleaved, copy, cos.dtype.type(-1 if plan.inverse else 1))
+    views = [array[(None,) * (4 - array.ndim)] for array in arrays]
+    if plan.interleaved and 2 * cos.shape[-1] == x.shape[-1] and x.dtype != np.uint16:
+        views = _merge_rows(views)
+    for index in np.ndindex(views[0].shape[:-4]):
+        kernel(*(_broadcast_index(view, index) for view in views), *options)
 
 
-def _long_rows(arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """Rows that stand one behind the other as one row: neighbours are neighbours in it as well."""
+def _merge_rows(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Rows that follow each other in memory as one row: interleaved pairs are pairs in it as well."""
     rows = arrays[0].shape[-2]
     if all(a.shape[-2] == rows and a.strides[-2] == a.shape[-1] * a.itemsize for a in arrays):
         return [a.reshape(*a.shape[:-2], 1, rows * a.shape[-1]) for a in arrays]
     return arrays
 
 
-def _at(array: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
-    """The part of ``array`` at ``index``; what has one element along an axis has it everywhere."""
+def _broadcast_index(array: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
+    """The part of ``array`` at ``index``, which is 0 along axes of size 1."""
     part: np.ndarray = array[
         tuple(i if n > 1 else 0 for i, n in zip(index, array.shape, strict=False))
     ]
@@ -80,7 +141,7 @@ def _at(array: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
 
 
 @functools.cache
-def _kernel(turn: Callable[..., Any], bfloat16: bool) -> Kernel:
+def _compiled(turn: Callable[..., Any], bfloat16: bool) -> Callable[..., None]:
     """The compiled loop over rows."""
     import numba
     from numba import types
@@ -124,10 +185,10 @@ def _kernel(turn: Callable[..., Any], bfloat16: bool) -> Kernel:
 
     @numba.njit(nogil=True)
     def kernel(
-        x: Any, cos: Any, sin: Any, out: Any, start: int, neighbours: bool, copy: bool, sign: Any
+        x: Any, cos: Any, sin: Any, out: Any, start: int, interleaved: bool, copy: bool, sign: Any
     ) -> None:  # (a, b, seq, head_dim) or (..., n_pairs)
         head_dim, n_pairs = x.shape[3], cos.shape[3]
-        # A table's axis of size 1 is for all: there its index stays 0.
+        # Tables broadcast: along an axis of size 1 their index stays 0.
         i_, j_, k_ = int(cos.shape[0] > 1), int(cos.shape[1] > 1), int(cos.shape[2] > 1)
         for i in range(x.shape[0]):
             for j in range(x.shape[1]):
@@ -137,19 +198,19 @@ def _kernel(turn: Callable[..., Any], bfloat16: bool) -> Kernel:
                     c, s = row(cos, *at), row(sin, *at)
                     if copy:
                         source = row(x, i, j, k)
-                        if neighbours and 2 * n_pairs == head_dim and not bfloat16:
+                        if interleaved and 2 * n_pairs == head_dim and not bfloat16:
                             for p in range(n_pairs):
                                 a, b = source[2 * p], source[2 * p + 1]
                                 a, b = formula(read(a), read(b), c[p], sign * s[p])
                                 y[2 * p], y[2 * p + 1] = write(a), write(b)
                             continue
-                        # A row that is copied first is in the nearest cache, and turned where it
-                        # stands it has one address less to be told apart from the others.
+                        # A row that was copied is in the nearest cache, and rotating it in place
+                        # leaves the compiler one address less that may alias with the others.
                         for p in range(head_dim):
                             y[p] = source[p]
                     if start:
                         y = y[start:]
-                    if neighbours:
+                    if interleaved:
                         for p in range(n_pairs):
                             a, b = formula(read(y[2 * p]), read(y[2 * p + 1]), c[p], sign * s[p])
                             y[2 * p], y[2 * p + 1] = write(a), write(b)
@@ -158,5 +219,5 @@ def _kernel(turn: Callable[..., Any], bfloat16: bool) -> Kernel:
                             a, b = formula(read(y[p]), read(y[n_pairs + p]), c[p], sign * s[p])
                             y[p], y[n_pairs + p] = write(a), write(b)
 
-    compiled: Kernel = kernel
+    compiled: Callable[..., None] = kernel
     return compiled

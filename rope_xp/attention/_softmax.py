@@ -67,7 +67,7 @@ def attention(
     xp = _backends.namespace(q=q, k=k, v=v, bias=bias)
     _backends.require_floating(q=q, k=k, v=v)
     require_shapes(q, k, v)
-    is_mask = bias is not None and "bool" in _backends.dtype_name(bias.dtype)
+    is_mask = bias is not None and _backends.is_boolean(bias)
     if not is_mask:
         _backends.require_floating(bias=bias)
     result, compute = q.dtype, _backends.compute_dtype(xp, q, k, v)

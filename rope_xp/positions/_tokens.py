@@ -245,7 +245,7 @@ def mask_grid_positions(
 def _require_mask(mask: Array, n_axes: int) -> Namespace:
     """The namespace of ``mask``, which must be boolean or integer and have ``n_axes`` axes at least."""
     xp = _backends.namespace(mask=mask)
-    if not (_backends.is_integer(mask) or "bool" in _backends.dtype_name(mask.dtype)):
+    if not (_backends.is_integer(mask) or _backends.is_boolean(mask)):
         msg = f"`mask` must be boolean or integer, got {_backends.dtype_name(mask.dtype)}"
         raise TypeError(msg)
     if mask.ndim < n_axes:

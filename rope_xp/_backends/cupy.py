@@ -1,0 +1,14 @@
+"""CuPy: NumPy's interface on CUDA devices."""
+
+from __future__ import annotations
+
+from rope_xp._backends.library import Library, Namespace
+
+
+def load() -> Namespace:
+    import array_api_compat.cupy as xp
+
+    return xp
+
+
+LIBRARY = Library("cupy", load)

@@ -1,0 +1,102 @@
+"""What a library file says about its library. The defaults are what the array API standard says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Array = Any
+Namespace = Any
+Dtype = Any
+Device = Any
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What kernels that write into memory have to know, of a library whose arrays are memory.
+
+    Parameters
+    ----------
+    is_accessible : (*arrays or None) -> bool
+        Whether these arrays can be read and written here and now, by this processor, without anything
+        (a compiler, a gradient, a transform) that has to see it.
+    empty : (x) -> array
+        Fresh memory with the shape and dtype of ``x``.
+    scratch : (count, size, dtype, like) -> list of arrays
+        ``count`` arrays of ``size`` numbers to compute in.
+    tile_size : (x, scratch=True) -> int
+        Elements to work on at a time, with scratch memory for them or without.
+    as_complex : (array, dtype) -> array or None
+        Pairs of the last axis as complex numbers in the same memory; None where that needs a copy.
+    make_complex : (real, imag) -> array
+    complex_product_is_exact : bool
+        Whether a complex product rounds as the formula does.
+    rounds_uniformly : (x, n_pairs) -> bool
+        Whether a complex product rounds all pairs of ``x`` alike.
+    as_numpy : (array) -> numpy.ndarray
+        The same memory as a NumPy array; bfloat16 as uint16.
+    mark_written : (out) -> None
+        Tells the library that its memory was written behind its back.
+    threads : () -> int
+        How many threads the library was granted.
+    operations_are_threaded : bool
+        Whether its own operations use them already.
+    """
+
+    is_accessible: Callable[..., bool]
+    empty: Callable[[Array], Array]
+    scratch: Callable[[int, int, Dtype, Array], list[Array]]
+    tile_size: Callable[..., int]
+    as_complex: Callable[[Array, Dtype], Array | None]
+    make_complex: Callable[[Array, Array], Array]
+    complex_product_is_exact: bool
+    rounds_uniformly: Callable[[Array, int], bool]
+    as_numpy: Callable[[Array], Any]
+    mark_written: Callable[[Array], None]
+    threads: Callable[[], int]
+    operations_are_threaded: bool
+
+
+def _has_no_write_lock(array: Array) -> bool:
+    return bool(getattr(getattr(array, "flags", None), "writeable", True))
+
+
+@dataclass(frozen=True)
+class Library:
+    """All that is known about one array library.
+
+    Parameters
+    ----------
+    name : str
+        The top-level module of its array types.
+    load : () -> namespace
+        Imports its array API namespace.
+    device : (array) -> device or None
+        Where arrays that meet ``array`` must be made; None where the library decides by itself.
+    is_writable : (array) -> bool
+        Whether elements can be assigned.
+    shared_namespace : (first, second, third) -> namespace or None
+        A quick check that three eager arrays belong together; None sends them through the full one.
+    is_compiling : () -> bool
+        Whether the library's compiler traces Python code at this moment.
+    cache_block_bytes : (array) -> int
+        How large arrays should be while something is made of ``array``; 0: whole is best.
+    materialize_under_compile : (array) -> array
+        The array, and a hint to the library's compiler to keep it in memory.
+    map_blocks : (function, x, *tables) -> array, or None
+        Applies a function block by block, if arrays of this library are lazy and made of blocks.
+    memory : Memory, optional
+        None where kernels cannot write into arrays.
+    """
+
+    name: str
+    load: Callable[[], Namespace]
+    device: Callable[[Array], Device | None] = lambda array: getattr(array, "device", None)
+    is_writable: Callable[[Array], bool] = _has_no_write_lock
+    shared_namespace: Callable[[Array, Array, Array], Namespace | None] = lambda *arrays: None
+    is_compiling: Callable[[], bool] = lambda: False
+    cache_block_bytes: Callable[[Array], int] = lambda array: 0
+    materialize_under_compile: Callable[[Array], Array] = lambda array: array
+    map_blocks: Callable[..., Array] | None = None
+    memory: Memory | None = None

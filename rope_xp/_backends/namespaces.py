@@ -1,0 +1,151 @@
+"""Which library an array comes from, and the array API namespace that goes with it.
+
+The library is found from the name of the array's type: the general lookup of array-api-compat costs
+more than a decode step can give away and does not trace under ``torch.compile``. Types that are not
+in the table (tensor subclasses, libraries that bring a standard namespace of their own) go through
+that lookup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeGuard
+
+import array_api_compat
+import numpy as np
+
+from rope_xp._backends import cupy, dask, jax, numpy, torch
+from rope_xp._backends.library import Array, Device, Dtype, Library, Namespace
+
+LIBRARIES = {module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, jax, cupy, dask)} | {
+    "jaxlib": jax.LIBRARY
+}
+
+
+def library_of(array: Array) -> Library:
+    """What is known about the library of ``array``; of others no more than the standard."""
+    name = type(array).__module__.partition(".")[0]
+    return LIBRARIES.get(name) or Library(name, lambda: array_api_compat.array_namespace(array))
+
+
+def namespace(**arrays: Array | None) -> Namespace:
+    """The one array API namespace of all ``arrays``, which are given by their argument names.
+
+    Arguments that are None are left out. Raises TypeError for what is no array and for arrays of
+    different libraries, ValueError for arrays on different devices.
+    """
+    first_name, xp, where = "", None, None
+    first: Any = None
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        if xp is None:
+            first_name, first, xp, where = name, array, _namespace(name, array), device(array)
+        elif type(array) is type(first) and (where is None or array.device == where):
+            continue  # most often
+        elif _namespace(name, array) is not xp:
+            msg = (
+                f"`{name}` must be an array of the same library as `{first_name}` "
+                f"({library_of(first).name}), got {library_of(array).name}"
+            )
+            raise TypeError(msg)
+        elif device(array) != where:
+            msg = f"`{name}` must be on the same device as `{first_name}` ({where}), got {device(array)}"
+            raise ValueError(msg)
+    return xp
+
+
+def _namespace(name: str, array: Array) -> Namespace:
+    if hasattr(array, "shape") and hasattr(array, "dtype"):
+        try:
+            return library_of(array).load()
+        except TypeError:
+            pass  # the error below says more
+    msg = (
+        f"`{name}` must be an array of a library that follows the array API standard "
+        f"(numpy, torch, jax, cupy, dask, …), got {type(array).__name__}"
+    )
+    raise TypeError(msg)
+
+
+def shared_namespace(first: Array, second: Array, third: Array) -> Namespace | None:
+    """The namespace of three eager arrays that plainly belong together; None for all others."""
+    return library_of(first).shared_namespace(first, second, third)
+
+
+def compat_namespace(xp: Namespace | None) -> Namespace:
+    """The standard namespace of a module that a user names (``torch``, ``numpy``, …)."""
+    library = LIBRARIES.get("numpy" if xp is None else library_name(xp))
+    return xp if library is None else library.load()
+
+
+def library_name(xp: Namespace) -> str:
+    """``"torch"`` for torch and for array-api-compat's namespace of it."""
+    name: str = xp.__name__
+    return name.removeprefix("array_api_compat.").partition(".")[0]
+
+
+def device(array: Array) -> Device | None:
+    """Where arrays that meet ``array`` must be made; None where the library decides by itself."""
+    return library_of(array).device(array)
+
+
+def is_writable(array: Array) -> bool:
+    """Whether elements of ``array`` can be assigned."""
+    return library_of(array).is_writable(array)
+
+
+def is_array(value: Any) -> TypeGuard[Array]:
+    """Arrays, but not NumPy's scalars, nor the sizes that a compiler traces."""
+    return not isinstance(value, int | np.generic) and hasattr(value, "shape")
+
+
+def describe(array: Array) -> str:
+    """What ``array`` is, for messages."""
+    state = "an" if is_writable(array) else "a read-only"
+    return f"{state} array of {library_of(array).name}"
+
+
+def has_internal_overlap(array: Array) -> bool:
+    """Whether several elements share a place in memory, as in a broadcast view."""
+    strides = array.strides if hasattr(array, "strides") else getattr(array, "stride", tuple)()
+    return any(n > 1 and not step for n, step in zip(array.shape, strides, strict=False))
+
+
+def cache_block_bytes(array: Array) -> int:
+    """How large arrays should be at most while something is made of ``array``; 0: whole is best."""
+    return library_of(array).cache_block_bytes(array)
+
+
+def materialize_under_compile(array: Array) -> Array:
+    """``array``, and where its library compiles a hint to keep it in memory."""
+    return library_of(array).materialize_under_compile(array)
+
+
+def is_lazy_chunked(array: Array) -> bool:
+    """Whether ``array`` is lazy and made of blocks."""
+    return library_of(array).map_blocks is not None
+
+
+def map_blocks(function: Callable[..., Array], x: Array, *tables: Array) -> Array:
+    """``function(x, *tables)`` block by block, for a lazy ``x``.
+
+    Tables have the axes of ``x``, of the same size or 1, but for the last, which is whole.
+    """
+    apply = library_of(x).map_blocks
+    return function(x, *tables) if apply is None else apply(function, x, *tables)
+
+
+def widest(array: Array, xp: Namespace) -> Dtype:
+    """float64 where the library and the device of ``array`` have it, else float32."""
+    kinds = xp.__array_namespace_info__().dtypes(device=device(array), kind="real floating")
+    return xp.float64 if "float64" in kinds else xp.float32
+
+
+def cumulative_sum(array: Array, dtype: Dtype, xp: Namespace, axis: int = -1) -> Array:
+    """Along ``axis``, in ``dtype``; by its older name where there is one.
+
+    array-api-compat's wrapper makes ``torch.compile`` warn of a cached lookup.
+    """
+    function = xp.cumsum if hasattr(xp, "cumsum") else xp.cumulative_sum
+    return function(array, axis=axis, dtype=dtype)

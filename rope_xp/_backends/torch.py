@@ -1,0 +1,225 @@
+"""PyTorch: eager or compiled, with gradients, transforms and subclasses that change what memory means.
+
+`is_accessible` is the guard of every kernel that reads and writes a tensor's memory itself. What only
+private names of torch can tell is looked up once; where one is missing, no tensor is taken for accessible
+memory, and torch's own operations run.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from rope_xp._backends.huge_pages import advise_huge_pages
+from rope_xp._backends.library import Array, Dtype, Library, Memory, Namespace
+
+
+def load() -> Namespace:
+    import array_api_compat.torch as xp
+
+    return xp
+
+
+def is_compiling() -> bool:
+    import torch
+
+    return bool(torch.compiler.is_compiling())
+
+
+def is_tracing() -> bool:
+    import torch
+
+    return is_compiling() or bool(torch.jit.is_tracing())
+
+
+def shared_namespace(first: Array, second: Array, third: Array) -> Namespace | None:
+    import torch
+
+    plain = type(first) is type(second) is type(third) is torch.Tensor
+    if not plain or is_tracing() or not first.device == second.device == third.device:
+        return None
+    return load()
+
+
+class PrivateNames(NamedTuple):
+    """What torch has no public name for."""
+
+    dispatch_mode_depth: Callable[[], int]  # how many modes record or fake operations
+    innermost_transform: Callable[[], Any]  # of torch.func, None outside of all
+
+
+@functools.cache
+def private_names() -> PrivateNames | None:
+    """None where one of them is missing."""
+    import torch
+
+    depth = getattr(torch._C, "_len_torch_dispatch_stack", None)
+    innermost = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", None)
+    return None if depth is None or innermost is None else PrivateNames(depth, innermost)
+
+
+def is_plain(*tensors: Array | None) -> bool:
+    """Whether these are eager tensors of torch's own types, seen by no mode and no tracer."""
+    import torch
+
+    if is_tracing():
+        return False
+    names = private_names()
+    if names is None or names.dispatch_mode_depth() > 0:
+        return False
+    return all(
+        type(t) in (torch.Tensor, torch.nn.Parameter) and t.layout is torch.strided
+        for t in tensors
+        if t is not None
+    )
+
+
+def is_transformed(tensor: Array) -> bool:
+    """Whether a transform (``torch.func``, batched gradients) wraps a tensor, or it has a tangent."""
+    import torch
+
+    try:
+        tensor.data_ptr()
+    except RuntimeError:  # under vmap, grad and jvp
+        return True
+    return torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def is_batched_gradient(tensor: Array) -> bool:
+    """Whether autograd batches gradients (``is_grads_batched``): its batching knows few operations."""
+    names = private_names()
+    return is_transformed(tensor) and names is not None and names.innermost_transform() is None
+
+
+def is_memory(tensor: Array) -> bool:
+    """Whether an eager tensor is what its memory says."""
+    # Fake, meta and functionalized tensors have no address (nor have empty ones); a minus sign that
+    # torch has put off is not in the memory.
+    return not is_transformed(tensor) and tensor.data_ptr() != 0 and not tensor.is_neg()
+
+
+def is_differentiated(*tensors: Array) -> bool:
+    """Whether torch records a gradient for one of the tensors."""
+    import torch
+
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def is_accessible(*tensors: Array | None) -> bool:
+    import torch
+
+    given = [t for t in tensors if t is not None]
+    return (
+        is_plain(*given)
+        and all(t.device.type == "cpu" and is_memory(t) for t in given)
+        and not is_differentiated(*given)
+        and is_memory(torch.empty(1))  # torch.func.functionalize wraps new tensors only
+    )
+
+
+def empty(x: Array) -> Array:
+    import torch
+
+    made = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    advise_huge_pages(made.data_ptr(), made.nbytes)
+    return made
+
+
+def scratch(count: int, size: int, dtype: Dtype, like: Array) -> list[Array]:
+    import torch
+
+    return list(torch.empty((count, size), dtype=dtype, device=like.device))
+
+
+def tile_size(x: Array, *, scratch: bool = True) -> int:
+    # Enough for the threads of torch's operations.
+    return 2**18 if scratch else int(math.prod(x.shape))
+
+
+def as_complex(array: Array, dtype: Dtype) -> Array | None:
+    import torch
+
+    pairs = array.unflatten(-1, (-1, 2))
+    *strides, last = pairs.stride()
+    if array.dtype != dtype or last != 1 or any(n % 2 for n in (*strides, array.storage_offset())):
+        return None
+    return torch.view_as_complex(pairs)
+
+
+def make_complex(real: Array, imag: Array) -> Array:
+    import torch
+
+    return torch.complex(real, imag)
+
+
+def rounds_uniformly(x: Array, n_pairs: int) -> bool:
+    # What is left over behind torch's vectors, at the end of each row and of what each thread takes,
+    # is rounded otherwise: the result would depend on the number of threads.
+    count = math.prod(x.shape[:-1]) * n_pairs
+    used = max(1, min(threads(), -(-count // 2**15)))
+    return n_pairs % 8 == 0 and count % (8 * used) == 0
+
+
+def as_numpy(array: Array) -> Any:
+    import torch
+
+    array = array.detach()
+    return (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).numpy()
+
+
+def mark_written(out: Array) -> None:
+    # torch counts writes to a tensor, to refuse gradients that would need what was there before.
+    import torch
+
+    if not out.is_inference():
+        torch.autograd.graph.increment_version(out)
+
+
+def threads() -> int:
+    import torch
+
+    return int(torch.get_num_threads())
+
+
+def cache_block_bytes(array: Array) -> int:
+    # Not for what has a gradient, whatever the grad mode: blocks are written in place. The cache of
+    # each core has its share.
+    if not is_accessible(array) or array.requires_grad:
+        return 0
+    return 2**18 * threads()
+
+
+def materialize_under_compile(array: Array) -> Array:
+    # Inductor repeats cheap elementwise code in every use: without this hint, tables for positions
+    # that it counts by itself take a minute to compile instead of seconds.
+    import torch
+
+    if torch.compiler.is_dynamo_compiling():
+        return torch.as_strided(array, array.shape, array.stride())
+    return array
+
+
+LIBRARY = Library(
+    "torch",
+    load,
+    shared_namespace=shared_namespace,
+    is_compiling=is_compiling,
+    cache_block_bytes=cache_block_bytes,
+    materialize_under_compile=materialize_under_compile,
+    memory=Memory(
+        is_accessible=is_accessible,
+        empty=empty,
+        scratch=scratch,
+        tile_size=tile_size,
+        as_complex=as_complex,
+        make_complex=make_complex,
+        complex_product_is_exact=True,
+        rounds_uniformly=rounds_uniformly,
+        as_numpy=as_numpy,
+        mark_written=mark_written,
+        threads=threads,
+        operations_are_threaded=True,
+    ),
+)

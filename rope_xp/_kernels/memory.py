@@ -1,0 +1,151 @@
+"""What kernels that write into memory share: when they may, tiles, scratch memory and threads."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from rope_xp import _backends
+from rope_xp._backends import Array, Dtype, Memory, Namespace
+from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size, forced_kernel
+
+
+def memory_of(array: Array) -> Memory:
+    """What is known about the memory of an array that `is_accessible`."""
+    memory = _backends.library_of(array).memory
+    if memory is None:
+        msg = f"`array` must be memory that kernels can write, got {_backends.describe(array)}"
+        raise TypeError(msg)
+    return memory
+
+
+def is_accessible(arrays: Operands) -> bool:
+    """Whether the arrays can be read and written here and now, and are large enough for that."""
+    memory = _backends.library_of(arrays.x).memory
+    # In this order: sizes must not be asked of what a compiler traces.
+    return (
+        memory is not None
+        and memory.is_accessible(*arrays)
+        and (forced_kernel() is not None or not below_kernel_size(arrays.x.shape))
+        and (arrays.out is None or is_alias_safe(memory, arrays))
+    )
+
+
+def is_alias_safe(memory: Memory, arrays: Operands) -> bool:
+    """Whether ``out`` shares memory with none of the others, or is ``x`` itself.
+
+    That matters if some of ``out`` is written before all is read; in doubt it is False.
+    """
+    x, cos, sin, out = (memory.as_numpy(array) for array in arrays)
+    itself = out.ctypes.data == x.ctypes.data and out.strides == x.strides
+    others = (cos, sin) if itself else (x, cos, sin)
+    most: Any = 1000  # steps of a search without bound; NumPy's stubs know none and all
+    return not any(np.may_share_memory(out, other, max_work=most) for other in others)
+
+
+def broadcast_tables(arrays: Operands) -> Operands:
+    """The same with as many axes in the tables as in ``x``, and with an ``out``."""
+    x, cos, sin, out = arrays
+    cos, sin = (table[(*(None,) * (x.ndim - table.ndim), ...)] for table in (cos, sin))
+    return Operands(x, cos, sin, memory_of(x).empty(x) if out is None else out)
+
+
+def copy_unrotated(plan: RotationPlan, x: Array, out: Array) -> None:
+    """The features that have no pair, unless ``out`` is ``x``."""
+    if out is not x:
+        for features in (slice(0, plan.start), slice(plan.end, None)):
+            out[..., features] = x[..., features]
+
+
+def in_threads(
+    work: Callable[[Operands], None], arrays: Operands, count: int, bytes_per_thread: int
+) -> None:
+    """``work`` on parts of the arrays, in up to ``count`` threads that have enough to do each."""
+    size = math.prod(arrays.x.shape) * arrays.x.dtype.itemsize
+    run_in_threads(work, split(arrays, min(count, size // bytes_per_thread)))
+
+
+def split(arrays: Operands, count: int) -> list[Operands]:
+    """``arrays`` in ``count`` pieces along the longest axis but the last, or as many as it has."""
+    rows = arrays.x.shape[:-1]
+    axis = max(range(len(rows)), key=lambda a: rows[a])
+    count = max(1, min(count, rows[axis]))
+    edges = [rows[axis] * i // count for i in range(count + 1)]
+    before = (slice(None),) * axis
+    return [
+        Operands(*(a[(*before, slice(*edge))] if a.shape[axis] > 1 else a for a in arrays))
+        for edge in itertools.pairwise(edges)
+    ]
+
+
+def run_in_threads(work: Callable[[Operands], None], pieces: list[Operands]) -> None:
+    """``work`` on each of the pieces, the first of them in this thread.
+
+    Threads that end with the call: a pool that stays would be lost in a forked process, and making
+    one takes longer than its threads.
+    """
+    from threading import Thread  # most never need it
+
+    errors: list[BaseException] = []
+
+    def attempt(piece: Operands) -> None:
+        try:
+            work(piece)
+        except BaseException as error:  # noqa: BLE001 - raised below, where the caller can see it
+            errors.append(error)
+
+    others = [Thread(target=attempt, args=(piece,)) for piece in pieces[1:]]
+    for thread in others:
+        thread.start()
+    attempt(pieces[0])
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+class Scratch:
+    """Arrays that receive the numbers of one tile after the other."""
+
+    def __init__(self, count: int, like: Array, dtype: Dtype, xp: Namespace) -> None:
+        memory = memory_of(like)
+        self.size = max(memory.tile_size(like), like.shape[-1])  # a row at least
+        self._flat = memory.scratch(count, self.size, dtype, like)
+        self._views: dict[tuple[int, ...], list[Array]] = {}
+        self._xp = xp
+
+    def views(self, shape: tuple[int, ...]) -> list[Array]:
+        """The arrays with this shape."""
+        found = self._views.get(shape)
+        if found is None:
+            size = math.prod(shape)
+            found = [self._xp.reshape(flat[:size], shape) for flat in self._flat]
+            self._views[shape] = found
+        return found
+
+
+def tiles(
+    shape: tuple[int, ...], table_shape: tuple[int, ...], size: int
+) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """The index into ``x`` and the index into the tables of each tile of at most ``size`` elements.
+
+    Tiles are whole along the last axes. Axes that tables do not have vary fastest, so that most tiles
+    find their table where the one before has left it.
+    """
+    rows, steps = shape[:-1], []
+    count = size // shape[-1]
+    for n in reversed(rows):
+        steps.append(max(1, min(n, count)))
+        count //= steps[-1]
+    steps.reverse()
+    shared = [n == 1 for n in table_shape[:-1]]
+    order = sorted(range(len(rows)), key=lambda axis: shared[axis])
+    at = [slice(None)] * len(rows)
+    for starts in itertools.product(*(range(0, rows[axis], steps[axis]) for axis in order)):
+        for axis, start in zip(order, starts, strict=True):
+            at[axis] = slice(start, start + steps[axis])
+        yield tuple(at), tuple(slice(None) if s else a for s, a in zip(shared, at, strict=True))
