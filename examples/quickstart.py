@@ -42,7 +42,7 @@ def main():
         kind = f"{type(rotated[0]).__module__.partition('.')[0]}.{type(rotated[0]).__name__}"
         print(f"{name:<18} {version:<12} {kind:<24} {worst:.1e}")
 
-    print("\nThe score of a query and a key that are 5 tokens apart, at different positions:\n")
+    print("\nThe score of one query and one key, 5 tokens apart, wherever they are:\n")
     rounded = RoPE(128, layout="half", base=500_000.0, precision="float32")
     print(f"{'key at position':>15}  {'exact phases':>12}  {'float32 angles':>14}")
     for position in (0, 1_000, 131_072, 1_000_000, 100_000_000):
