@@ -6,6 +6,7 @@ flows down this list, and so do imports:
 ================ ===============================================================================
 `_backends`      what is known about each array library: namespaces, dtypes, devices
 `_validation`    checks that several modules share, and their wording
+`_exports`       one public path for each name that a package exports
 `_kernels`       how a rotation is evaluated: kernels that differ in speed, not in the result
 `_exact_phases`  the fixed-point arithmetic of exact angles
 `layouts`        which two features make a pair; weights from one pairing to the other

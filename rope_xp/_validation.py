@@ -1,15 +1,16 @@
-"""Plain values: the checks that several rooms make, each a sentence, and float32 rounding."""
+"""Checks that several modules share, with one wording for each, and float32 rounding in Python."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from rope_xp import _backends
+from rope_xp._backends import Array
 
 #: Positions p with POSITION_RANGE[0] <= p < POSITION_RANGE[1] have exact phases.
 POSITION_RANGE = (-(2**31), 2**31)
@@ -18,7 +19,8 @@ POSITION_RANGE = (-(2**31), 2**31)
 def as_int(name: str, value: Any) -> Any:
     """``value`` if it is a Python or NumPy integer, else TypeError.
 
-    A size that a compiler traces is an integer too, and stays what it is: converting would fix it.
+    A size that a compiler traces is an integer, too. It is returned as it is, because ``int`` would
+    turn it into a constant.
     """
     if isinstance(value, np.integer):
         return int(value)
@@ -73,27 +75,52 @@ def require_list(name: str, values: Sequence[float], *, positive: bool = True) -
     return tuple(float(value) for value in values)
 
 
+def require_one_of(name: str, value: object, choices: Iterable[str]) -> None:
+    """ValueError unless ``value`` is one of the strings ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        msg = f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}"
+        raise ValueError(msg)
+
+
 def require_position_range(name: str, first: int, n: int = 1) -> None:
-    """ValueError unless ``first`` and the ``n`` − 1 positions after it lie in the domain."""
-    # From below 2**30 no sequence reaches the end, and comparing would bound a size being traced.
+    """ValueError unless ``first`` and the ``n`` − 1 positions after it are in `POSITION_RANGE`."""
+    # No sequence that starts below 2**30 reaches the end, and a comparison with a traced ``n`` would
+    # make the compiled program depend on it.
     if first < POSITION_RANGE[0] or (first > 2**30 and first + n > POSITION_RANGE[1]):
         msg = f"`{name}` must keep positions in [-2**31, 2**31), got {first} for {n} tokens"
         raise ValueError(msg)
 
 
 def require_integer_dtype(dtype: Any) -> None:
-    """TypeError for a ``dtype`` (None is left out) that is no integer one."""
+    """TypeError unless ``dtype`` is an integer dtype or None."""
     if dtype is not None and "int" not in _backends.dtype_name(dtype):
         msg = f"`dtype` must be an integer dtype, got {_backends.dtype_name(dtype)}"
         raise TypeError(msg)
 
 
+def require_integer(name: str, array: Array) -> None:
+    """TypeError unless ``array`` has an integer dtype, which bool is not."""
+    if not _backends.is_integer(array):
+        msg = f"`{name}` must be integer, got {_backends.dtype_name(array.dtype)}"
+        raise TypeError(msg)
+
+
+def require_real(name: str, array: Array) -> None:
+    """TypeError unless ``array`` has an integer or a real floating dtype."""
+    if not (_backends.is_integer(array) or _backends.is_floating(array)):
+        msg = f"`{name}` must be integer or real floating, got {_backends.dtype_name(array.dtype)}"
+        raise TypeError(msg)
+
+
 def to_float32(value: float) -> float:
-    """``value`` rounded to the nearest float32 (normal range), in plain Python, which compilers fold."""
+    """``value`` rounded to the nearest float32, for values in the normal range.
+
+    In plain Python, because compilers evaluate that while they trace.
+    """
     mantissa, exponent = math.frexp(value)
     return math.ldexp(round(math.ldexp(mantissa, 24)), exponent - 24)
 
 
 def is_known(size: float) -> bool:
-    """Lazy arrays have NaN for sizes that they do not know yet."""
+    """False for the unknown sizes of lazy arrays, which are NaN."""
     return size == size  # noqa: PLR0124 - a traced size has no isnan

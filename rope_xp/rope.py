@@ -10,7 +10,7 @@ import numpy as np
 
 from rope_xp import _backends, phases, rotation
 from rope_xp._backends import Array, Dtype
-from rope_xp._validation import as_int, require_position_range
+from rope_xp._validation import as_int, require_integer, require_position_range
 from rope_xp.axes import require_axes
 from rope_xp.layouts import require_layout
 from rope_xp.positions._alignment import (
@@ -19,7 +19,7 @@ from rope_xp.positions._alignment import (
     require_same_length,
     resolve_positions,
 )
-from rope_xp.positions._tokens import as_offset, require_integer
+from rope_xp.positions._tokens import as_offset
 from rope_xp.scaling import Default, Frequencies, Schedule, require_base
 
 if TYPE_CHECKING:
