@@ -12,7 +12,7 @@ import numpy as np
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._exact_phases import digit_tables, exact_cos_sin, steps_per_digit
-from rope_xp._validation import as_int, require_number, require_positive
+from rope_xp._validation import as_int, require_number, require_positive, require_real
 
 __all__ = ["cos_sin", "xpos_scale"]
 
@@ -228,14 +228,11 @@ def xpos_scale(
 
 def result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype:
     """``dtype``, or the default; TypeError unless positions are numbers and ``dtype`` is floating."""
-    if not (_backends.is_integer(positions) or _backends.is_floating(positions)):
-        found = _backends.dtype_name(positions.dtype)
-        msg = f"`positions` must be integer or real floating, got {found}"
-        raise TypeError(msg)
-    if dtype is not None:
-        _backends.require_dtype("dtype", dtype)
-        return dtype
-    return xp.float64 if _backends.dtype_name(positions.dtype) == "float64" else xp.float32
+    require_real("positions", positions)
+    if dtype is None:
+        return _backends.compute_dtype(xp, positions)
+    _backends.require_dtype("dtype", dtype)
+    return dtype
 
 
 def _finalize(
