@@ -97,7 +97,7 @@ def compare(family, config, label):
         rotary = family._module_for(config, label)
         found, tables = one_call(family, config, label, rope, rotary, positions)
         seq_len = positions[-1] + 1
-        ours = np.abs(driven(rope.frequencies(seq_len).inv_freq))
+        ours = np.abs(per_pair(rope.frequencies(seq_len).inv_freq))
         if found is not None:
             factor = family.attention_scaling(config, label)
             if family.model_type != "phimoe" and rope.frequencies(None).attention_factor != factor:
@@ -109,7 +109,7 @@ def compare(family, config, label):
                 raise Mismatch(msg)
             worst[0] = max(worst[0], deviation(ours, theirs))
             worst[1] = max(
-                worst[1], deviation(np.abs(driven(exact.frequencies(seq_len).inv_freq)), theirs)
+                worst[1], deviation(np.abs(per_pair(exact.frequencies(seq_len).inv_freq)), theirs)
             )
             own_bits += bool(np.any(ours.astype(np.float32) != theirs))
         worst[2] = max(worst[2], tables)
@@ -122,8 +122,8 @@ def compare(family, config, label):
     return worst, own_bits
 
 
-def driven(inv_freq):
-    """The frequency of each pair, whichever axis drives it."""
+def per_pair(inv_freq):
+    """The frequency of each pair, on whichever axis it has one."""
     return inv_freq if inv_freq.ndim == 1 else inv_freq.sum(axis=0)
 
 
@@ -290,11 +290,11 @@ def main(names):
     begin, failed, total = time.monotonic(), 0, np.zeros(1, dtype=int)
     for model_type in names or sorted(table()["models"]):
         try:
-            told = check(model_type)
-            total += int(told.split()[0])
+            result = check(model_type)
+            total += int(result.split()[0])
         except (Mismatch, ValueError) as error:
-            told, failed = f"MISMATCH {error}", failed + 1
-        print(f"{model_type:<40} {told}", flush=True)
+            result, failed = f"MISMATCH {error}", failed + 1
+        print(f"{model_type:<40} {result}", flush=True)
     count = len(names or table()["models"])
     print(
         f"{count - failed} of {count} families agree, {total[0]} runs, {time.monotonic() - begin:.0f} s"
