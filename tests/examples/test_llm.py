@@ -162,7 +162,7 @@ def test_the_wrong_pairing_is_caught(model):
     wrong = model.config._replace(rope=dataclasses.replace(model.config.rope, layout=other))
     logits = logits_at(model, golden["ids"], golden["positions"], wrong)
     deviation = np.abs(logits[:, GOLDENS["vocabulary"]] - np.asarray(golden["logits"]))
-    assert np.max(deviation[0]) < TOLERANCE  # the first token stands at position 0: no rotation
+    assert np.max(deviation[0]) < TOLERANCE  # the first token is at position 0: no rotation
     assert np.min(np.max(deviation[1:], axis=1)) > 100 * TOLERANCE
 
 
