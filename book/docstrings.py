@@ -4,6 +4,10 @@ In a docstring, a name in single backticks is a link if the book documents it, a
 argument or a name without documentation.
 """
 
+import functools
+import inspect
+import sys
+
 from sphinx.domains.python import PyXRefRole
 
 
@@ -37,8 +41,23 @@ def _skip(app, what, name, obj, skip, options):  # noqa: PLR0917 - Sphinx calls 
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+def _source(app, modname, attribute):
+    """The private file that defines what a package exports, for the link to the source.
+
+    An exported object says that it comes from the package; its functions know their file.
+    """
+    value = functools.reduce(getattr, attribute.split("."), sys.modules[modname])
+    for member in (value, *getattr(value, "__dict__", {}).values()):
+        names = getattr(inspect.unwrap(member), "__globals__", {})
+        if names.get("__name__", "").startswith(f"{modname}."):
+            return names["__name__"]
+    return None
+
+
 def setup(app):
     app.add_role_to_domain("py", "name", NameRole())
     app.connect("missing-reference", _link_or_code)
     app.connect("autodoc-skip-member", _skip)
+    app.setup_extension("sphinx.ext.viewcode")
+    app.connect("viewcode-follow-imported", _source)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
