@@ -4,7 +4,6 @@ In a docstring, a name in single backticks is a link if the book documents it, a
 argument or a name without documentation.
 """
 
-import functools
 import inspect
 import sys
 
@@ -46,7 +45,9 @@ def _source(app, modname, attribute):
 
     An exported object says that it comes from the package; its functions know their file.
     """
-    value = functools.reduce(getattr, attribute.split("."), sys.modules[modname])
+    value = sys.modules.get(modname)  # None for a name that a page declares itself
+    for name in attribute.split("."):
+        value = getattr(value, name, None)
     for member in (value, *getattr(value, "__dict__", {}).values()):
         names = getattr(inspect.unwrap(member), "__globals__", {})
         if names.get("__name__", "").startswith(f"{modname}."):
