@@ -41,7 +41,7 @@ WORDS = {
     "stands": "is",
     "told": "given, passed; a variable is named after what it is",
 }
-# Ordinary English in a sentence, private as a name.
+# Ordinary English in a sentence, private as a name. (The name of a test is a sentence.)
 NAMES = {
     "neighbour": "interleaved",
     "neighbours": "interleaved",
@@ -83,6 +83,7 @@ PHRASES = {
 ALLOWED = {
     ("rope_xp/axes/", "still"),
     ("tests/messages/test_axes.py", "still"),
+    ("tests/tools/", "still"),
     ("tests/unit/test_axes.py", "still"),
     ("tests/unit/test_public.py", "still"),
 }
@@ -148,6 +149,7 @@ def refused(path, text):
     for match in WORD.finditer(text):
         parts = [part.lower() for part in PART.findall(match[0])]
         is_name = "_" in match[0] or len(parts) > 1 or only_code[match.start()] != " "
+        is_name = is_name and not match[0].startswith("test_")
         for part in parts:
             better = anywhere.get(part) or (in_names.get(part) if is_name else None)
             if better and not any(path.startswith(p) and part == w for p, w in ALLOWED):
@@ -184,6 +186,7 @@ PLANTED = [
     ("rope_xp/scaling/_base.py", "still = 1\n"),
     ("rope_xp/configs/_explain.py", 'msg = "`layout` must be given, got nothing"\n'),
     ("tests/unit/test_rope.py", "def way_for(x):\n    return x\n"),
+    ("tests/unit/test_rope.py", "def test_where_it_stands():\n    pass\n"),
     ("tests/unit/test_rope.py", 'text = """\nhanded\non to the next."""\n'),
     ("book/euler.md", "# A page\n\nThe token stands at 3.\n"),
     ("book/euler.md", "# A page\n\nSee `way_for`.\n"),
@@ -213,6 +216,7 @@ ORDINARY = [
     ("rope_xp/rope.py", '"""By the way, the standard is still understood. Centre the text."""\n'),
     ("rope_xp/axes/_directions.py", "def golden_directions(*, still=0.0):\n    return still\n"),
     ("tests/unit/test_grids.py", '"""Patches and their neighbours, in two ways."""\n'),
+    ("tests/unit/test_grids.py", "def test_axes_go_the_other_way():\n    pass\n"),
     ("book/euler.md", "Two ways to say it: the neighbours of a token tell nothing.\n"),
     ("book/euler.md", "```{code-cell} python\n---\ncaption: one way\n---\nx = 3\n```\n"),
     ("book/_static/figures.js", 'const x = "one way"; // by the way\n'),
