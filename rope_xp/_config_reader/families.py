@@ -56,8 +56,7 @@ class Table:
         lines: dict[str, dict[str, Any]] = {}
         for group in self.groups:
             shared = {key: value for key, value in group.items() if key != "models"}
-            models = convert(Mapping[str, Mapping[str, Any]], group.get("models"), "models")
-            for model_type, own in models.items():
+            for model_type, own in _models_of(group).items():
                 if model_type in lines:
                     msg = f"families.json: {model_type!r} must be in one group, got two"
                     raise ValueError(msg)
@@ -83,13 +82,23 @@ def parse(text: str) -> Table:
     ValueError
         If a key is there twice, unknown, missing or of another type.
     """
-    loaded = json.loads(text, object_pairs_hook=_without_duplicates)
+    table: Table = _convert(Table, json.loads(text, object_pairs_hook=_without_duplicates), "")
+    return table
+
+
+def _models_of(group: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    models: Mapping[str, Mapping[str, Any]] = _convert(
+        Mapping[str, Mapping[str, Any]], group.get("models"), "models"
+    )
+    return models
+
+
+def _convert(annotation: Any, value: Any, where: str) -> Any:
     try:
-        table: Table = convert(Table, loaded, "")
+        return convert(annotation, value, where)
     except ValueError as error:
         msg = f"families.json: {error}"
         raise ValueError(msg) from None
-    return table
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,11 +5,14 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 from config_cases import GEMMA3, GEMMA4, LLAMA31, PHI3, llama, multi, scaled
 
-from rope_xp import configs
+from rope_xp import RoPE, configs
+from rope_xp.axes import Axial, Directions
+from rope_xp.configs import _explain
 
 
 def test_explain_says_what_matters():
@@ -70,6 +73,61 @@ def test_several_axes_are_explained():
     assert "pairs: 64 interpolated by 2" in configs.explain(linear)
     nothing = configs.explain(multi([32, 0, 32]))
     assert "axis 1, row       no pairs" in nothing
+
+
+@dataclass(frozen=True)
+class Diagonals:
+    """A user's scheme: rows drive the first pairs and columns the last, or both drive every pair."""
+
+    n_axes: int
+    drives_all: bool = False
+
+    def blocks(self, rotary_dim):
+        return (rotary_dim,)
+
+    def __call__(self, rotary_dim, frequencies):
+        inv_freq = frequencies(rotary_dim)
+        axis = [i * self.n_axes // len(inv_freq) for i in range(len(inv_freq))]
+        return tuple(
+            tuple(w * (self.drives_all or a == row) for a, w in zip(axis, inv_freq, strict=True))
+            for row in range(self.n_axes)
+        )
+
+
+def explained(axes, head_dim=8):
+    rope = RoPE(head_dim, layout="half", base=1e4, axes=axes)
+    return "\n".join(f"{name}: {text}" for name, text in _explain._rows(rope, 100, None).items())
+
+
+def test_a_scheme_that_does_not_say_whose_the_pairs_are_is_explained_by_its_matrix():
+    """Frequencies 1, 0.1, 0.01, 0.001, so 2π, 20π, … positions per turn."""
+    text = explained(Diagonals(2))
+    assert "axes: 2, by Diagonals(n_axes=2)" in text
+    assert "axis 0, row: pairs 0-1 (2), 6.28 to 62.8 steps per turn" in text
+    assert "axis 1, column: pairs 2-3 (2), 628 to 6.28e+03 steps per turn" in text
+    assert "whole turns: 2 of 4 pairs within 100 tokens" in text
+
+
+def test_a_scheme_with_several_axes_for_a_pair_is_explained():
+    """Along the diagonal a pair turns √2 times as fast as along an axis."""
+    text = explained(Diagonals(2, drives_all=True))
+    assert "axes: 2, of which several drive a pair, by Diagonals(n_axes=2, drives_all=True)" in text
+    assert "axis 0, row: pairs 0-3 (4), 6.28 to 6.28e+03 steps per turn" in text
+    assert "axis 1, column: pairs 0-3 (4), 6.28 to 6.28e+03 steps per turn" in text
+    assert "wavelengths: 4.44 to 4.44e+03 steps per turn" in text
+
+
+def test_a_dense_scheme_of_the_library_is_explained():
+    text = explained(Directions([[1.0, 0.5], [0.0, 2.0]]), head_dim=4)
+    assert "axes: 2, of which several drive a pair, by Directions(" in text
+    assert "axis 0, row: pairs 0-1 (2), 6.28 to 12.6 steps per turn" in text
+    assert "axis 1, column: pairs 1 (1), 3.14 to 3.14 steps per turn" in text
+
+
+def test_four_axes_have_numbers_instead_of_names():
+    text = explained(Axial(4), head_dim=16)
+    assert "axis 3: pairs 6-7 (2)" in text
+    assert "column" not in text
 
 
 def command(*arguments):
