@@ -8,13 +8,17 @@ Data flows down this list, and so do imports:
 `gguf`          the metadata of a GGUF file → a mapping like config.json
 `schedules`     what each ``rope_type`` is: its keys and its schedule, the one registry
 `vocabulary`    the closed sets of names that ``families.json`` uses, and what each name means
-`schema`        `Family`: every key that a line of ``families.json`` may have, checked when it is read
+`convert`       JSON → what an annotation describes, or a sentence that names the key
+`schema`        `Family`: every key that a line of ``families.json`` may have, and what it means
+`checks`        a line of ``families.json`` → a `Family`, with the rules that join several keys
 `families`      ``families.json``, and which of its families a config belongs to
 `layer_types`   what each layer is called
 `model`         `ModelConfig`: a config, its family and its layer types, the argument of what follows
 `entries`       the rope parameters of each layer type
 `sizes`         how large heads are, and how much of them rotates
 `axes`          which position axis drives which pair
-`layers`        `read`: all of it, to one `Layer` for each layer of the model
+`spec`          what is read: plain descriptions of a model and of its layers
+`layer_rules`   which layers rotate
+`layers`        `read`: all of it
 =============== ==================================================================================
 """

@@ -14,8 +14,9 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from rope_xp._config_reader import files, gguf
+from rope_xp._config_reader.checks import family_of
 from rope_xp._config_reader.convert import convert
-from rope_xp._config_reader.schema import Family, family_of
+from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import Config, get_mapping, require_consistent
 from rope_xp._config_reader.vocabulary import Layout, Rotary
 

@@ -1,31 +1,20 @@
-"""`Family`: every key that a line of ``families.json`` may have; `family_of` checks a line and makes it.
+"""`Family`: every key that a line of ``families.json`` may have, its type and what it means.
 
-The annotations are the schema: what JSON has under a key must fit the annotation of the field, and
-the rules that join several fields are in `Family.__post_init__`. An unknown key, a value of another
-type and a name that is not in its vocabulary are each an error that says which line and which key.
+The annotations are the schema: what JSON has under a key must fit the annotation of the field. Rules
+that join several fields are in `rope_xp._config_reader.checks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NoReturn, assert_never
+from typing import Annotated, Any, assert_never
 
-from rope_xp._config_reader.convert import Known, Tagged, convert
-from rope_xp._config_reader.schedules import (
-    ROPE_TYPES,
-    Context,
-    RopeParameters,
-    require_keys,
-    rope_type_of,
-    schedule,
-)
+from rope_xp._config_reader.convert import Known, Tagged
+from rope_xp._config_reader.schedules import ROPE_TYPES
 from rope_xp._config_reader.vocabulary import (
     BASE_KEYS,
-    COMPRESS,
     LAYER_TYPES,
-    MAIN,
-    NO_ATTENTION,
     PARTIAL_KEYS,
     SIZE_KEYS,
     AxesKind,
@@ -92,7 +81,7 @@ class Sections:
 
 @dataclass(frozen=True)
 class InterleavedSections:
-    """The same, of axes that take turns."""
+    """``mrope_section`` of a model whose config has none: pairs of each axis, the axes taking turns."""
 
     mrope_section: tuple[int, ...]
 
@@ -163,7 +152,7 @@ class Family:
     rope_types: tuple[RopeType, ...] = tuple(ROPE_TYPES)
     #: Other names of rope_types.
     rope_type_aliases: Mapping[str, RopeType] = field(default_factory=dict)
-    #: Keys of rope parameters that do not change the rotation, or that a schedule of it reads.
+    #: What its rope parameters may have besides the keys of their rope_type.
     extra_keys: tuple[str, ...] = ()
     #: Whether transformers reads ``type``, the old name of rope_type.
     reads_type: bool = True
@@ -187,7 +176,7 @@ class Family:
     #: Layer types where nothing else says: repeated, from the last layer on if layer_cycle_from_end.
     layer_cycle: tuple[LayerType, ...] | None = None
     layer_cycle_from_end: bool = False
-    #: Key of the length of the cycle, which has one layer of a type and the rest of another.
+    #: Key of the length of the cycle, which is one layer of a type and several of another.
     layer_cycle_key: str | None = None
     #: What the first layers and the last one are called instead.
     first_layers: tuple[LayerType, ...] = ()
@@ -232,11 +221,6 @@ class Family:
     #: What `rope_xp.configs.explain` adds.
     note: str | None = None
 
-    def __post_init__(self) -> None:
-        if self.is_listed:
-            for check in (_check_sizes, _check_layer_types, _check_parameters, _check_schedules):
-                check(self)
-
     @property
     def is_listed(self) -> bool:
         """Whether it is a line of ``families.json`` and not the rule for unknown model_types."""
@@ -272,134 +256,8 @@ class Family:
             return tuple(key for name, key in self.base_keys.items() if name == layer_type)
         return self.top_level_base_keys
 
-    def default_partial(self, layer_type: str | None) -> float:
-        """The fraction of a head that rotates where a config has none."""
+    def default_partial(self, layer_type: str | None) -> float | None:
+        """The fraction of a head that rotates where a config has none, if that is known."""
         if isinstance(self.partial_rotary_factor, Mapping):
-            return self.partial_rotary_factor[layer_type or ""]
+            return self.partial_rotary_factor.get(layer_type or "")
         return self.partial_rotary_factor
-
-
-def _check_sizes(family: Family) -> None:
-    if family.rotary is Rotary.GENERIC:
-        _refuse("`rotary` must not be 'generic', which is for unknown model_types")
-    sizes = {family.hidden_size_key, family.head_dim_divisor_key}
-    _known("key", family.defaults, {*SIZE_KEYS, *sizes} - {None}, "defaults")
-    key = "qk_rope_head_dim" if family.rotary is Rotary.MLA else "head_dim"
-    heads = {family.hidden_size_key, "num_attention_heads"} <= {*family.defaults}
-    if key not in family.defaults and (key == "qk_rope_head_dim" or not heads):
-        _refuse(f"`{key}` is required in defaults")
-    if family.rotary is Rotary.AXES and not isinstance(family.axes, Axial):
-        _refuse(f"`axes` must be of kind 'Axial' for rotary 'axes', got {family.axes}")
-    fixed = family.rotary not in {Rotary.PARTIAL, Rotary.MLA}
-    if fixed and family.partial_rotary_factor != 1:
-        _refuse(f"`partial_rotary_factor` must be absent for rotary {family.rotary.value!r}")
-
-
-def _check_layer_types(family: Family) -> None:
-    cycle = family.layer_cycle
-    for name in ("first_layers", "last_layer", "layer_cycle_key", "layer_cycle_from_end"):
-        if getattr(family, name) and not cycle:
-            _refuse(f"`layer_cycle` is required for {name}")
-    if family.layer_types_from is LayerTypesFrom.BLOCK_TYPES and not cycle:
-        _refuse("`layer_cycle` is required for layer_types_from 'block_types'")
-    if family.layer_cycle_key and cycle and min(len({*cycle[1:]}), len({*cycle[:-1]})) > 1:
-        # A cycle of another length has its one layer at the start or at the end.
-        _refuse(f"`layer_cycle` must be one layer type and another repeated, got {cycle}")
-    sliding = {
-        LayerRule.SLIDING_ONLY,
-        LayerRule.SLIDING_ONLY_IF_WINDOWED,
-        LayerRule.SLIDING_OR_DENSE_PREFIX,
-    }
-    if family.layers in sliding and "sliding_attention" not in (cycle or ()):
-        _refuse(f"`layer_cycle` must have sliding_attention for layers {family.layers.value!r}")
-
-
-def _check_parameters(family: Family) -> None:
-    parameters = family.rope_parameters
-    per_type = ("rope_scaling_layer_types", "lists_per_layer")
-    if not family.per_layer_type:
-        if family.base is None:
-            _refuse("`base` is required where per_layer_type is false")
-        for name in per_type:
-            if getattr(family, name):
-                _refuse(f"`{name}` must be absent where per_layer_type is false")
-        for name in ("base_keys", "partial_rotary_factor"):
-            if isinstance(getattr(family, name), Mapping):
-                _refuse(f"`{name}` must not be a mapping where per_layer_type is false")
-        return
-    if parameters is None:
-        _refuse("`rope_parameters` is required where per_layer_type is true")
-    if family.base is not None:
-        _refuse("`base` must be absent where per_layer_type is true: it is in rope_parameters")
-    main = family.layers is LayerRule.MAIN_OR_COMPRESS
-    names = {MAIN, COMPRESS} if main else LAYER_TYPES
-    _known("layer type", parameters, names, "rope_parameters")
-    for name, value in parameters.items():
-        if not (value is None or isinstance(value, Mapping)):
-            _refuse(f"`rope_parameters[{name!r}]` must be a mapping or null, got {value!r}")
-    for name in ("base_keys", "partial_rotary_factor", "rope_scaling_layer_types"):
-        value = getattr(family, name)
-        if isinstance(value, Mapping) or name == "rope_scaling_layer_types":
-            _known("layer type", value, parameters, name)
-    if isinstance(family.base_keys, tuple):
-        _refuse("`base_keys` must be a mapping of layer types where per_layer_type is true")
-    last = () if family.last_layer is None else (family.last_layer,)
-    called = {*(family.layer_cycle or ()), *family.first_layers, *last}
-    if not main:
-        missing = sorted(called - NO_ATTENTION - {*parameters})
-        if missing:
-            _refuse(f"`rope_parameters` must have each layer type, got none for {missing[0]!r}")
-
-
-def _check_schedules(family: Family) -> None:
-    if family.longrope_short_only and "longrope" not in family.rope_types:
-        _refuse("`rope_types` must have longrope for longrope_short_only")
-    given = family.rope_parameters
-    if given is None:
-        return
-    each = given if family.per_layer_type else {None: given}
-    extra = (*family.extra_keys, *MROPE_KEYS)
-    for layer_type, values in each.items():
-        if values is None:
-            continue
-        source = "rope_parameters" if layer_type is None else f"rope_parameters[{layer_type!r}]"
-        parameters = RopeParameters(source, values)
-        rope_type = rope_type_of(parameters, family.rope_type_aliases)
-        if rope_type not in family.rope_types:
-            _refuse(f"`rope_type` in {source} must be one of rope_types, got {rope_type!r}")
-        context = Context(parameters, family.defaults, is_per_layer_type=family.per_layer_type)
-        require_keys(context, rope_type, extra)
-        schedule(context, rope_type)
-        for key in ("rope_theta", "partial_rotary_factor"):
-            convert(float | None, values.get(key), f"{source}[{key!r}]")
-        if family.per_layer_type and "rope_theta" not in values:
-            _refuse(f"`rope_theta` is required in {source}")
-
-
-def _refuse(msg: str) -> NoReturn:
-    raise ValueError(msg)
-
-
-def _known(what: str, found: Iterable[str], names: Iterable[Any], where: str) -> None:
-    for name in found:
-        if name not in names:
-            known = ", ".join(sorted(names))
-            _refuse(f"unknown {what} {name!r} in {where}; known: {known}")
-
-
-def family_of(model_type: str, entry: Mapping[str, Any]) -> Family:
-    """The `Family` of one line of ``families.json``.
-
-    Raises
-    ------
-    ValueError
-        If a key is unknown, missing or of another type, or names something unknown.
-    """
-    try:
-        if not entry.get("source"):
-            _refuse("`source` is required")
-        family: Family = convert(Family, entry, "")
-    except ValueError as error:
-        msg = f"families.json, {model_type!r}: {error}"
-        raise ValueError(msg) from None
-    return family

@@ -135,6 +135,9 @@ def partial_rotary_factor_of(
     factor = require_consistent("partial_rotary_factor", places)
     if factor is None:
         factor = family.default_partial(layer_type)
+    if factor is None:
+        msg = f"`partial_rotary_factor` is required in {source} for model_type {model.model_type!r}"
+        raise ValueError(msg)
     named = f"`partial_rotary_factor` in {source}"
     if inside is None:
         named = next((f"`{key}`" for key in keys if key in config), named)

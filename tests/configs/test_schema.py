@@ -5,7 +5,7 @@ from importlib import resources
 import pytest
 
 from rope_xp._config_reader import convert, families
-from rope_xp._config_reader.schema import family_of
+from rope_xp._config_reader.checks import family_of
 
 TEXT = (
     resources.files("rope_xp._config_reader").joinpath("families.json").read_text(encoding="utf-8")
@@ -104,6 +104,14 @@ PLANTED = {
         '"global_attention": {"rope_type": "default", "rope_theta": 2560000.0}',
         ["'ultrabert'", "`rope_parameters` must have each layer type, got none for 'full_att"],
     ),
+    "a name of rope parameters that are not for layer types": (
+        '"compress": {"rope_theta"',
+        '"compressed": {"rope_theta"',
+        [
+            "'deepseek_v4'",
+            "unknown layer type 'compressed' in rope_parameters; known: compress, ma",
+        ],
+    ),
     "a layer type of bases": (
         '"base_keys": {"full_attention": "global_rope_theta", "sliding_attention"',
         '"base_keys": {"full_attention": "global_rope_theta", "sliding"',
@@ -187,7 +195,7 @@ PLANTED = {
     "the base as a string in default parameters": (
         '{"rope_type": "default", "rope_theta": 2560000.0}',
         '{"rope_type": "default", "rope_theta": "2560000.0"}',
-        ["'ultrabert'", "`rope_parameters['full_attention']['rope_theta']` must be a finite num"],
+        ["'ultrabert'", "`rope_theta` in rope_parameters['full_attention'] must be a positive num"],
     ),
     "a flag as a string in default parameters": (
         '"truncate": false',
@@ -382,6 +390,11 @@ PLANTED = {
         "",
         ["'hy_v3'", "`base` is required where per_layer_type is false"],
     ),
+    "two bases": (
+        '"rope_theta": 12000000.0, "factor": 8.0',
+        '"rope_theta": 1200000.0, "factor": 8.0',
+        ["'apertus'", "`base` must be that of rope_parameters, 1200000.0, got 12000000.0"],
+    ),
     "a base beside layer types": (
         '"lists_per_layer": true}',
         '"base": 10000.0}',
@@ -405,7 +418,7 @@ PLANTED = {
     "one mapping where layers differ": (
         '"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 50000.0}}',
         '"rope_parameters": {"sliding_attention": "default"}',
-        ["'cohere_compass_text'", "`rope_parameters['sliding_attention']` must be a mapping or"],
+        ["'cohere_compass_text'", "`rope_parameters['sliding_attention']` must be a mapping, got"],
     ),
     "no parameters where layers differ": (
         '"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 50000.0}}',
