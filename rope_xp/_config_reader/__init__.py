@@ -11,7 +11,8 @@ Data flows down this list, and so do imports:
 `convert`       JSON → what an annotation describes, or a sentence that names the key
 `schema`        `Family`: every key that a line of ``families.json`` may have, and what it means
 `checks`        a line of ``families.json`` → a `Family`, with the rules that join several keys
-`families`      ``families.json``, and which of its families a config belongs to
+`table`         ``families.json`` as a table of families, made line by line as they are needed
+`families`      which family a config belongs to, and which part of it says how positions are encoded
 `layer_types`   what each layer is called
 `model`         `ModelConfig`: a config, its family and its layer types, the argument of what follows
 `entries`       the rope parameters of each layer type

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, scaling
-from rope_xp._config_reader import families, schedules, vocabulary
+from rope_xp import RoPE, _config_reader, scaling
+from rope_xp._config_reader import schedules, vocabulary
 from rope_xp._config_reader.schema import Family
+from rope_xp._config_reader.table import known_family, read_table
 
-TABLE = families.table()
+TABLE = read_table()
 
 
 @pytest.mark.parametrize("model_type", TABLE.lines)
 def test_every_line_is_a_family_with_its_source(model_type):
-    family = families.family(model_type)
+    family = known_family(model_type)
     assert isinstance(family, Family)
     assert family.is_listed
     assert re.fullmatch(r"\w+/modeling_\w+\.py(:\d+)?", family.source)
@@ -34,9 +35,9 @@ def test_every_model_type_is_in_one_place():
 
 
 def test_a_config_makes_the_one_family_that_it_needs():
-    families.family.cache_clear()
+    known_family.cache_clear()
     RoPE.from_config({"model_type": "qwen3"})
-    assert families.family.cache_info().currsize == 1
+    assert known_family.cache_info().currsize == 1
 
 
 def test_every_key_is_used_by_a_family_and_read_by_the_code():
@@ -62,6 +63,18 @@ def test_every_name_is_used_by_a_family(field, names, unused):
     """But for the defaults, which the lines do not repeat."""
     used = {line[field] for line in TABLE.lines.values() if field in line}
     assert used == {*names} - unused
+
+
+def test_the_reader_has_a_map_in_the_order_of_its_imports():
+    package = Path(rope_xp.__file__).parent / "_config_reader"
+    listed = re.findall(r"^`(\w+)`", _config_reader.__doc__, re.MULTILINE)
+    assert sorted([*listed, "__init__"]) == sorted(path.stem for path in package.glob("*.py"))
+    for i, name in enumerate(listed):
+        text = (package / f"{name}.py").read_text(encoding="utf-8")
+        imported = re.findall(r"^from rope_xp\._config_reader\.(\w+) import", text, re.MULTILINE)
+        for names in re.findall(r"^from rope_xp\._config_reader import (.+)$", text, re.MULTILINE):
+            imported += names.split(", ")
+        assert {*imported} <= {*listed[:i]}, name
 
 
 ROPE_TYPES = schedules.ROPE_TYPES

@@ -4,19 +4,20 @@ from importlib import resources
 
 import pytest
 
-from rope_xp._config_reader import convert, families
+from rope_xp._config_reader import convert
 from rope_xp._config_reader.checks import family_of
+from rope_xp._config_reader.table import parse
 
 TEXT = (
     resources.files("rope_xp._config_reader").joinpath("families.json").read_text(encoding="utf-8")
 )
-LINES = families.parse(TEXT).lines
+LINES = parse(TEXT).lines
 
 
 def read_with(old, new):
     """The table with ``new`` in one place where it has ``old``, and the families that this changes."""
     assert old in TEXT
-    lines = families.parse(TEXT.replace(old, new, 1)).lines
+    lines = parse(TEXT.replace(old, new, 1)).lines
     # By their text: 1 and True are equal.
     changed = [name for name in lines if repr(lines[name]) != repr(LINES.get(name))]
     return {name: family_of(name, lines[name]) for name in changed}

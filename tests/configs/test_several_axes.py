@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rope_xp import RoPE
-from rope_xp._config_reader import families
+from rope_xp._config_reader.table import known_family, read_table
 from rope_xp.axes import AxisPerPair
 
 # Text of three axes at time 2, row 3, column 5; images at row 3, column 5. Heads of 8 and base 1e4
@@ -56,10 +56,10 @@ def test_neomme_alternates_and_minimax_has_three_axes_and_dinov3_turns_per_unit(
 
 
 def families_with_sections():
-    found = map(families.family, families.table().lines)
+    found = map(known_family, read_table().lines)
     return {
         name: family
-        for name, family in zip(families.table().lines, found, strict=True)
+        for name, family in zip(read_table().lines, found, strict=True)
         if getattr(family.axes, "mrope_section", None)
     }
 

@@ -35,9 +35,9 @@ from transformers import AutoConfig
 
 import rope_xp
 from rope_xp import RoPE
-from rope_xp._config_reader import families
 from rope_xp._config_reader.layers import read
 from rope_xp._config_reader.schema import AxisPerPair, InterleavedSections
+from rope_xp._config_reader.table import known_family, read_table
 from rope_xp._config_reader.vocabulary import LayerRule
 from rope_xp.axes import Axial
 from rope_xp.configs._summary import effective_inv_freq
@@ -183,7 +183,7 @@ def specs(values):
 def check_other_spellings(family, model_type):
     """Mismatch unless the default config says the same without its lists, and in the old spelling."""
     values = family.config().to_dict()
-    rules = families.family(model_type)
+    rules = known_family(model_type)
     short = {k: v for k, v in values.items() if k not in PER_LAYER}
     has_lists = rules.layer_cycle is not None or rules.layers in LISTED
     if has_lists and specs(short) != specs(values):
@@ -209,7 +209,7 @@ def check_other_spellings(family, model_type):
 
 def sectioned(family, model_type):
     """Configs with other sections than the default, and with none where the code fits them."""
-    rules = families.family(model_type)
+    rules = known_family(model_type)
     config = family.config()
     if getattr(rules.axes, "mrope_section", None) is None or rules.per_layer_type:
         return
@@ -266,7 +266,7 @@ def check_vision(model_type):
 
 
 def check(model_type):
-    rules = families.family(model_type)
+    rules = known_family(model_type)
     if isinstance(rules.axes, Axial):
         return check_vision(model_type)
     family = families_harness.load(model_type)
@@ -292,14 +292,14 @@ def check(model_type):
 
 def main(names):
     begin, failed, total = time.monotonic(), 0, np.zeros(1, dtype=int)
-    for model_type in names or sorted(families.table().lines):
+    for model_type in names or sorted(read_table().lines):
         try:
             line = check(model_type)
             total += int(line.split()[0])
         except (Mismatch, ValueError) as error:
             line, failed = f"MISMATCH {error}", failed + 1
         print(f"{model_type:<40} {line}", flush=True)
-    count = len(names or families.table().lines)
+    count = len(names or read_table().lines)
     print(
         f"{count - failed} of {count} families agree, {total[0]} runs, {time.monotonic() - begin:.0f} s"
     )
