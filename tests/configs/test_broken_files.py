@@ -212,6 +212,55 @@ BROKEN = {
         "unknown layer type 'sliding' in layer_types",
     ),
     "layer_types as text": ({**GEMMA3_NEW, "layer_types": "full"}, "`layer_types` must be a list"),
+    "unknown block type": (
+        llama("recurrent_gemma", block_types=["recurrent", "atention"]),
+        "unknown block type 'atention' in block_types; known: attention, recurrent",
+    ),
+    "a dense prefix without layer_types": (
+        {"model_type": "cohere2_moe", "first_k_dense_replace": 1},
+        "`layer_types` is required for model_type 'cohere2_moe' with first_k_dense_replace",
+    ),
+    "truncate in two places": (
+        {
+            "model_type": "gemma4_text",
+            "layer_types": ["full_attention"],
+            "truncate": False,
+            "rope_parameters": {"full_attention": {**YARN, "rope_theta": 1e4, "truncate": True}},
+        },
+        r"`truncate` in rope_parameters\['full_attention'\] must be False, the top-level value",
+    ),
+    "yarn without a factor and without a maximum": (
+        llama(rope_scaling={**YARN, "factor": None}),
+        "`max_position_embeddings` is required for rope_type 'yarn'",
+    ),
+    "a list of bases beside rope parameters that differ": (
+        {
+            "model_type": "step3p5",
+            "layer_types": ["full_attention"],
+            "rope_theta": [1e6],
+            "rope_parameters": {"full_attention": {"rope_theta": 1e4}},
+        },
+        r"`rope_theta` has conflicting values: 10000.0 in rope_parameters\['full.* but 1000000.0 as",
+    ),
+    "a list of parts beside rope parameters that differ": (
+        {
+            "model_type": "step3p5",
+            "layer_types": ["full_attention"],
+            "partial_rotary_factors": [0.5],
+            "rope_parameters": {
+                "full_attention": {"rope_theta": 1e4, "partial_rotary_factor": 1.0}
+            },
+        },
+        "`partial_rotary_factor` has conflicting values: 1.0 in .* but 0.5 in partial_rotary_fac",
+    ),
+    "a part that is not known for a layer type": (
+        {
+            "model_type": "neomme",
+            "layer_types": ["chunked_attention"],
+            "rope_parameters": {"chunked_attention": {"rope_theta": 1e4}},
+        },
+        r"`partial_rotary_factor` is required in rope_parameters\['chunked_attention'\]",
+    ),
     "layers negative": ({**LLAMA, "num_hidden_layers": -1}, "`num_hidden_layers`.*-1"),
     "a kind of layer without parameters": (
         {**GEMMA3_NEW, "rope_parameters": {"full_attention": NESTED["full_attention"]}},

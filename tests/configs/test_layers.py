@@ -75,6 +75,53 @@ LAYERS = {
         | {"layer_types": ["conv", "conv", "full_attention"]},
         "..a",
     ),
+    "cohere 2 moe: dense layers rotate, too": (
+        {
+            "model_type": "cohere2_moe",
+            "layer_types": ["full_attention", "sliding_attention"] * 2,
+            "mlp_layer_types": ["dense", "dense", "sparse", "sparse"],
+        },
+        "aa.a",
+    ),
+    "cohere 2 moe with windows in the dense layers": (
+        {
+            "model_type": "cohere2_moe",
+            "layer_types": ["full_attention", "sliding_attention"] * 2,
+            "mlp_layer_types": ["dense", "dense", "sparse", "sparse"],
+            "prefix_dense_sliding_window_pattern": 2,
+        },
+        ".a.a",
+    ),
+    "bamba, which numbers its attention layers": (
+        llama("bamba", num_hidden_layers=3, attn_layer_indices=[1]),
+        ".a.",
+    ),
+    "lfm 2, which numbers them by another key": (
+        llama("lfm2", num_hidden_layers=3, full_attn_idxs=[0, 2]),
+        "a.a",
+    ),
+    "recurrent gemma": (llama("recurrent_gemma", num_hidden_layers=6), "..a..a"),
+    "recurrent gemma with other blocks": (
+        llama("recurrent_gemma", num_hidden_layers=4, block_types=["attention", "recurrent"]),
+        "a.a.",
+    ),
+    "muse glimmer, counted from the last layer": (
+        {"model_type": "muse_glimmer_text", "num_hidden_layers": 6},
+        "a.aaa.",
+    ),
+    "muse glimmer, listed": (
+        {"model_type": "muse_glimmer_text", "num_hidden_layers": 4}
+        | {"layer_rope_theta": [0, 1e4, 1e4, 0]},
+        ".aa.",
+    ),
+    "longcat, with two attentions in a layer": (
+        {"model_type": "longcat_flash", "num_layers": 2},
+        "aaaa",
+    ),
+    "lfm 3: a first layer, then a cycle": (
+        {"model_type": "lfm3", "num_hidden_layers": 5},
+        "..a.b",
+    ),
     "mllama": (
         llama("mllama_text_model", num_hidden_layers=3, cross_attention_layers=[1]),
         "a.a",
@@ -126,3 +173,16 @@ def test_deepseek_v4_calls_its_layers_by_their_ratios():
     assert pattern(config) == "abb"
     with pytest.raises(ValueError, match="unknown ratio 7 in compress_ratios; known: 0, 4, 128"):
         pattern({**config, "compress_ratios": [7, 4, 128]})
+    with pytest.raises(ValueError, match="`compress_ratios` must have num_hidden_layers=3 entries"):
+        pattern({**config, "compress_ratios": [0, 4]})
+
+
+def test_dots_3_has_slices_of_its_own_in_sliding_layers():
+    config = {"model_type": "dots3_note_text", "num_hidden_layers": 3}
+    assert [rope.head_dim for rope in configs.layer_ropes(config)] == [64, 64, 64]
+    wider = {**config, "swa_head_dim": 320}  # 320 - 192 features without rotation
+    assert [rope.head_dim for rope in configs.layer_ropes(wider)] == [64, 64, 128]
+    given = {**config, "swa_qk_rope_head_dim": 32}
+    assert [rope.head_dim for rope in configs.layer_ropes(given)] == [64, 64, 32]
+    each = {**config, "per_layer_config": {"2": {"qk_rope_head_dim": 16}}}
+    assert [rope.head_dim for rope in configs.layer_ropes(each)] == [64, 64, 16]

@@ -105,6 +105,17 @@ ONE = {
         ),
         RoPE(128, layout="half", scaling=NTK(1000.0)),
     ),
+    "hunyuan without a maximum, which its schedule does not need": (
+        llama("hunyuan_v1_dense", rope_scaling={"alpha": 50.0, "factor": 1.0, "type": "dynamic"}),
+        RoPE(128, layout="half", scaling=NTK(50.0)),
+    ),
+    "yarn without a factor: the maximum over the original context": (
+        llama(
+            max_position_embeddings=8192,
+            rope_scaling={**YARN, "factor": None, "original_max_position_embeddings": 2048},
+        ),
+        RoPE(128, layout="half", scaling=YaRN(4.0, 2048)),
+    ),
     "cohere 2": (
         llama("cohere2", num_hidden_layers=8, rope_theta=50000),
         RoPE(128, layout="interleaved", base=50000.0),
