@@ -162,7 +162,7 @@ class RoPE:
         config, layout, precision
             As in `rope_xp.configs.layer_ropes`.
         layer_type : str, optional
-            Which layers, as their ``layer_types`` call them; needed where layers rotate differently.
+            Which layers, by their name in ``layer_types``; required where layers rotate differently.
 
         Returns
         -------
@@ -180,12 +180,13 @@ class RoPE:
         >>> RoPE.from_config({"model_type": "qwen3", "rope_theta": 1e6})
         RoPE(128, layout='half', base=1000000.0)
         """
-        # Here, because the room of configs is built on this one.
-        from rope_xp import configs  # noqa: PLC0415
+        # Imported here because it takes longer to load than all that is needed without a config.
+        from rope_xp._config_reader.layers import read  # noqa: PLC0415
 
-        return configs.from_config(
-            config, layer_type=layer_type, layout=layout, precision=precision
-        )
+        phases.require_precision(precision)
+        model = read(config, layout=layout)
+        # All layers are made, so that a mistake in any of them is refused.
+        return model.make(cls, precision)[model.only_spec(layer_type)]
 
     @property
     def n_pairs(self) -> int:
