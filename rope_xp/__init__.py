@@ -5,6 +5,7 @@ flows down this list, and so do imports:
 
 ================ ===============================================================================
 `_backends`      what is known about each array library: namespaces, dtypes, devices
+`_exports`       one public path for each name: `__module__` of what packages export
 `_validation`    checks that several modules share, and their wording
 `_kernels`       how a rotation is evaluated: kernels that differ in speed, not in the result
 `_exact_phases`  the fixed-point arithmetic of exact angles

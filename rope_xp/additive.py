@@ -7,10 +7,9 @@ from typing import Any
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype
 from rope_xp._kernels.evaluate import join_neighbours
-from rope_xp._validation import as_int
-from rope_xp.axes import require_axes
+from rope_xp._validation import as_int, require_base
+from rope_xp.axes._base import checked_matrix, require_axes, require_pairing
 from rope_xp.phases import cos_sin
-from rope_xp.scaling import require_base
 
 __all__ = ["sinusoidal"]
 
@@ -118,6 +117,8 @@ def sinusoidal(
         msg = f"`order` must be one of {', '.join(map(repr, ORDERS))}, got {order!r}"
         raise ValueError(msg)
     require_axes(axes)
+    if axes is not None:
+        require_pairing(axes, dim)
 
     def frequencies(width: int, other: float | None = None) -> tuple[float, ...]:
         n_pairs, b = width // 2, base if other is None else other
@@ -127,7 +128,7 @@ def sinusoidal(
         span = (n_pairs - shift).__float__()
         return tuple(b ** (-i / span) for i in range(n_pairs))
 
-    inv_freq = frequencies(dim) if axes is None else axes(dim, frequencies)
+    inv_freq = frequencies(dim) if axes is None else checked_matrix(axes, dim, frequencies)
     cos, sin = cos_sin(positions, inv_freq, dtype=dtype)  # (..., n_pairs)
     if order == "interleaved":
         return join_neighbours(sin, cos, xp)  # neighbours, whatever the blocks

@@ -11,7 +11,7 @@ import numpy as np
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._exact_phases import Constants, digit_tables, exact_cos_sin
-from rope_xp._validation import as_int, require_number, require_positive
+from rope_xp._validation import as_int, require_number, require_one_of, require_positive
 
 __all__ = ["cos_sin", "xpos_scale"]
 
@@ -329,6 +329,4 @@ def _require_axes(shape: tuple[int, ...], positions: Array) -> None:
 
 
 def require_precision(precision: str) -> None:
-    if precision not in PRECISIONS:
-        msg = f"unknown precision {precision!r}; known: {', '.join(map(repr, PRECISIONS))}"
-        raise ValueError(msg)
+    require_one_of("precision", precision, PRECISIONS)

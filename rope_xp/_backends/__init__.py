@@ -8,6 +8,7 @@ subclasses, libraries that bring their own standard namespace) it falls back to 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
@@ -173,6 +174,12 @@ def cache_block_bytes(array: Array) -> int:
             threads: int = torch.get_num_threads()
             return 2**18 * threads  # the cache of each has its share
     return 0
+
+
+def is_compiling() -> bool:
+    """Whether ``torch.compile`` or ``torch.export`` traces this call: a memo would make it warn."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.compiler.is_compiling()
 
 
 def is_array(value: Any) -> TypeGuard[Array]:
