@@ -7,10 +7,9 @@ from typing import Any
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype
 from rope_xp._kernels import interleave
-from rope_xp._validation import as_int, require_one_of
-from rope_xp.axes import require_axes
+from rope_xp._validation import as_int, require_base, require_one_of
+from rope_xp.axes._base import checked_matrix, require_axes, require_pairing
 from rope_xp.phases import cos_sin
-from rope_xp.scaling import require_base
 
 __all__ = ["sinusoidal"]
 
@@ -117,6 +116,8 @@ def sinusoidal(
         raise ValueError(msg)
     require_one_of("order", order, ORDERS)
     require_axes(axes)
+    if axes is not None:
+        require_pairing(axes, dim)
 
     def frequencies(width: int, axis_base: float | None = None) -> tuple[float, ...]:
         n_pairs, b = width // 2, base if axis_base is None else axis_base
@@ -126,7 +127,7 @@ def sinusoidal(
         span = _as_constant(n_pairs - shift)
         return tuple(b ** (-i / span) for i in range(n_pairs))
 
-    inv_freq = frequencies(dim) if axes is None else axes(dim, frequencies)
+    inv_freq = frequencies(dim) if axes is None else checked_matrix(axes, dim, frequencies)
     cos, sin = cos_sin(positions, inv_freq, dtype=dtype)  # (..., n_pairs)
     if order == "interleaved":
         return interleave(sin, cos, xp)  # the same for any blocks

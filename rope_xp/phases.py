@@ -12,7 +12,13 @@ import numpy as np
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._exact_phases import digit_tables, exact_cos_sin, steps_per_digit
-from rope_xp._validation import as_int, require_number, require_positive, require_real
+from rope_xp._validation import (
+    as_int,
+    require_number,
+    require_one_of,
+    require_positive,
+    require_real,
+)
 
 __all__ = ["cos_sin", "xpos_scale"]
 
@@ -123,7 +129,7 @@ def constant_cos_sin(
     wide = "float64" in map(_backends.dtype_name, (positions.dtype, dtype))
     wide = wide and precision == "exact"
     compute = xp.float64 if wide else xp.float32
-    library, device = _backends.library_of(positions), _backends.device(positions)
+    device = _backends.device(positions)
 
     def constants(values: Any, dtype: Dtype) -> Array:
         return xp.asarray(values, dtype=dtype, device=device)
@@ -131,7 +137,7 @@ def constant_cos_sin(
     terms = [(None, inv_freq)] if one_axis else _terms(inv_freq)
     if precision == "exact" and _backends.is_integer(positions):
         function: Callable[..., tuple[Array, Array]] = exact_cos_sin
-        steps = steps_per_digit if library.is_compiling() else _known_steps_per_digit
+        steps = steps_per_digit if _backends.is_compiling() else _known_steps_per_digit
         tables = [digit_tables(steps(row), constants, compute, xp) for _, row in terms]
     else:
         function = _rounded_cos_sin
@@ -350,6 +356,4 @@ def _require_axes(shape: tuple[int, ...], positions: Array) -> None:
 
 
 def require_precision(precision: str) -> None:
-    if precision not in PRECISIONS:
-        msg = f"unknown precision {precision!r}; known: {', '.join(map(repr, PRECISIONS))}"
-        raise ValueError(msg)
+    require_one_of("precision", precision, PRECISIONS)

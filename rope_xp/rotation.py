@@ -1,6 +1,6 @@
 r"""Turning the pairs: the one place that has the rotation formula.
 
-A layout says which two features make a pair. It is no more than two ways of slicing the same
+A layout says which two features make a pair. Both layouts are slices of the same
 array: ``"half"`` pairs feature i with i + n_pairs, ``"interleaved"`` pairs 2i with 2i + 1.
 """
 

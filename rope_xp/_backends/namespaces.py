@@ -8,6 +8,7 @@ that lookup.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
@@ -93,6 +94,11 @@ def device(array: Array) -> Device | None:
 def is_writable(array: Array) -> bool:
     """Whether elements of ``array`` can be assigned."""
     return library_of(array).is_writable(array)
+
+
+def is_compiling() -> bool:
+    """Whether ``torch.compile`` or ``torch.export`` traces this call: a memo would make it warn."""
+    return "torch" in sys.modules and torch.is_compiling()
 
 
 def is_array(value: Any) -> TypeGuard[Array]:

@@ -58,7 +58,7 @@ def from_gguf(metadata: Config) -> GgufConfig:
     Raises
     ------
     ValueError
-        If a key is missing or of the wrong kind, or layers differ in ways that the file does not say.
+        If a key is missing or of the wrong kind, or layers differ and the file does not say how.
     """
     architecture = metadata["general.architecture"]
     if not isinstance(architecture, str):

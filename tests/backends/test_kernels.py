@@ -88,7 +88,7 @@ def is_exact(kernel, x):
 
 
 def views(make, rng, dtype):
-    """Arrays of 40 features that stand in memory in all the ways that occur."""
+    """Arrays of 40 features with all the strides that occur."""
 
     def array(*shape):
         return make(rng.standard_normal(shape), dtype)
@@ -466,7 +466,7 @@ def test_tables_that_learn_transforms_and_traces(large):
 
 
 @pytest.mark.parametrize("kernel", ["concat", *KERNELS])
-def test_torch_is_told_what_was_written(large, kernel):
+def test_version_counters_count_what_was_written(large, kernel):
     """A product that needs what is overwritten has no gradient, and must not get a wrong one."""
     torch, x, cos, sin = large
     weight = torch.ones_like(x, requires_grad=True)
