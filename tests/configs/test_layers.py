@@ -177,6 +177,14 @@ def test_deepseek_v4_calls_its_layers_by_their_ratios():
         pattern({**config, "compress_ratios": [0, 4]})
 
 
+def test_layers_counted_from_the_last_are_called_so():
+    config = {"model_type": "muse_glimmer_text", "num_hidden_layers": 6}
+    sliding = RoPE.from_config(config, layer_type="sliding_attention")
+    assert sliding == RoPE(128, layout="half")
+    with pytest.raises(ValueError, match="no rotary encoding in layers of type 'full_attention'$"):
+        RoPE.from_config(config, layer_type="full_attention")
+
+
 def test_dots_3_has_slices_of_its_own_in_sliding_layers():
     config = {"model_type": "dots3_note_text", "num_hidden_layers": 3}
     assert [rope.head_dim for rope in configs.layer_ropes(config)] == [64, 64, 64]

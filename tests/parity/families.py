@@ -30,8 +30,10 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import families_harness
 import numpy as np
 import torch
+import transformers
 import vision_harness
 from transformers import AutoConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import rope_xp
 from rope_xp import RoPE
@@ -266,6 +268,9 @@ def check_vision(model_type):
 
 
 def check(model_type):
+    if model_type not in CONFIG_MAPPING:
+        msg = f"transformers {transformers.__version__} has no model_type {model_type!r}"
+        raise Mismatch(msg)
     rules = known_family(model_type)
     if isinstance(rules.axes, Axial):
         return check_vision(model_type)
