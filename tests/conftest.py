@@ -1,10 +1,19 @@
 """The array libraries that tests run on.
 
-`lib` is each library in turn. ``ROPE_XP_BACKEND`` names one (as nox does): then it must be there.
-Without it, tests run on every library that is installed, and say which are not.
+`lib` is each library in turn. ``ROPE_XP_BACKEND`` names one (as nox does): then it must be there, and
+only its tests run. They are those with `lib` and those marked ``backend("torch")``; tests with
+neither need no array library and belong to NumPy's. Without ``ROPE_XP_BACKEND``, tests run on every
+library that is installed, and say which are not.
+
+On JAX, `lib` calls the library under ``jax.jit`` (`under_jit`), with 32 bits, but
+
+* tests marked `eager` run operation by operation: they compare bits, which a compiled program may
+  round otherwise, or are about what eager arrays do;
+* tests marked `x64` run once more with 64-bit types, because their results have some.
 """
 
 import contextlib
+import functools
 import importlib
 import os
 from dataclasses import dataclass
@@ -98,7 +107,9 @@ def no_gpu():
     return None
 
 
+@functools.cache
 def chosen():
+    """The libraries to test."""
     only = os.environ.get("ROPE_XP_BACKEND")
     if only is None:
         return list(MODULES)
@@ -111,12 +122,43 @@ def chosen():
     return [only]
 
 
+def pytest_configure():
+    chosen()  # a name that is wrong is one error, not one for each file
+
+
 def pytest_generate_tests(metafunc):
     if "lib" in metafunc.fixturenames:
         names = [v for name in chosen() for v in VARIANTS.get(name, [name])]
-        if metafunc.definition.get_closest_marker("float32_only") and "jax-x64" in names:
-            names.remove("jax-x64")  # the same once more, and JAX compiles for minutes
+        if metafunc.definition.get_closest_marker("x64") is None:
+            names = [name for name in names if name != "jax-x64"]
         metafunc.parametrize("lib", names, indirect=True, scope="module")
+
+
+def pytest_ignore_collect(collection_path):
+    """Files named after libraries that were not chosen: even to look into them takes seconds."""
+    about = collection_path.stem.split("_")[1:2]  # test_torch_transforms
+    return True if set(about) & set(MODULES) - set(chosen()) else None
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out tests that belong to libraries which were not chosen."""
+    libraries, ours, others = set(chosen()), [], []
+    for item in items:
+        (ours if belongs(item, libraries) else others).append(item)
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = ours
+
+
+def belongs(item, libraries):
+    marked = [set(mark.args) for mark in item.iter_markers("backend")]
+    for names in marked:
+        if unknown := names - set(MODULES):
+            msg = f"{item.nodeid}: backend must be one of {', '.join(MODULES)}, got {unknown}"
+            raise pytest.UsageError(msg)
+    if not marked and "lib" not in getattr(item, "fixturenames", ()):
+        marked = [{"numpy"}]
+    return all(names & libraries for names in marked)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +181,15 @@ def lib(request):
             yield Library(name, jax.numpy, has_float64=bool(variant))
         else:
             yield Library(name, installed(name))
+
+
+@pytest.fixture(autouse=True)
+def _calls(request, monkeypatch):
+    """Calls of the library run under ``jax.jit`` where `lib` is JAX, unless the test is `eager`."""
+    if request.node.get_closest_marker("eager") or "lib" not in request.fixturenames:
+        return
+    if request.getfixturevalue("lib").name == "jax":
+        importlib.import_module("under_jit").replace(monkeypatch, request.module)
 
 
 @pytest.fixture

@@ -19,9 +19,7 @@ from rope_xp._kernels import force_kernel
 from rope_xp.axes import Axial
 
 cupy = pytest.importorskip("cupy", reason="cupy is not installed")
-pytestmark = pytest.mark.skipif(
-    "cupy" not in __import__("conftest").chosen(), reason="another backend was asked for"
-)
+pytestmark = pytest.mark.backend("cupy")
 
 
 class Recorder:

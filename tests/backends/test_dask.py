@@ -7,9 +7,7 @@ import rope_xp
 from rope_xp import RoPE, analysis, attention, axes
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
-pytestmark = pytest.mark.skipif(
-    "dask" not in __import__("conftest").chosen(), reason="another backend was asked for"
-)
+pytestmark = pytest.mark.backend("dask")
 
 
 class Computed(Exception):

@@ -11,9 +11,7 @@ from rope_xp.axes import Axial
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 jnp = jax.numpy
-pytestmark = pytest.mark.skipif(
-    "jax" not in __import__("conftest").chosen(), reason="another backend was asked for"
-)
+pytestmark = pytest.mark.backend("jax")
 
 ROPE = RoPE(8, layout="half", rotary_dim=6, rotary_start=1)
 
@@ -61,7 +59,6 @@ def test_grad_is_the_transpose():
     close(grad, ROPE.inverse(g, positions=at))
 
 
-@pytest.mark.float32_only
 @pytest.mark.parametrize("layout", ["half", "interleaved"])
 @pytest.mark.parametrize("start", [0, 3])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -21,10 +21,8 @@ from rope_xp._kernels import (
 )
 from rope_xp._kernels.evaluate import select_kernel
 
-pytestmark = pytest.mark.skipif(
-    not {"numpy", "torch"} & set(__import__("conftest").chosen()),
-    reason="these ways are for NumPy and torch",
-)
+pytestmark = pytest.mark.backend("numpy", "torch")
+NUMPY, TORCH = (pytest.param(n, marks=pytest.mark.backend(n)) for n in ("numpy", "torch"))
 needs_numba = pytest.mark.skipif(not numba_cpu.is_available(), reason="numba is not installed")
 LAYOUTS = ("half", "interleaved")
 # Every kernel that writes into memory, on NumPy and on torch.
@@ -48,11 +46,9 @@ def _complex_pairs_without_numba(request, monkeypatch):
         monkeypatch.setattr(numba_cpu, "is_available", lambda: False)
 
 
-@pytest.fixture(params=["numpy", "torch"])
+@pytest.fixture(params=[NUMPY, TORCH])
 def kind(request):
     """A function that makes an array, and one that goes back to NumPy."""
-    if request.param not in __import__("conftest").chosen():
-        pytest.skip(f"{request.param} was not asked for")
     if request.param == "numpy":
         ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
         names = {"bfloat16": ml_dtypes.bfloat16}
@@ -399,11 +395,9 @@ def test_bfloat16_rounds_to_even_over_all_numbers(rng):
 # -- gradients: one step of torch's graph ----------------------------------------------------------
 
 
-@pytest.fixture
+@pytest.fixture(params=[TORCH])
 def large():
     """Queries that are large enough for the step, and tables for them."""
-    if "torch" not in __import__("conftest").chosen():
-        pytest.skip("torch was not asked for")
     torch = pytest.importorskip("torch", reason="torch is not installed")
     x = torch.randn(2, 3, 256, 64, dtype=torch.float64)
     cos, sin = rope_xp.cos_sin(torch.arange(256), [0.5**i for i in range(16)], dtype=x.dtype)

@@ -10,9 +10,7 @@ from rope_xp import RoPE, _backends, attention, axes, positions, scaling
 from rope_xp.axes import Axial
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
-pytestmark = pytest.mark.skipif(
-    "torch" not in __import__("conftest").chosen(), reason="another backend was asked for"
-)
+pytestmark = pytest.mark.backend("torch")
 
 ROPE = RoPE(8, layout="interleaved", rotary_dim=6, rotary_start=1)
 

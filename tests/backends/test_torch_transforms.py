@@ -10,9 +10,7 @@ from rope_xp._backends import torch as torch_facts
 from rope_xp._kernels import force_kernel, torch_autograd
 
 pytestmark = [
-    pytest.mark.skipif(
-        "torch" not in __import__("conftest").chosen(), reason="torch was not asked for"
-    ),
+    pytest.mark.backend("torch"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # forward mode asks for torch.jit
 ]
 torch = pytest.importorskip("torch", reason="torch is not installed")

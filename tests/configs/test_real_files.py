@@ -301,6 +301,7 @@ def test_the_numbers_that_transformers_tests_publish():
     assert dynamic.frequencies(16384).inv_freq[-1] < plain[-1] / 10
 
 
+@pytest.mark.backend("jax")
 def test_static_under_jit():
     jax = pytest.importorskip("jax", reason="jax is not installed")
     turn = jax.jit(lambda rope, x: rope(x), static_argnums=0)

@@ -2,7 +2,8 @@
 
 The goldens and how they were made: goldens/make_smollm2.py. The library that runs is the one that
 the environment variable ROPE_XP_BACKEND names: numpy (default), torch, jax, cupy, or strict, which
-is array-api-strict on a device that is not its default one.
+is array-api-strict on a device that is not its default one. Logits, tokens and the cache are tested
+on each of them, the rest on NumPy.
 """
 
 import dataclasses
@@ -52,13 +53,14 @@ def strict():
 
 
 llm = load_example()
-RUNS = tuple(llm.BACKENDS)
 llm.BACKENDS["strict"] = strict
+ON_EACH = pytest.mark.backend(*llm.BACKENDS)
 
 
 class Model(NamedTuple):
     config: llm.Config
     weights: dict
+    forward: object  # compiled
     step: object  # compiled
     tokens: object  # makes an array of token ids
     caches: object  # makes empty caches
@@ -66,8 +68,6 @@ class Model(NamedTuple):
 
 @pytest.fixture(scope="module")
 def backend():
-    if BACKEND not in llm.BACKENDS:
-        pytest.skip(f"examples/llm.py does not run on {BACKEND}, only on {', '.join(llm.BACKENDS)}")
     try:
         return llm.find_backend(BACKEND)
     except SystemExit as reason:
@@ -92,6 +92,7 @@ def model(request, backend, file):
     return Model(
         config,
         llm.load_weights(tensors, config, xp, where),
+        compiled(partial(llm.forward, config)),
         compiled(partial(llm.next_logits, config)),
         partial(xp.asarray, device=where),
         partial(llm.empty_caches, config, CAPACITY, xp, where),
@@ -105,10 +106,9 @@ def to_numpy(array):
     return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
-def logits_at(model, ids, positions, config=None):
+def logits_at(model, ids, positions):
     """Logits (positions, vocabulary) of one pass over all of ``ids``."""
-    forward = partial(llm.forward, config or model.config)
-    x, _ = forward(model.weights, model.tokens(ids), model.caches())
+    x, _ = model.forward(model.weights, model.tokens(ids), model.caches())
     x = model.tokens(to_numpy(x)[positions])
     return to_numpy(x @ model.weights["output"].T)
 
@@ -133,6 +133,7 @@ def test_tokens_of_prompts(file, tokenizer, name):
     assert tokenizer.encode(text).ids == golden["ids"]
 
 
+@ON_EACH
 @pytest.mark.parametrize("name", PROMPTS)
 def test_logits_are_those_of_transformers(model, name, record_property):
     golden = PROMPTS[name]
@@ -147,6 +148,7 @@ def test_logits_are_those_of_transformers(model, name, record_property):
     np.testing.assert_array_equal(np.argmax(logits, axis=1), np.asarray(golden["top_ids"])[:, 0])
 
 
+@ON_EACH
 @pytest.mark.parametrize("name", PROMPTS)
 def test_greedy_tokens_are_those_of_transformers(model, name):
     golden = PROMPTS[name]
@@ -160,12 +162,14 @@ def test_the_wrong_pairing_is_caught(model):
     golden = PROMPTS["chat"]
     other = {"half": "interleaved", "interleaved": "half"}[model.config.rope.layout]
     wrong = model.config._replace(rope=dataclasses.replace(model.config.rope, layout=other))
-    logits = logits_at(model, golden["ids"], golden["positions"], wrong)
+    wrong = model._replace(forward=partial(llm.forward, wrong))
+    logits = logits_at(wrong, golden["ids"], golden["positions"])
     deviation = np.abs(logits[:, GOLDENS["vocabulary"]] - np.asarray(golden["logits"]))
     assert np.max(deviation[0]) < TOLERANCE  # the first token is at position 0: no rotation
     assert np.min(np.max(deviation[1:], axis=1)) > 100 * TOLERANCE
 
 
+@ON_EACH
 def test_one_token_at_a_time_is_one_pass(model):
     ids = PROMPTS["unicode"]["ids"][:16]
     caches, found = model.caches(), []
@@ -194,8 +198,6 @@ def test_converting_the_weights_there_and_back(file, backend):
 
 
 def test_command_line(backend, tokenizer):
-    if BACKEND not in RUNS:
-        pytest.skip(f"--backend knows {', '.join(RUNS)}, and not {BACKEND}")
     golden = PROMPTS["chat"]
     command = [sys.executable, "-W", "error", EXAMPLE, "--backend", BACKEND]
     command += ["--prompt", golden["prompt"], "--max-new-tokens", "5"]

@@ -1,7 +1,7 @@
 """examples/vision.py and examples/text_image.py.
 
 The library that runs is the one that the environment variable ROPE_XP_BACKEND names: numpy (default),
-torch or jax; text_image.py is NumPy's.
+torch or jax, for what computes on it; the rest, and text_image.py, is NumPy's.
 """
 
 import importlib.util
@@ -30,6 +30,7 @@ def load_example(name):
 
 
 vision, text_image = load_example("vision"), load_example("text_image")
+ON_EACH = pytest.mark.backend(*vision.BACKENDS)
 
 
 def run(name, *arguments):
@@ -56,8 +57,6 @@ def fails(monkeypatch, capsys, example, *arguments):
 
 @pytest.fixture(scope="module")
 def xp():
-    if BACKEND not in vision.BACKENDS:
-        pytest.skip(f"examples/vision.py runs on {', '.join(vision.BACKENDS)}, not on {BACKEND}")
     return importlib.import_module(vision.BACKENDS[BACKEND])
 
 
@@ -97,6 +96,7 @@ def test_projected_products_are_nearly_those_of_pixels(rng):
     assert np.max(np.abs(likeness - x @ x.T)) < 5 * math.sqrt(2 / 384)
 
 
+@ON_EACH
 def test_weights_are_a_softmax(xp, rng):
     q, k = rng.standard_normal((2, 6, 5, 64)).astype(np.float32)
     found = np.asarray(vision.weights_of(xp.asarray(q[:, :1, :]), xp.asarray(k)))
@@ -105,6 +105,7 @@ def test_weights_are_a_softmax(xp, rng):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@ON_EACH
 @pytest.mark.parametrize(("start", "end"), [((0, 0), (2, 1)), ((4, 2), (6, 3)), ((5, 6), (1, 0))])
 def test_scores_are_those_of_the_paper(xp, rope, rng, start, end):
     q, k = rng.standard_normal((2, 64)).astype(np.float32)
@@ -122,6 +123,7 @@ def test_scores_are_those_of_the_paper(xp, rope, rng, start, end):
     assert found == pytest.approx(expected / 8, abs=1e-5)
 
 
+@ON_EACH
 def test_vision_prints_what_rotation_changes(xp, photograph):
     out = run("vision", "--backend", BACKEND)
     assert f"26 × 40 patches, on {BACKEND}" in out

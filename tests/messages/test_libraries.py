@@ -8,6 +8,8 @@ import rope_xp
 from rope_xp import RoPE, analysis, attention, axes, phases, positions, relative
 from rope_xp.axes import Axial
 
+pytestmark = pytest.mark.backend("strict")
+
 
 def test_other_libraries_and_devices_are_named():
     xp = pytest.importorskip("array_api_strict", reason="needs array-api-strict beside NumPy")

@@ -48,6 +48,8 @@ def test_the_next_position_is_a_rotation_of_this_one(lib):
     np.testing.assert_allclose(lib.numpy(turned)[0], lib.numpy(table)[1], rtol=0, atol=3e-7)
 
 
+@pytest.mark.eager
+@pytest.mark.x64
 def test_dtype(lib):
     assert rope_xp.sinusoidal(lib.array([1]), 4, dtype=lib.dtype("float32")).dtype == lib.dtype(
         "float32"
@@ -157,6 +159,7 @@ def test_a_padded_batch_of_images(lib):
             np.testing.assert_allclose(table[image, y, x], expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.eager
 def test_equal_coordinates_are_one_axis(lib):
     """Schemes for which rotations are those of one axis give the encoding of one axis, too."""
     at = lib.array([0, 3, 70])

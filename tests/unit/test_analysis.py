@@ -55,6 +55,7 @@ def test_pairs_that_never_complete_a_turn(base, length, pairs):
 # Curves
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("dtype", [None, "float32"])
 def test_curves_against_the_oracle(lib, dtype):
     at = lib.array(np.reshape(DISTANCES, (2, 4)))
@@ -107,6 +108,7 @@ def test_the_decay_curve_is_not_monotone():
 # Scores and their bound
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["float64", "float32", "bfloat16"])
 def test_the_score_curve_is_the_score_of_rotated_vectors(lib, rng, layout, name):
@@ -128,6 +130,8 @@ def test_the_score_curve_is_the_score_of_rotated_vectors(lib, rng, layout, name)
     assert np.all(np.abs(lib.numpy(got) - np.sum(a * b, -1)) <= 4 * eps * sizes)
 
 
+@pytest.mark.eager
+@pytest.mark.x64
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_scores_and_bounds_against_the_oracle(lib, rng, layout):
     frequencies = reference.inv_freq(6, 50.0)

@@ -51,12 +51,14 @@ def test_bias_and_mask(lib, rng):
     np.testing.assert_allclose(lib.numpy(shifted), lib.numpy(plain), atol=1e-6)
 
 
+@pytest.mark.eager
 def test_a_query_that_sees_nothing_gives_zeros(lib):
     one = lib.array(np.ones((3, 2)), "float32")
     got = attention(one, one[:1, :], one[:1, :], causal=True)  # only the last query has a key
     np.testing.assert_array_equal(lib.numpy(got), [[0, 0], [0, 0], [1, 1]])
 
 
+@pytest.mark.eager
 def test_scale_and_dtype(lib):
     q = lib.array([[1.0, 0.0]], "float32")
     k = lib.array([[1.0, 0.0], [0.0, 1.0]], "float32")
@@ -177,7 +179,6 @@ def tokens(rng, q_len, k_len, heads=(), kv_heads=None, dim=8, v_dim=3):
     return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
-@pytest.mark.float32_only
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("layout", "q_len", "k_len"), LENGTHS)
 def test_linear_against_the_quadratic_oracle(lib, rng, causal, layout, q_len, k_len):
@@ -188,7 +189,6 @@ def test_linear_against_the_quadratic_oracle(lib, rng, causal, layout, q_len, k_
     np.testing.assert_allclose(lib.numpy(got), wanted, rtol=0, atol=2e-6)
 
 
-@pytest.mark.float32_only
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (6, 1)])
 def test_linear_with_heads(lib, rng, causal, heads, kv_heads):
@@ -200,7 +200,6 @@ def test_linear_with_heads(lib, rng, causal, heads, kv_heads):
         np.testing.assert_allclose(got[batch], wanted, rtol=0, atol=2e-6)
 
 
-@pytest.mark.float32_only
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_without_a_rotation(lib, rng, causal):
     """No encoding and equal positions give the same, and weights that sum to 1."""
@@ -217,7 +216,6 @@ def test_linear_without_a_rotation(lib, rng, causal):
     np.testing.assert_allclose(lib.numpy(total), 1, rtol=0, atol=1e-6)
 
 
-@pytest.mark.float32_only
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_depends_on_distances_only(lib, rng, causal):
     rope = RoPE(8, layout="interleaved")
@@ -236,7 +234,6 @@ def test_linear_depends_on_distances_only(lib, rng, causal):
     assert np.abs(lib.numpy(moved) - wanted).max() > 1e-3
 
 
-@pytest.mark.float32_only
 def test_linear_with_positions_of_each_row(lib, rng):
     rope = RoPE(8, layout="half")
     q, k, v = tokens(rng, 2, 4, (2, 2))
@@ -252,7 +249,6 @@ def test_linear_with_positions_of_each_row(lib, rng):
         np.testing.assert_allclose(lib.numpy(got)[batch], wanted, rtol=0, atol=2e-6)
 
 
-@pytest.mark.float32_only
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_with_a_feature_map(lib, rng, causal):
     """Also one that changes the width: head_dim of the encoding is the width of the features."""
@@ -296,6 +292,7 @@ def test_linear_of_empty_sequences(lib, causal, q_len, k_len):
     np.testing.assert_array_equal(lib.numpy(got), np.zeros((2, q_len, 4)))
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_linear_computes_in_float32_at_least(lib, rng, dtype):
     if dtype in {"strict": ("float16", "bfloat16"), "dask": ("bfloat16",)}.get(lib.name, ()):

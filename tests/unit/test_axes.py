@@ -96,6 +96,7 @@ def test_matrices_by_hand(axes, base, rows):
     np.testing.assert_allclose(matrix(axes, 8, base), rows, rtol=1e-15)
 
 
+@pytest.mark.eager
 def test_a_grid_by_hand(lib):
     """Two axes, two pairs: the first turns with the row, the second with the column."""
     rope = RoPE(4, layout="interleaved", axes=Axial(2, scale=math.pi / 2))
@@ -158,7 +159,6 @@ def expected(x, at, pairs_of, start):
     )
 
 
-@pytest.mark.float32_only
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ORACLES)
 def test_rotation_is_the_oracles(lib, rng, name, layout):
@@ -184,6 +184,7 @@ def test_rotation_is_the_oracles(lib, rng, name, layout):
     close(lib, y[1, ...], expected(x, at[:, ::-1], oracle(layout), 2), 2e-6)
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("n_axes", [2, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_sums_are_exact_at_every_position(lib, rng, n_axes, dtype):
@@ -278,7 +279,7 @@ def test_learned_matrix_is_the_constant_one(lib, rng):
 # -- laws ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.float32_only
+@pytest.mark.eager
 @pytest.mark.parametrize("axes", [*SHARED, Sections((4, 1, 1)), InterleavedSections((4, 1, 1))])
 @pytest.mark.parametrize("precision", ["exact", "float32"])
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -312,6 +313,7 @@ def test_schedules_go_through(scale):
         assert found[1:] == narrow[1:]
 
 
+@pytest.mark.eager
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("split", [False, True])
 def test_one_axial_axis_is_one_axis(lib, rng, layout, split):
@@ -399,7 +401,6 @@ def test_split_writes_in_place(lib, rng, layout):
     np.testing.assert_array_equal(lib.numpy(x), wanted)
 
 
-@pytest.mark.float32_only
 def test_shift_moves_along_the_axes(lib, rng):
     rope = RoPE(8, layout="half", axes=Axial(2))
     x = lib.array(rng.standard_normal((3, 2, 5, 8)).astype(np.float32))

@@ -30,6 +30,7 @@ def integral(lib, array):
     return lib.numpy(array).tolist()
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize(
     ("shape", "options", "expected"),
     [
@@ -71,6 +72,8 @@ def test_order_is_that_of_meshgrid(shape, indexing):
     np.testing.assert_array_equal(grid_positions(*shape, indexing=indexing), expected)
 
 
+@pytest.mark.eager
+@pytest.mark.x64
 def test_real_coordinates(lib):
     got = made(lib, normalized_axis(2), 2, offset=(0, 0.25))
     assert "float" in str(got.dtype)
@@ -206,6 +209,7 @@ def test_message(name):
     assert sentence in str(caught.value)
 
 
+@pytest.mark.backend("strict")
 def test_arrays_are_no_axes():
     xp = pytest.importorskip("array_api_strict", reason="needs array-api-strict beside NumPy")
     with pytest.raises(TypeError, match="got an array of array_api_strict"):

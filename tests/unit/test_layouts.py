@@ -13,6 +13,7 @@ def convert(x, source, target, **options):
     return rope_xp.convert_layout(x, source=source, target=target, **options)
 
 
+@pytest.mark.eager
 def test_by_hand(lib):
     x = lib.array(range(6), "float32")
     half = convert(x, "interleaved", "half", head_dim=6)
@@ -41,6 +42,7 @@ def test_there_and_back(lib, rng, source, target, axis, part):
     np.testing.assert_array_equal(lib.numpy(same), x)
 
 
+@pytest.mark.eager
 @pytest.mark.parametrize(("source", "target"), PAIRINGS)
 @pytest.mark.parametrize("part", [{}, {"rotary_dim": 4}, {"rotary_dim": 4, "rotary_start": 2}])
 def test_rotating_and_converting_commute(lib, rng, source, target, part):

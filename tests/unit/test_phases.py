@@ -58,6 +58,8 @@ def test_constants():
         assert _exact_phases._UNIT_HIGH * 2**39 < 2**12
 
 
+@pytest.mark.eager
+@pytest.mark.x64
 def test_exact_in_float32_at_every_position(lib, rng):
     positions = sample_positions(rng)
     cos, sin = rope_xp.cos_sin(lib.array(positions), FREQUENCIES)
@@ -67,6 +69,7 @@ def test_exact_in_float32_at_every_position(lib, rng):
     assert relative < 2e-6  # small sines keep their digits; next to a multiple of π a few are lost
 
 
+@pytest.mark.x64
 def test_exact_in_float64_at_every_position(lib, rng):
     if not lib.has_float64:
         pytest.skip(f"{lib.name} without float64")
@@ -108,6 +111,7 @@ def test_the_table_of_the_llama_text(lib):
     np.testing.assert_allclose(lib.numpy(sin), np.imag(printed), rtol=0, atol=5.1e-5)
 
 
+@pytest.mark.x64
 def test_float32_forms_the_rounded_product(lib, rng):
     positions = rng.integers(0, 2**22, 300)
     cos, sin = rope_xp.cos_sin(lib.array(positions), FREQUENCIES, precision="float32")
@@ -170,6 +174,8 @@ def test_shapes(lib, shape):
     assert tuple(cos.shape) == tuple(sin.shape) == (*shape, 2)
 
 
+@pytest.mark.eager
+@pytest.mark.x64
 @pytest.mark.parametrize(
     ("positions", "dtype", "expected"),
     [
@@ -205,6 +211,7 @@ def test_dtypes(lib, positions, dtype, expected, precision):
     )
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"])
 def test_any_integer_dtype_gives_the_same(lib, dtype):
     if lib.name == "torch" and dtype in ("uint16", "uint32"):

@@ -6,6 +6,8 @@ import pytest
 from rope_xp import positions
 
 
+@pytest.mark.eager
+@pytest.mark.x64
 def test_token_positions(lib):
     options = {"xp": lib.xp, "device": lib.device}
     np.testing.assert_array_equal(lib.numpy(positions.token_positions(4, **options)), [0, 1, 2, 3])
@@ -18,6 +20,7 @@ def test_token_positions(lib):
     assert tuple(positions.token_positions(0, **options).shape) == (0,)
 
 
+@pytest.mark.x64
 def test_token_positions_after_each_row_of_a_batch(lib):
     rows = positions.token_positions(3, offset=lib.array([0, 10], "int32"))
     np.testing.assert_array_equal(lib.numpy(rows), [[0, 1, 2], [10, 11, 12]])
@@ -55,6 +58,8 @@ def test_packed_positions(lib, starts, total, expected):
     np.testing.assert_array_equal(lib.numpy(got), expected)
 
 
+@pytest.mark.eager
+@pytest.mark.x64
 @pytest.mark.parametrize(
     ("mask", "expected"),
     [
@@ -75,6 +80,7 @@ def test_a_long_uint8_mask_does_not_overflow(lib):
     assert lib.numpy(got)[-1] == 599
 
 
+@pytest.mark.x64
 def test_zigzag_positions(lib):
     options = {"xp": lib.xp, "device": lib.device}
     first = positions.zigzag_positions(8, 0, 2, **options)
@@ -106,6 +112,7 @@ def test_mask_grid_positions(lib, dtype):
     np.testing.assert_array_equal(lib.numpy(got), [rows, columns])
 
 
+@pytest.mark.x64
 def test_mask_grid_positions_of_one_span(lib):
     """The last patch of every line is at the scale up to 1e-6; lines of padding are at 0."""
     mask = lib.array([[[1, 1, 0], [1, 1, 0]], [[1, 1, 1], [1, 1, 1]]])

@@ -14,6 +14,7 @@ def buckets(lib, distances, **options):
     return relative.t5_bucket(distances, **options)
 
 
+@pytest.mark.eager
 @pytest.mark.parametrize("n_heads", [1, 2, 3, 5, 8, 12, 16, 20, 71, 112])
 def test_slopes(lib, n_heads):
     got = relative.alibi_slopes(n_heads, xp=lib.xp, device=lib.device)
@@ -31,6 +32,7 @@ def test_slopes_by_hand():
     assert relative.alibi_slopes(6, dtype=np.float16).dtype == np.float16
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32", "int64", "uint64"])
 def test_positions_of_any_integer_type(lib, dtype):
     """Unsigned and small ones would wrap."""
@@ -48,6 +50,7 @@ def test_positions_of_any_integer_type(lib, dtype):
     np.testing.assert_array_equal(key, np.asarray([[[127, 0]]]) / 256)
 
 
+@pytest.mark.x64
 def test_differences_of_the_whole_domain(lib):
     if not lib.has_float64:
         pytest.skip("no 64-bit integers")
@@ -55,6 +58,8 @@ def test_differences_of_the_whole_domain(lib):
     assert lib.numpy(relative.relative_positions(q, k)) == [[-(2**32) + 1]]
 
 
+@pytest.mark.eager
+@pytest.mark.x64
 def test_batches_and_real_positions(lib):
     q, k = np.asarray([[0, 1], [5, 6]]), np.asarray([[0, 1, 2], [4, 5, 6]])
     got = relative.alibi_bias(lib.array(q), lib.array(k), 2)
@@ -157,6 +162,7 @@ def test_t5_at_boundaries(lib):
         assert lib.numpy(got) == [wanted]
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"])
 def test_t5_keeps_type_and_shape(lib, dtype):
     signed = not dtype.startswith("u")

@@ -140,6 +140,7 @@ def test_offsets_of_a_small_dtype_do_not_overflow(lib, rng):
     close(lib, rows[1, ...], expected(x[1], range(120, 180)))
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("seq_axis", [-2, -3])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_positions_per_row(lib, rng, seq_axis, batch):
@@ -153,6 +154,7 @@ def test_positions_per_row(lib, rng, seq_axis, batch):
         close(lib, y[row, ...], np.moveaxis(wanted, -2, seq_axis))
 
 
+@pytest.mark.eager
 def test_tokens_first_without_batch_or_heads(lib, rng):
     x = rng.standard_normal((5, 8)).astype(np.float32)
     close(
@@ -167,6 +169,7 @@ def test_real_positions(lib, rng):
     close(lib, ROPE(y, positions=lib.array([0.5, 0.5], "float32")), whole, atol=2e-6)
 
 
+@pytest.mark.x64
 def test_each_keeps_its_dtype(lib, rng):
     if not lib.has_float64:
         pytest.skip(f"{lib.name} without float64")
@@ -250,6 +253,7 @@ def test_shift(lib, rng, delta, moved, seq_axis):
         close(lib, shifted[row, ...], np.moveaxis(wanted, -2, seq_axis), atol=2e-6)
 
 
+@pytest.mark.eager
 def test_shift_by_a_scalar_array(lib, rng):
     k = rng.standard_normal((2, 5, 8)).astype(np.float32)
     shifted = ROPE.shift(ROPE(lib.array(k)), lib.array(4, "int32"))

@@ -15,6 +15,7 @@ def tables(lib, positions, frequencies, dtype="float32"):
     return rope_xp.cos_sin(lib.array(positions), frequencies, dtype=lib.dtype(dtype))
 
 
+@pytest.mark.eager
 def test_a_quarter_turn_by_hand(lib):
     """Half: (1, 3) and (2, 4) are pairs. Interleaved: (1, 2) and (3, 4). (a, b) becomes (−b, a)."""
     x = lib.array([[1.0, 2.0, 3.0, 4.0]], "float32")
@@ -33,6 +34,7 @@ def test_the_worked_number_of_the_source_texts(lib):
     np.testing.assert_allclose(y[0], [0.92388, 0.38268], atol=1e-5)
 
 
+@pytest.mark.eager
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("start", [0, 3])
 def test_against_the_oracle(lib, rng, layout, start):
@@ -49,6 +51,7 @@ def test_against_the_oracle(lib, rng, layout, start):
     np.testing.assert_array_equal(lib.numpy(y)[..., passed], x[..., passed])
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     ("dtype", "ulp"),
@@ -75,6 +78,7 @@ def test_dtype_of_x_out_and_arithmetic_in_float32_at_least(lib, rng, layout, dty
     assert np.all(np.abs(lib.numpy(y) - expected) <= bound)
 
 
+@pytest.mark.x64
 def test_float64_tables_keep_their_digits_for_float32_x(lib):
     if not lib.has_float64:
         pytest.skip(f"{lib.name} without float64")
@@ -85,6 +89,7 @@ def test_float64_tables_keep_their_digits_for_float32_x(lib):
     assert lib.numpy(y)[0, 0] == expected
 
 
+@pytest.mark.eager
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_inverse_turns_back(lib, rng, layout):
     x = rng.standard_normal((4, 8)).astype(np.float32)
@@ -166,6 +171,7 @@ def test_a_table_of_one_position_is_for_every_token(lib, rng):
     np.testing.assert_allclose(lib.numpy(y), np.asarray(expected), rtol=0, atol=1e-6)
 
 
+@pytest.mark.eager
 def test_an_empty_sequence(lib):
     if lib.name == "dask":
         pytest.skip("dask makes no blocks of size 0")
@@ -177,6 +183,7 @@ def test_an_empty_sequence(lib):
 # -- out -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.eager
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("start", [0, 1])
 def test_out(lib, rng, layout, start):

@@ -18,6 +18,7 @@ def made(lib, parts, **options):
     return lib.numpy(got).tolist(), after
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize(
     ("parts", "options", "expected", "after"),
     [
@@ -93,6 +94,7 @@ def test_a_sequence_in_two_calls_is_the_whole(lib):
     assert end == after
 
 
+@pytest.mark.x64
 def test_dtype_is_kept(lib):
     got, _ = text_image_positions([3], xp=lib.xp, dtype=lib.dtype("int16"), device=lib.device)
     assert got.dtype == lib.dtype("int16")
