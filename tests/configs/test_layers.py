@@ -181,7 +181,7 @@ def test_layers_counted_from_the_last_are_called_so():
     config = {"model_type": "muse_glimmer_text", "num_hidden_layers": 6}
     sliding = RoPE.from_config(config, layer_type="sliding_attention")
     assert sliding == RoPE(128, layout="half")
-    with pytest.raises(ValueError, match="no rotary encoding in layers of type 'full_attention'$"):
+    with pytest.raises(ValueError, match=r"no rotary encoding in layers of type 'full_attention'$"):
         RoPE.from_config(config, layer_type="full_attention")
 
 
