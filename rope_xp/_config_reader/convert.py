@@ -67,7 +67,10 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
         return _from_list(args, value, where)
     if origin is Mapping:
         return {
-            convert(args[0], key, f"key of {where}"): convert(args[1], each, f"{where}[{key!r}]")
+            # JSON has no keys but strings.
+            key if args[0] is str else convert(args[0], key, f"key of {where}"): convert(
+                args[1], each, f"{where}[{key!r}]"
+            )
             for key, each in value.items()
         }
     if is_dataclass(origin):

@@ -47,7 +47,11 @@ class Table:
         lines: dict[str, dict[str, Any]] = {}
         for group in self.groups:
             shared = {key: value for key, value in group.items() if key != "models"}
-            for model_type, own in _models_of(group).items():
+            models = _convert(Mapping[str, Any], group.get("models"), "models")
+            for model_type, own in models.items():
+                if not isinstance(own, Mapping):
+                    msg = f"families.json: {model_type!r} must be a mapping, got {own!r}"
+                    raise ValueError(msg)
                 if model_type in lines:
                     msg = f"families.json: {model_type!r} must be in one group, got two"
                     raise ValueError(msg)
@@ -65,13 +69,6 @@ def parse(text: str) -> Table:
     """
     table: Table = _convert(Table, json.loads(text, object_pairs_hook=_without_duplicates), "")
     return table
-
-
-def _models_of(group: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    models: Mapping[str, Mapping[str, Any]] = _convert(
-        Mapping[str, Mapping[str, Any]], group.get("models"), "models"
-    )
-    return models
 
 
 def _convert(annotation: Any, value: Any, where: str) -> Any:

@@ -177,6 +177,14 @@ def test_deepseek_v4_calls_its_layers_by_their_ratios():
         pattern({**config, "compress_ratios": [0, 4]})
 
 
+def test_layer_types_that_rotate_alike_need_no_choice():
+    """Wherever in the file each of them is described."""
+    alike = {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}
+    nested = {"full_attention": alike, "sliding_attention": dict(alike)}
+    rope = RoPE.from_config({**GEMMA3_NEW, "rope_parameters": nested})
+    assert rope == RoPE(256, layout="half", base=1e6, scaling=Linear(8.0))
+
+
 def test_layers_counted_from_the_last_are_called_so():
     config = {"model_type": "muse_glimmer_text", "num_hidden_layers": 6}
     sliding = RoPE.from_config(config, layer_type="sliding_attention")

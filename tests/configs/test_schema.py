@@ -482,6 +482,11 @@ PLANTED = {
         '"per_layer_type": true, "modles": {\n  "beam"',
         ["families.json: `models` must be a mapping, got None"],
     ),
+    "a family as a list": (
+        '"helium": {"source": "helium/modeling_helium.py:63"',
+        '"hellium": [], "helium": {"source": "helium/modeling_helium.py:63"',
+        ["families.json: 'hellium' must be a mapping, got []"],
+    ),
     "a part as a number": (
         '"aria": "aria_text"',
         '"aria": 1',
