@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, _config_reader, scaling
+from rope_xp import RoPE, _config_reader
 from rope_xp._config_reader import schedules, vocabulary
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.table import known_family, read_table
@@ -87,17 +87,3 @@ def test_a_rope_type_has_the_keys_of_its_schedule(name):
     parameters = {} if entry.schedule is None else inspect.signature(entry.schedule).parameters
     assert {*entry.required, *entry.optional} <= {*parameters}
     assert {*entry.nullable} <= {*entry.required}
-
-
-def test_every_schedule_that_models_name_is_a_rope_type():
-    made = {entry.schedule for entry in ROPE_TYPES.values()}
-    by_hand = {
-        "NTK",
-        "Custom",
-        "FrequencyFactors",
-        "NTKByParts",
-        "Negated",
-    }  # no rope_type is called so
-    by_hand |= {"Default", "DynamicNTK", "Frequencies", "Schedule", "inverse_frequencies"}
-    for name in {*scaling.__all__} - by_hand:
-        assert getattr(scaling, name) in made, name
