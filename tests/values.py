@@ -93,13 +93,13 @@ def exported_classes(package):
 
 
 def unexported_classes(package):
-    """The public classes of its private files that ``package`` does not export."""
+    """For each public class of its files that ``package`` does not export, what to do."""
     for file in pkgutil.iter_modules(package.__path__):
         module = import_module(f"{package.__name__}.{file.name}")
         for name, value in vars(module).items():
             own = isinstance(value, type) and value.__module__ == module.__name__
             if own and not name.startswith("_"):
-                yield f"{name} of {module.__name__}"
+                yield f"export {name} of {module.__name__} from {package.__name__}"
 
 
 def unlisted(package, values, where):

@@ -84,7 +84,9 @@ def test_a_class_that_nobody_lists_or_exports_is_found():
     file = sys.modules["rope_xp.scaling._llama3"]
     Truncated.__module__, file.Truncated = file.__name__, Truncated
     try:
-        assert list(unexported_classes(scaling)) == ["Truncated of rope_xp.scaling._llama3"]
+        assert list(unexported_classes(scaling)) == [
+            "export Truncated of rope_xp.scaling._llama3 from rope_xp.scaling"
+        ]
     finally:
         del file.Truncated
 
