@@ -25,8 +25,12 @@ LIBRARIES = {module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, ja
 
 def library_of(array: Array) -> Library:
     """What is known about the library of ``array``; of others no more than the standard."""
-    name = type(array).__module__.partition(".")[0]
-    return LIBRARIES.get(name) or Library(name, lambda: array_api_compat.array_namespace(array))
+    module = type(array).__module__
+    found = LIBRARIES.get(module)
+    if found is None:  # jaxlib._jax, cupy._core.core, …
+        name = module.partition(".")[0]
+        found = LIBRARIES.get(name)
+    return found or Library(name, lambda: array_api_compat.array_namespace(array))
 
 
 def namespace(**arrays: Array | None) -> Namespace:
