@@ -1,4 +1,4 @@
-"""The real model of the book: SmolLM2, as ``examples/llm.py`` runs it, and its queries and keys."""
+"""The language model of the book: SmolLM2, as ``examples/llm.py`` runs it, and its queries and keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rope_xp import convert_layout
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import llm
 
-llm.tqdm = lambda tensors, **_: tensors  # a page is no terminal
+llm.tqdm = lambda tensors, **_: tensors  # a page is not a terminal
 
 
 @cache
@@ -40,14 +40,14 @@ def load(backend="numpy", layout="half"):
 
 
 class Listener:
-    """Hands everything on to a model's RoPE and keeps the vectors that it is about to rotate."""
+    """Passes every call to a model's RoPE and stores the vectors before they are rotated."""
 
     def __init__(self, rope):
         self.rope, self.seen = rope, []
         self.head_dim, self.cos_sin = rope.head_dim, rope.cos_sin
 
     def rotate(self, x, cos, sin):
-        """`RoPE.rotate`, overheard."""
+        """`RoPE.rotate`, with ``x`` stored."""
         self.seen.append(x)
         return self.rope.rotate(x, cos, sin)
 
@@ -62,7 +62,7 @@ def queries_and_keys(config, weights, tokens):
 
 
 def context_length():
-    """Positions that the model was made for, by its file."""
+    """Length of the context that the model was made for, from its file."""
     return read()[0]["llama.context_length"]
 
 
@@ -106,7 +106,7 @@ def empty_caches(config, tokens):
 
 
 def logits(config, weights, tokens, compiled=lambda step: step):
-    """Of the token after ``tokens``, in NumPy, wherever they were computed."""
+    """Logits of the token after ``tokens``, as a NumPy array whatever library computed them."""
     step = compiled(partial(llm.next_logits, config))
     return np.asarray(step(weights, tokens, empty_caches(config, tokens))[0])
 
@@ -124,7 +124,7 @@ def losses(config, weights, tokens, rotated_values=False):
 
 
 class WithPositions:
-    """A RoPE to which every position is changed first."""
+    """A RoPE that changes every position first."""
 
     def __init__(self, rope, change):
         self.change, self.rope = change, rope
@@ -135,7 +135,7 @@ class WithPositions:
 
 
 class TurnsValues:
-    """A cache that does to values what is done to keys, which is wrong."""
+    """A cache that also rotates the values, which is wrong."""
 
     def __init__(self, cache, rope):
         self.k, self.length, self.cache, self.rope = cache.k, cache.length, cache, rope

@@ -1,8 +1,8 @@
-"""The figures that move: data computed by rope_xp for ``_static/figures.js``, and a still of each.
+"""The figures that move: data computed by rope_xp for ``_static/figures.js``, and a static drawing of each.
 
-A function returns a `Moving`, which a notebook shows as the still drawing, a description in words,
-and the data; the script replaces the still by the figure. The script looks numbers up and draws
-them; every number is made here, by the library.
+A function returns a `Moving`, which a notebook shows as the static drawing, a description in words,
+and the data; the script replaces the drawing by the figure. The script looks up numbers and draws
+them; every number is computed here, by the library.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from rope_xp.scaling import NTK, Linear, Llama3, YaRN
 
 
 class Moving:
-    """A figure that moves: its name in figures.js, its data, its still and its words."""
+    """A figure that moves: its name in figures.js, its data, and its static drawing with a description."""
 
-    def __init__(self, name: str, data: dict, still: plots.Plot) -> None:
-        self.name, self.data, self.still = name, data, still
+    def __init__(self, name: str, data: dict, static: plots.Plot) -> None:
+        self.name, self.data, self.static = name, data, static
 
     def _repr_html_(self) -> str:
         data = json.dumps(_plain(self.data), separators=(",", ":")).replace("</", "<\\/")
-        alt = html.escape(self.still.alt)
+        alt = html.escape(self.static.alt)
         return (
             f'<div class="moving" data-figure="{self.name}" data-alt="{alt}">'
             f'<script type="application/json">{data}</script>'
-            f'<div class="still">{self.still.svg()}</div>'
+            f'<div class="static">{self.static.svg()}</div>'
             f"<details><summary>In words</summary><p>{alt}</p></details></div>"
         )
 
 
 def _plain(value):
-    """Arrays as lists, and floats with five digits, which is more than a screen shows."""
+    """Arrays as lists, and floats with five digits, more than a screen shows."""
     if isinstance(value, dict):
         return {key: _plain(v) for key, v in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -71,7 +71,7 @@ def sinusoid():
         "shifts": shifts[:, None] * inv_freq / (2 * math.pi),  # in turns
         "products": [(rows[p + shifts] @ rows[p]).round(3) for p in positions],
     }
-    return Moving("sinusoid", data, plots.still_sinusoid(data, p=5, k=3))
+    return Moving("sinusoid", data, plots.static_sinusoid(data, p=5, k=3))
 
 
 def turn():
@@ -92,7 +92,7 @@ def pairs():
         "turns": np.stack([analysis.turns(inv_freq, m) for m in positions.tolist()]),
         "wavelengths": analysis.wavelengths(inv_freq),
     }
-    return Moving("pairs", data, plots.still_pairs(data, m=64))
+    return Moving("pairs", data, plots.static_pairs(data, m=64))
 
 
 def base():
@@ -111,7 +111,7 @@ def base():
             for name, length in contexts.items()
         },
     }
-    return Moving("base", data, plots.still_base(data, base=10000, context="8k"))
+    return Moving("base", data, plots.static_base(data, base=10000, context="8k"))
 
 
 def decay():
@@ -124,7 +124,7 @@ def decay():
         "bound": analysis.decay_bound(every, inv_freq),
         "advantage": analysis.advantage(every, inv_freq),
     }
-    # Between two distances that are shown the curves go up and down: least and greatest there.
+    # The curves rise and fall between two distances that are shown: the least and greatest value there.
     data = {
         "distances": distances,
         "x": cos.cumsum(axis=-1).round(2),  # of S_1 ... S_64
@@ -137,7 +137,7 @@ def decay():
             for end, extreme in (("low", np.minimum), ("high", np.maximum))
         },
     }
-    return Moving("decay", data, plots.still_decay(data, distance=20))
+    return Moving("decay", data, plots.static_decay(data, distance=20))
 
 
 def precision():
@@ -164,7 +164,7 @@ def precision():
         "exact": scores(exact).round(6),
         "float32": scores(rounded).round(6),
     }
-    return Moving("precision", data, plots.still_precision(data))
+    return Moving("precision", data, plots.static_precision(data))
 
 
 def schedule():
@@ -204,23 +204,23 @@ def schedule():
             for name, given in made.items()
         },
     }
-    return Moving("schedule", data, plots.still_schedule(data, factor=8))
+    return Moving("schedule", data, plots.static_schedule(data, factor=8))
 
 
 def cache():
     """A cache from which tokens are dropped: the keys behind them move up."""
-    rope, held, pair = RoPE(32, layout="half"), 16, 3
+    rope, n_keys, pair = RoPE(32, layout="half"), 16, 3
     rng = np.random.default_rng(0)
-    q, k = rng.standard_normal((1, 32)), rng.standard_normal((held, 32))
+    q, k = rng.standard_normal((1, 32)), rng.standard_normal((n_keys, 32))
     keys = rope(k)
-    full = KVCache.empty((held, 32), dtype=np.float64).append(keys, keys)
+    full = KVCache.empty((n_keys, 32), dtype=np.float64).append(keys, keys)
     scores = {"moved": [], "fresh": [], "unmoved": []}
     for keep in range(9):
         for rows in scores.values():
             rows.append([])
         for drop in range(9):
-            query = rope(q, offset=held - drop)  # the next token
-            left = [i for i in range(held) if not keep <= i < keep + drop]
+            query = rope(q, offset=n_keys - drop)  # the next token
+            left = [i for i in range(n_keys) if not keep <= i < keep + drop]
             shorter = full.drop(drop, rope, keep=keep)
             for name, turned in (
                 ("moved", shorter.k[: shorter.length]),
@@ -237,9 +237,9 @@ def cache():
 
     shown = np.concatenate([row for given in scores.values() for rows in given for row in rows])
     data = {
-        "held": held,
+        "n_keys": n_keys,
         "range": [math.floor(shown.min()), math.ceil(shown.max())],
-        "angles": _angles(range(held), rope.frequencies().inv_freq)[:, pair],
+        "angles": _angles(range(n_keys), rope.frequencies().inv_freq)[:, pair],
         **{
             name: [[row.round(3) for row in rows] for rows in given]
             for name, given in scores.items()
@@ -247,7 +247,7 @@ def cache():
         "gap": gap("moved", "fresh"),
         "unmoved_gap": gap("unmoved", "fresh"),
     }
-    return Moving("cache", data, plots.still_cache(data, keep=2, drop=4))
+    return Moving("cache", data, plots.static_cache(data, keep=2, drop=4))
 
 
 def _cos_sin(rope, positions):
@@ -284,7 +284,9 @@ def axes():
         "tables": {name: table.round(4) for name, table in tables.items()},
         "mixed": {name: round(value, 3) for name, value in mixed.items()},
     }
-    return Moving("axes", data, plots.still_axes(data, scheme="golden directions", row=4, column=3))
+    return Moving(
+        "axes", data, plots.static_axes(data, scheme="golden directions", row=4, column=3)
+    )
 
 
 def directions():
@@ -304,9 +306,9 @@ def directions():
         data["angles"][name] = np.arctan2(sin, cos).T.round(3)  # (n_pairs, n * n)
         rates = rope.frequencies().inv_freq[-2:]
         speed = np.hypot(*rates)
-        moves = speed > 0  # a pair that time drives does not turn within an image
+        moves = speed > 0  # a pair of the time axis does not turn within an image
         length = np.interp(np.log(np.where(moves, speed, 1)), np.log([0.01, 1]), [0.1, 1])
         data["rates"][name] = rates.T
         data["arrows"][name] = (rates / np.where(moves, speed, 1) * length).T.round(4)
-    still = plots.still_directions(data, scheme="golden directions", pair=12, row=2, column=8)
-    return Moving("directions", data, still)
+    static = plots.static_directions(data, scheme="golden directions", pair=12, row=2, column=8)
+    return Moving("directions", data, static)

@@ -1,4 +1,4 @@
-"""A Sphinx extension: the pages ask no other host for anything and run no script in vain.
+"""A Sphinx extension: the pages request nothing from other hosts and run no useless script.
 
 sphinx-thebe, which jupyter-book always loads, writes its scripts into every page even where it is
 switched off: one names a CDN, one does not parse.

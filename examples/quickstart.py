@@ -1,4 +1,4 @@
-"""Rotate queries and keys on every array library that is installed, and look at position 1,000,000.
+"""Rotate queries and keys with every array library that is installed, at position 1,000,000.
 
 python examples/quickstart.py
 """
@@ -20,7 +20,7 @@ ROPE = RoPE(128, layout="half", base=500_000.0)  # as in Llama 3, before its sca
 def main():
     rng = np.random.default_rng(0)
     q = rng.standard_normal((1, 32, 256, 128), dtype=np.float32)  # (batch, heads, seq, head_dim)
-    k = rng.standard_normal((1, 8, 256, 128), dtype=np.float32)  # fewer heads: grouped queries
+    k = rng.standard_normal((1, 8, 256, 128), dtype=np.float32)  # fewer heads: shared keys
 
     print(f"{ROPE}\nq {q.shape}, k {k.shape}, {q.dtype}, positions 1,000,000 … 1,000,255\n")
     print(f"{'library':<18} {'version':<12} {'result':<24} differs from NumPy by")
@@ -35,14 +35,14 @@ def main():
             worst = max(
                 np.abs(to_numpy(r) - n).max() for r, n in zip(rotated, reference, strict=True)
             )
-        except Exception as error:  # noqa: BLE001 - CuPy without a GPU, for one
+        except Exception as error:  # noqa: BLE001 - for example CuPy without a GPU
             print(f"{name:<18} cannot run here: {str(error).splitlines()[0][:60]}")
             continue
         version = importlib.import_module(name).__version__
         kind = f"{type(rotated[0]).__module__.partition('.')[0]}.{type(rotated[0]).__name__}"
         print(f"{name:<18} {version:<12} {kind:<24} {worst:.1e}")
 
-    print("\nThe score of one query and one key, 5 tokens apart, wherever they stand:\n")
+    print("\nThe score of one query and one key, 5 tokens apart, wherever they are:\n")
     rounded = RoPE(128, layout="half", base=500_000.0, precision="float32")
     print(f"{'key at position':>15}  {'exact phases':>12}  {'float32 angles':>14}")
     for position in (0, 1_000, 131_072, 1_000_000, 100_000_000):

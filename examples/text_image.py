@@ -1,10 +1,10 @@
-"""Where the tokens of a text with an image in it stand, as Qwen3-VL counts, and what RoPE makes of it.
+"""Positions of a text with an image in it, as in Qwen3-VL, and the scores that RoPE gives there.
 
 python examples/text_image.py
 python examples/text_image.py --image 4 16
 
-The image is given in patches, 2 × 2 of which make one token. Tokens are whole words here: positions
-depend on their number only.
+The size of the image is in patches, 2 × 2 of which make one token. Each word counts as one token,
+because positions depend only on the number of tokens.
 """
 
 import argparse
@@ -18,13 +18,13 @@ CONFIG = {"model_type": "qwen3_vl_text", "head_dim": 128, "num_attention_heads":
 CONFIG |= {"rope_theta": 5_000_000.0}
 CONFIG |= {"rope_scaling": {"mrope_interleaved": True, "mrope_section": [24, 20, 20]}}
 MERGE = 2  # patches along each side of a token
-BEFORE = ["What", "stands", "here", "?", "<start>"]
+BEFORE = ["What", "is", "this", "?", "<start>"]
 AFTER = ["<end>", "Answer", "in", "one", "word", "."]
 
 
 def place(*images):
-    """Positions (3, seq) of the text with images of (h, w) patches in it, and the position after."""
-    grids = [(1, h, w) for h, w in images]  # an image is one moment
+    """Positions (3, seq) of the text with images of (h, w) patches in it, and the next position."""
+    grids = [(1, h, w) for h, w in images]  # an image has one time
     return text_image_positions([len(BEFORE), *grids, len(AFTER)], merge=MERGE)
 
 
@@ -40,7 +40,7 @@ def print_sequence(positions, after, shape):
         print(f"{'' if row else 'image':<10}{line}")
     for word, at in zip(AFTER, positions[:, end:].T, strict=True):
         print(f"{word:<10}{show(at)}")
-    print(f"{'…':<10}{show([after] * 3)}  the next one to be generated")
+    print(f"{'…':<10}{show([after] * 3)}  the next token to be generated")
 
     size = f"The image takes {rows * columns} tokens ({rows} rows, {columns} columns)"
     print(f"\n{size}, but only {max(rows, columns)} positions, its longer side.")
@@ -57,22 +57,24 @@ def print_axes(rope):
 
 
 def print_text(rope, positions, q):
-    """Text has equal coordinates, so the axes make no difference to it."""
+    """Text has equal coordinates, so it does not matter which axis drives which pair."""
     plain = RoPE(rope.head_dim, layout=rope.layout, base=rope.base)
     text = np.flatnonzero(np.ptp(positions, axis=0) == 0)
     x = np.broadcast_to(q, (len(text), rope.head_dim))
     apart = rope(x, positions=positions[:, text]) - plain(x, positions=positions[0, text])
     print(f"\n{len(text)} tokens have equal coordinates: the text, and the first of the image.")
-    print(f"RoPE of one axis turns them alike; the largest difference is {np.max(np.abs(apart))}.")
+    print(
+        f"RoPE with one axis is the same there: the largest difference is {np.max(np.abs(apart))}."
+    )
 
 
 def print_around(rope, q, k, image):
-    """The same two words with less or more of an image between them."""
+    """The same two words with images of different sizes between them."""
     plain = RoPE(rope.head_dim, layout=rope.layout, base=rope.base)
     h, w = image
     print(f"\nThe score of {AFTER[0]!r} and {BEFORE[-1]!r}, with an image between them:\n")
     print(f"{'patches':>9}{'tokens':>8}{'positions':>11}{'score':>10}", end="")
-    print(f"{'that far apart in text':>24}{'were tokens counted':>21}")
+    print(f"{'same distance in text':>24}{'counting tokens':>21}")
     for images in dict.fromkeys([(), ((h, w),), ((w, h),), ((2 * h, 2 * w),)]):  # each once
         positions, _ = place(*images)
         key, query = len(BEFORE) - 1, positions.shape[1] - len(AFTER)
@@ -84,10 +86,10 @@ def print_around(rope, q, k, image):
 
 
 def print_image(rope, positions, q, k, shape):
-    """What a word after the image sees of it, were all its tokens equal: only places differ."""
+    """Scores of a word after the image with its tokens, if these differed only in their positions."""
     n, query = len(BEFORE), positions.shape[1] - len(AFTER)
     scores = [score(rope, q, k, positions[:, [query, key]]) for key in range(n, query)]
-    print(f"\nThe score of {AFTER[0]!r} and one key, put at each place of the image:\n")
+    print(f"\nThe score of {AFTER[0]!r} and one key, at each token of the image:\n")
     for row in np.reshape(scores, shape):
         print("".join(f"{value:>9.4f}" for value in row))
 
@@ -110,7 +112,7 @@ def main():
     rope = RoPE.from_config(CONFIG)
     rng = np.random.default_rng(0)
     q, noise = rng.standard_normal((2, rope.head_dim))
-    k = q + 0.5 * noise  # alike, so that distance tells
+    k = q + 0.5 * noise  # similar, so that the score depends on the distance
 
     print_sequence(positions, after, shape)
     print_axes(rope)

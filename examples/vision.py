@@ -1,4 +1,4 @@
-"""Rotate the patches of a photograph as DINOv3's vision towers do, and see where one of them looks.
+"""Rotate the patches of a photograph as in DINOv3, and show the attention of one of them.
 
 From a checkout::
 
@@ -6,12 +6,11 @@ From a checkout::
     python examples/vision.py --plot vision.png
     python examples/vision.py --backend torch --patch 6 12
 
-The photograph is ``china.jpg`` from scikit-learn. Its 26 × 40 patches of 16 × 16 pixels stand at the
+The photograph is ``china.jpg`` from scikit-learn. Its 26 × 40 patches of 16 × 16 pixels are at the
 midpoints of a grid over [−1, 1] × [−1, 1], and `RoPE.from_config` reads a DINOv3 config. Pretrained
-weights are not used: queries and keys are the pixels of the patches under one fixed random
-projection, so before rotation a score says how much two patches look alike, and all that changes
-afterwards is due to where they are. A real tower puts class and register tokens first, which do not
-turn.
+weights are not used: queries and keys are one fixed random projection of the pixels. Before rotation,
+a score therefore says how similar two patches are, and what rotation changes depends only on their
+positions. A real vision tower has class and register tokens before the patches, which are not rotated.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from rope_xp.attention import attention
 from rope_xp.positions import grid_positions, normalized_axis
 
 BACKENDS = {"numpy": "array_api_compat.numpy", "torch": "array_api_compat.torch"}
-BACKENDS |= {"jax": "jax.numpy"}  # libraries: their names stand only here
+BACKENDS |= {"jax": "jax.numpy"}  # the only place that names libraries
 
 CONFIG = {"model_type": "dinov3_vit", "hidden_size": 384, "num_attention_heads": 6}  # ViT-S/16
 CONFIG |= {"patch_size": 16, "rope_theta": 100.0}
@@ -35,10 +34,10 @@ NEAR = 4  # patches
 
 
 def load_picture():
-    """The photograph, (height, width, 3), cut so that patches fill it."""
+    """The photograph, (height, width, 3), cropped to whole patches."""
     try:
         load = import_module("sklearn.datasets").load_sample_image
-        picture = load("china.jpg")  # it lies in the package; Pillow reads it
+        picture = load("china.jpg")  # part of the package, read by Pillow
     except ImportError as error:
         sys.exit(f'the photograph is in scikit-learn: pip install ".[vision]" ({error})')
     height, width, _ = picture.shape
@@ -47,15 +46,15 @@ def load_picture():
 
 def cut(picture):
     """The patches row by row, (rows * columns, SIDE * SIDE * 3), and (rows, columns)."""
-    height, width, colours = picture.shape
+    height, width, colors = picture.shape
     rows, columns = height // SIDE, width // SIDE
-    pixels = np.reshape(picture, (rows, SIDE, columns, SIDE, colours))
+    pixels = np.reshape(picture, (rows, SIDE, columns, SIDE, colors))
     pixels = np.transpose(pixels, (0, 2, 1, 3, 4))
     return np.reshape(pixels, (rows * columns, -1)), (rows, columns)
 
 
 def project(patches, head_dim):
-    """Queries that are keys too, (HEADS, seq, head_dim): products are nearly those of the pixels."""
+    """Queries, also used as keys, (HEADS, seq, head_dim), with nearly the dot products of the pixels."""
     x = patches - np.mean(patches, axis=0)
     x = x / np.sqrt(np.mean(x * x, axis=1, keepdims=True))
     rng = np.random.default_rng(0)
@@ -65,14 +64,14 @@ def project(patches, head_dim):
 
 
 def weights_of(q, k):
-    """Attention weights (q_len, k_len), the mean over heads: what identity as values gives back."""
+    """Attention weights (q_len, k_len), averaged over heads: the output for the identity as values."""
     xp = array_namespace(q)
     identity = xp.eye(k.shape[1], dtype=k.dtype)
     return xp.mean(attention(q, k, xp.broadcast_to(identity, (HEADS, *identity.shape))), axis=0)
 
 
 def score(rope, q, k, positions, at):
-    """The score of head 0 of a query and a key, (2, head_dim), that stand at the two patches."""
+    """The score in head 0 of a query and a key, each (head_dim,), at the two patches ``at``."""
     xp = array_namespace(q)
     y = rope(xp.stack([q, k]), positions=xp.take(positions, xp.asarray(at), axis=1))
     return float(xp.sum(y[0, :] * y[1, :])) / rope.head_dim**0.5
@@ -80,7 +79,7 @@ def score(rope, q, k, positions, at):
 
 def print_directions(rope):
     matrix = np.asarray(rope.frequencies().inv_freq)  # (n_axes, n_pairs)
-    turns = matrix / np.pi  # over the picture, whose coordinates span 2
+    turns = matrix / np.pi  # over the picture, whose coordinates have a range of 2
     for name, along in zip(("down the rows", "along the columns"), turns, strict=True):
         pairs = np.flatnonzero(along)
         first, last = along[pairs[[0, -1]]]
@@ -100,21 +99,21 @@ def print_attention(before, after, patch, shape):
     }
     for line, of in lines.items():
         print(f"{line:<27}{of(before):>10}{of(after):>17}")
-    line = "most, itself aside, on"
+    line = "largest, except itself, on"
     for one, other in zip(best(before, distance), best(after, distance), strict=True):
         print(f"{line:<27}{one:>10}{other:>17}")
         line = ""
 
 
 def best(weights, distance, n=4):
-    """The places of the largest weights but the patch's own."""
+    """The patches with the largest weights, except the patch itself."""
     order = np.argsort(np.where(distance == 0, 0, -weights), axis=None)[:n]
     return ["({}, {})".format(*np.unravel_index(i, weights.shape)) for i in order]
 
 
 def print_scores(rope, q, k, positions, shape):
     rows, columns = shape
-    print("\nOne query and one key, put at patches (row, column): equal steps, equal scores.\n")
+    print("\nOne query and one key at patches (row, column): equal steps give equal scores.\n")
     print(f"{'query':>10}{'key':>10}{'rows':>6}{'columns':>9}{'score':>11}")
     for down, along in ((3, 5), (5, 3), (0, 0)):
         bottom, right = rows - 1 - down, columns - 1 - along
@@ -126,7 +125,7 @@ def print_scores(rope, q, k, positions, shape):
 
 
 def draw(picture, rope, positions, maps, patch):
-    """The attention, and cos of some pairs' angles over the picture, with arrows where they turn."""
+    """The attention, and cos of the angles of some pairs, with arrows in the direction they grow."""
     try:
         colors, figures = import_module("matplotlib.colors"), import_module("matplotlib.figure")
     except ImportError as error:
@@ -136,7 +135,7 @@ def draw(picture, rope, positions, maps, patch):
     place = np.asarray(positions)[:, patch[0] * cos.shape[1] + patch[1]]
     height, width, _ = picture.shape
     frame = {"extent": (-1, 1, 1, -1), "aspect": height / width}  # in coordinates
-    grey = {"cmap": "gray", "vmin": 0, "vmax": 255, **frame}
+    gray = {"cmap": "gray", "vmin": 0, "vmax": 255, **frame}
     brightness = np.mean(picture, axis=2)
 
     figure = figures.Figure(figsize=(13, 7.7), layout="constrained")
@@ -145,9 +144,9 @@ def draw(picture, rope, positions, maps, patch):
     panels[0].imshow(picture, **frame)
     panels[0].set_title("the photograph, and the patch that looks")
     panels[0].set(xlabel="coordinate of the column", ylabel="coordinate of the row")
-    norm = colors.PowerNorm(0.4, 0, max(np.max(w[w < w.max()]) for w in maps))  # itself aside
+    norm = colors.PowerNorm(0.4, 0, max(np.max(w[w < w.max()]) for w in maps))  # without its own
     for panel, weights, when in zip(panels[1:], maps, ("before", "after"), strict=True):
-        panel.imshow(brightness, **grey)
+        panel.imshow(brightness, **gray)
         shown = panel.imshow(weights, cmap="inferno", norm=norm, alpha=0.85, **frame)
         panel.set_title(f"where it looks {when} rotation")
     above.colorbar(shown, ax=panels[1:], label="attention", extend="max", format="{x:.1%}")
@@ -158,7 +157,7 @@ def draw(picture, rope, positions, maps, patch):
     n = rope.n_pairs // 2
     grid = below.subplots(2, 4, sharex=True, sharey=True)
     for panel, i in zip(grid.flat, [p + j for p in (0, n) for j in (0, 3, 6, n - 1)], strict=True):
-        panel.imshow(brightness, **grey)
+        panel.imshow(brightness, **gray)
         shown = panel.imshow(cos[:, :, i], cmap="RdBu_r", vmin=-1, vmax=1, alpha=0.7, **frame)
         down, along = matrix[:, i] / (2 * np.pi)  # turns per unit: the gradient of the angle
         arrow = {"angles": "xy", "scale_units": "xy", "scale": 1.2, "width": 0.014}
@@ -166,8 +165,8 @@ def draw(picture, rope, positions, maps, patch):
         panel.set_title(f"pair {i}: {2 * np.hypot(down, along):.2f} turns", fontsize=10)
     below.colorbar(shown, ax=grid, label="cos of the angle")
     below.suptitle(
-        "How far pairs have turned: those of the row above, those of the column below, from fast to "
-        "slow; arrows point where the angle grows.",
+        "Angles of pairs that depend on the row (above) and on the column (below), from fast to slow; "
+        "arrows point in the direction in which the angle grows.",
         fontsize=11,
     )
     return figure

@@ -5,6 +5,7 @@ flows down this list, and so do imports:
 
 ================ ===============================================================================
 `_backends`      what is known about each array library: namespaces, dtypes, devices
+`_exports`       one public path for each name: `__module__` of what packages export
 `_validation`    checks that several modules share, and their wording
 `_kernels`       how a rotation is evaluated: kernels that differ in speed, not in the result
 `_exact_phases`  the fixed-point arithmetic of exact angles
@@ -58,7 +59,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`configs` on first use: with its cellar it takes longer to load than the other rooms need."""
+    """Load `configs` on first use: it takes longer than all other modules together."""
     if name == "configs":
         return importlib.import_module("rope_xp.configs")
     msg = f"module 'rope_xp' has no attribute {name!r}"
@@ -66,4 +67,4 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]

@@ -1,4 +1,4 @@
-"""``python -m rope_xp``: a thin command line over the rooms."""
+"""``python -m rope_xp``: a thin command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLE = """\
   q, k = rope(q, k, offset=0)                           # (batch, heads, seq, head_dim)"""
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Say what the library can do, or explain a config."""
     parser = argparse.ArgumentParser(
         prog="python -m rope_xp",
@@ -28,16 +28,18 @@ def main(arguments: list[str] | None = None) -> None:
     )
     explain.add_argument("config", help="a config.json, or the folder that it is in")
     explain.add_argument("--seq-len", type=int, help="length, for schedules that depend on it")
-    explain.add_argument("--layout", choices=["half", "interleaved"], help="of unknown families")
+    explain.add_argument(
+        "--layout", choices=["half", "interleaved"], help="pairing, for unknown families"
+    )
     explain.add_argument("--plot", metavar="FILE", help="draw wavelengths before and after scaling")
-    told = parser.parse_args(arguments)
-    if told.command is None:
+    args = parser.parse_args(argv)
+    if args.command is None:
         parser.print_help()
         return
     try:
-        print(rope_xp.configs.explain(told.config, told.seq_len, layout=told.layout))
-        if told.plot is not None:
-            rope_xp.configs.plot(told.config, told.plot, told.seq_len, layout=told.layout)
+        print(rope_xp.configs.explain(args.config, args.seq_len, layout=args.layout))
+        if args.plot is not None:
+            rope_xp.configs.plot(args.config, args.plot, args.seq_len, layout=args.layout)
     except (ValueError, TypeError, ImportError, OSError) as error:
         print(f"{parser.prog} explain: {error}", file=sys.stderr)
         sys.exit(2)
@@ -47,9 +49,9 @@ def overview() -> str:
     """The first line of every public name's docstring, and an example."""
     lines = []
     for name in rope_xp.__all__:
-        said = (getattr(rope_xp, name).__doc__ or "").strip().partition("\n")[0]
-        lines.append(f"  {name:<15} {said}")
-    return "\n".join(["what is in it:", *lines, "", "example:", EXAMPLE])
+        summary = (getattr(rope_xp, name).__doc__ or "").strip().partition("\n")[0]
+        lines.append(f"  {name:<15} {summary}")
+    return "\n".join(["public names:", *lines, "", "example:", EXAMPLE])
 
 
 if __name__ == "__main__":

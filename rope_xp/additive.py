@@ -1,4 +1,4 @@
-"""The additive ancestor: sinusoidal position encodings, from the same frequencies and phases."""
+"""Sinusoidal position encodings, RoPE's additive predecessor, from the same frequencies and phases."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype
 from rope_xp._kernels import interleave
-from rope_xp._validation import as_int
-from rope_xp.axes import require_axes
+from rope_xp._validation import as_int, require_base, require_one_of
+from rope_xp.axes._base import checked_matrix, require_axes, require_pairing
 from rope_xp.phases import cos_sin
-from rope_xp.scaling import require_base
 
 __all__ = ["sinusoidal"]
 
@@ -27,10 +26,10 @@ def sinusoidal(
     axes: Any = None,
     dtype: Dtype | None = None,
 ) -> Array:
-    r"""Sines and cosines of positions, to be added to an embedding: of tokens, patches, timesteps.
+    r"""Sines and cosines of positions, to be added to an embedding of tokens, patches or timesteps.
 
-    Feature pair i turns at :math:`b^{-i/(n - s)}` radians per step, n pairs and shift s. With
-    several axes a scheme says which axis drives which pair, as for `RoPE`.
+    Feature pair i turns by :math:`b^{-i/(n - s)}` radians per step, for n pairs and shift s. With
+    several axes, a scheme says which axis drives which pair, as for `RoPE`.
 
     Parameters
     ----------
@@ -39,19 +38,19 @@ def sinusoidal(
     dim : int
         Size of the encoding, even; ``n_pairs = dim // 2`` frequencies.
     base : float
-        Of the geometric frequencies; the largest period over 2π.
+        Base of the geometric frequencies, which is also the largest period over 2π.
     order : {"interleaved", "sin_cos", "cos_sin"}
-        Sine at even and cosine at odd features (Vaswani et al.), or all sines and then all cosines,
-        or the other way round.
+        Sines at even and cosines at odd features (Vaswani et al.), all sines before all cosines, or
+        all cosines before all sines.
     shift : float
-        The exponent's denominator is ``n_pairs - shift``: 0 in Vaswani et al., 1 in tensor2tensor
-        and by default in diffusers, where the slowest frequency is 1 / base.
+        The exponent's denominator is ``n_pairs - shift``. It is 0 in Vaswani et al., and 1 in
+        tensor2tensor and by default in diffusers, where the slowest frequency is 1 / base.
     axes : scheme, optional
         From `rope_xp.axes`, with ``dim`` for its ``rotary_dim``; default: one axis. Where an axis has
-        frequencies of its own, n counts its pairs. ``split=True`` makes the order that of each axis
-        by itself, instead of all of them together.
+        frequencies of its own, n is the number of its pairs. With ``split=True`` the order applies to
+        each axis separately, instead of to all of them together.
     dtype : floating dtype, optional
-        Default float64 if ``positions`` are float64, else float32.
+        Default: float64 if ``positions`` are float64, else float32.
 
     Returns
     -------
@@ -60,15 +59,17 @@ def sinusoidal(
     Raises
     ------
     ValueError
-        If ``dim`` is odd, not positive, or does not suit ``axes``; ``order`` unknown, ``shift`` not
-        below ``n_pairs``, or ``base`` not positive and finite; if ``positions`` have no n_axes.
+        If ``dim`` is odd, not positive, or does not suit ``axes``, ``order`` is unknown, ``shift`` is
+        not below ``n_pairs``, ``base`` is not positive and finite, or ``positions`` do not have
+        n_axes.
     TypeError
-        As `cos_sin`; if ``axes`` is no scheme.
+        As `cos_sin`, and if ``axes`` is not a scheme.
 
     Notes
     -----
-    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5. On positions (rows, columns) or
-    (times, rows, columns), with ``order="sin_cos"`` but for DETR:
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5. The following give the encodings of
+    other libraries for positions (rows, columns) or (times, rows, columns), with ``order="sin_cos"``
+    except for DETR:
 
     ============================================ ==================================================
     MAE; transformers' 2-D tables                ``axes=Axial(2, split=True)``
@@ -81,8 +82,8 @@ def sinusoidal(
                                                  `positions.mask_grid_positions`
     ============================================ ==================================================
 
-    Rows of zeros for class tokens are the caller's to prepend, and so is the zero that tensor2tensor
-    and diffusers append to the encoding of size ``dim - 1`` where ``dim`` is odd.
+    The caller prepends rows of zeros for class tokens, and appends the zero with which tensor2tensor
+    and diffusers complete an encoding of size ``dim - 1`` where ``dim`` is odd.
 
     Book: :eq:`eq-sinusoidal`, :eq:`eq-shift`.
 
@@ -93,14 +94,14 @@ def sinusoidal(
     array([[0.     , 1.     , 0.     , 1.     ],
            [0.84147, 0.5403 , 0.01   , 0.99995]], dtype=float32)
 
-    A diffusion timestep as Stable Diffusion and Flux have it: diffusers'
+    A diffusion timestep as in Stable Diffusion and Flux, where it is diffusers'
     ``get_timestep_embedding(t, 4, flip_sin_to_cos=True, downscale_freq_shift=0, scale=1000)``.
 
     >>> t = np.asarray([0.25])
     >>> sinusoidal(1000 * t, 4, order="cos_sin", shift=0).round(5)
     array([[ 0.24099, -0.80114, -0.97053,  0.59847]])
 
-    The patches of a 1 × 2 grid, the sines and cosines of rows before those of columns:
+    The patches of a 1 × 2 grid, with the sines and cosines of rows before those of columns:
 
     >>> from rope_xp.axes import Axial
     >>> rows_columns = np.asarray([[0, 0], [0, 1]])
@@ -109,28 +110,27 @@ def sinusoidal(
            [0.     , 1.     , 0.84147, 0.5403 ]], dtype=float32)
     """
     xp = _backends.namespace(positions=positions)
-    # Frequencies are constants: compilers that take floats for data take float(base) for data too.
-    dim, base = as_int("dim", dim), require_base(base).__float__()
+    dim, base = as_int("dim", dim), _as_constant(require_base(base))
     if dim <= 0 or dim % 2:
         msg = f"`dim` must be even and positive, got {dim}"
         raise ValueError(msg)
-    if order not in ORDERS:
-        msg = f"`order` must be one of {', '.join(map(repr, ORDERS))}, got {order!r}"
-        raise ValueError(msg)
+    require_one_of("order", order, ORDERS)
     require_axes(axes)
+    if axes is not None:
+        require_pairing(axes, dim)
 
-    def frequencies(width: int, other: float | None = None) -> tuple[float, ...]:
-        n_pairs, b = width // 2, base if other is None else other
+    def frequencies(width: int, axis_base: float | None = None) -> tuple[float, ...]:
+        n_pairs, b = width // 2, base if axis_base is None else axis_base
         if not shift < n_pairs:
             msg = f"`shift` must be below n_pairs={n_pairs}, got {shift}"
             raise ValueError(msg)
-        span = (n_pairs - shift).__float__()
+        span = _as_constant(n_pairs - shift)
         return tuple(b ** (-i / span) for i in range(n_pairs))
 
-    inv_freq = frequencies(dim) if axes is None else axes(dim, frequencies)
+    inv_freq = frequencies(dim) if axes is None else checked_matrix(axes, dim, frequencies)
     cos, sin = cos_sin(positions, inv_freq, dtype=dtype)  # (..., n_pairs)
     if order == "interleaved":
-        return interleave(sin, cos, xp)  # neighbours, whatever the blocks
+        return interleave(sin, cos, xp)  # the same for any blocks
     first, second = (cos, sin) if order == "cos_sin" else (sin, cos)
     blocks, start, parts = (dim,) if axes is None else axes.blocks(dim), 0, []
     for width in blocks:
@@ -138,3 +138,12 @@ def sinusoidal(
         parts += [first[..., pairs], second[..., pairs]]
         start += width // 2
     return xp.concat(parts, axis=-1)
+
+
+def _as_constant(value: float) -> float:
+    """``value`` as a float that stays a constant while a compiler traces.
+
+    Frequencies must be constants. A compiler that treats a float argument as data treats
+    ``float(argument)`` as data, too.
+    """
+    return value.__float__()

@@ -1,9 +1,9 @@
-r"""What follows from the math: wavelengths and turns, bounds on scores, and how far a base reaches.
+r"""Analysis of frequencies: wavelengths and turns, bounds on scores, and the context that a base allows.
 
 A score is a sum of one term per pair, :math:`g(q, k, m-n) = \mathrm{Re} \sum_j h_j e^{i(m-n)\theta_j}`
-with :math:`h_j = q_j \bar k_j`, where :math:`q_j` is pair j as a complex number. Everything here is
-read off that sum, in real arithmetic. Results are to be read, not trained on: they are float64 where
-the library and the device have it.
+with :math:`h_j = q_j \bar k_j`, where :math:`q_j` is pair j as a complex number. Everything here follows
+from that sum, and is computed in real arithmetic. Results are meant for reading, not for training: they
+are float64 where the library and the device have it.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ def wavelengths(inv_freq: Any) -> np.ndarray:
     Returns
     -------
     NumPy array of float64, shape of ``inv_freq``
-        inf where a pair does not turn.
+        inf for a pair that does not turn.
 
     Raises
     ------
     ValueError
-        If there are no frequencies, or not all are finite.
+        If there are no frequencies, or one is not finite.
     TypeError
         If ``inv_freq`` is neither a sequence nor a NumPy array.
 
     Notes
     -----
-    The longest is :math:`2\pi b^{(d-2)/d}`, short of :math:`2\pi b`. Source: Peng et al. 2023,
-    arXiv:2309.00071, where they are :math:`\lambda_d`.
+    The longest is :math:`2\pi b^{(d-2)/d}`, which is less than :math:`2\pi b`. Source: Peng et al. 2023,
+    arXiv:2309.00071, where wavelengths are denoted :math:`\lambda_d`.
     Book: :eq:`eq-wavelength`.
 
     Examples
@@ -67,31 +67,31 @@ def wavelengths(inv_freq: Any) -> np.ndarray:
 
 
 def turns(inv_freq: Any, length: float) -> np.ndarray:
-    r"""Turns that each pair completes within ``length`` positions, :math:`L |\theta| / 2\pi`.
+    r"""Number of turns of each pair within ``length`` positions, :math:`L |\theta| / 2\pi`.
 
     Parameters
     ----------
     inv_freq : sequence of float or NumPy array, shape (n_pairs,) or (n_axes, n_pairs)
         Radians per step.
     length : int or float
-        Positions, not negative: the context in training, say.
+        Number of positions, non-negative; for example the context in training.
 
     Returns
     -------
     NumPy array of float64, shape of ``inv_freq``
-        Below 1 where a pair never sees all of its angles.
+        Below 1 for a pair that does not reach all angles within ``length``.
 
     Raises
     ------
     ValueError
-        If ``length`` is negative, or as `wavelengths`.
+        If ``length`` is negative or not finite, and as `wavelengths`.
     TypeError
-        If ``length`` is no number, or as `wavelengths`.
+        If ``length`` is not a number, and as `wavelengths`.
 
     Notes
     -----
-    Source: Liu et al. 2023, arXiv:2310.05209: twice the number of pairs that complete a turn is the
-    critical dimension.
+    Source: Liu et al. 2023, arXiv:2310.05209, where twice the number of pairs that complete a turn is
+    called the critical dimension.
     Book: :eq:`eq-turns`.
 
     Examples
@@ -112,12 +112,12 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
     Parameters
     ----------
     distance : int, float, sequence, or array, shape (...,)
-        :math:`m`, integers in [−2³¹, 2³¹) with exact phases, or real numbers. What is no array
-        gives NumPy.
+        :math:`m`: integers in [−2³¹, 2³¹), with exact phases, or real numbers. For numbers and
+        sequences the result is a NumPy array.
     inv_freq : sequence of float or array, shape (n_pairs,)
         Radians per step, in the order of the pairs; see `rope_xp.cos_sin`.
     dtype : floating dtype, optional
-        Of the result; default float64, or float32 where there is none.
+        Of the result; default: float64, or float32 where the library or the device has no float64.
 
     Returns
     -------
@@ -131,8 +131,8 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
 
     Notes
     -----
-    One factor of a bound (see `abel_bound`), on no score by itself, and not monotone. Source: Su et
-    al. 2021, arXiv:2104.09864, section 3.4.3 and figure 2.
+    This is one factor of a bound (see `abel_bound`). By itself it bounds no score, and it is not
+    monotone. Source: Su et al. 2021, arXiv:2104.09864, section 3.4.3 and figure 2.
     Book: :eq:`eq-decay-bound`.
 
     Examples
@@ -150,31 +150,31 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
 def abel_bound(
     q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None = None
 ) -> Array:
-    r"""RoFormer's bound on a score, :math:`\max_j |h_{j+1} - h_j| \cdot \sum_j |S_{j+1}|`.
+    r"""RoFormer's upper bound of a score, :math:`\max_j |h_{j+1} - h_j| \cdot \sum_j |S_{j+1}|`.
 
     Parameters
     ----------
     q, k : array, shape (..., head_dim), floating
         Not rotated; ``head_dim`` is twice the number of frequencies.
     distance : int, float, sequence, or array, shape (...,)
-        Position of the query minus that of the key; broadcasts with the leading axes of ``q`` and
-        ``k`` as arrays do.
+        Position of the query minus that of the key. Broadcasts with the leading axes of ``q`` and
+        ``k``.
     inv_freq : sequence of float or array, shape (n_pairs,)
         Radians per step.
     layout : {"half", "interleaved"}
         Pair i is features (i, i + n_pairs), or (2i, 2i + 1).
     dtype : floating dtype, optional
-        Of the result; default float64, or float32 where there is none.
+        Of the result; default: float64, or float32 where the library or the device has no float64.
 
     Returns
     -------
     array, the broadcast shape of ``distance`` and the leading axes of ``q`` and ``k``
-        Never below :math:`|\langle R(m) q, R(n) k \rangle|`, but for rounding.
+        Never below :math:`|\langle R(m) q, R(n) k \rangle|`, up to rounding.
 
     Raises
     ------
     ValueError
-        If ``q`` or ``k`` has not two features per frequency, ``layout`` is unknown, or as
+        If ``q`` or ``k`` does not have two features per frequency, ``layout`` is unknown, and as
         `rope_xp.cos_sin`.
     TypeError
         If ``q`` or ``k`` is not floating, or libraries are mixed.
@@ -182,9 +182,9 @@ def abel_bound(
     Notes
     -----
     With :math:`h_n = 0` for n pairs, summation by parts gives
-    :math:`\sum_j h_j e^{im\theta_j} = -\sum_j S_{j+1} (h_{j+1} - h_j)`. Only where h changes slowly
-    from pair to pair is that less than the trivial bound :math:`\sum_j |h_j|`; for independent
-    random features it is many times more. Source: Su et al. 2021, arXiv:2104.09864, section 3.4.3.
+    :math:`\sum_j h_j e^{im\theta_j} = -\sum_j S_{j+1} (h_{j+1} - h_j)`. The bound is smaller than the
+    trivial one, :math:`\sum_j |h_j|`, only if h changes slowly from pair to pair; for independent random
+    features it is many times larger. Source: Su et al. 2021, arXiv:2104.09864, section 3.4.3.
     Book: :eq:`eq-abel-bound`.
 
     Examples
@@ -210,12 +210,12 @@ def score_curve(
     Parameters
     ----------
     q, k, distance, inv_freq, layout, dtype
-        As in `abel_bound`: vectors that are not rotated, and distances query minus key.
+        As in `abel_bound`: ``q`` and ``k`` are not rotated, and ``distance`` is query minus key.
 
     Returns
     -------
     array, the broadcast shape of ``distance`` and the leading axes of ``q`` and ``k``
-        :math:`\mathrm{Re} \sum_j h_j e^{i(m-n)\theta_j}`, without attention and softmax factors.
+        :math:`\mathrm{Re} \sum_j h_j e^{i(m-n)\theta_j}`, without the attention and softmax factors.
 
     Raises
     ------
@@ -224,7 +224,9 @@ def score_curve(
 
     Notes
     -----
-    A score in which features pass unrotated is this of the rotated part plus their plain product.
+    If some features are not rotated, the score is that of the rotated part plus the dot product of the
+    others.
+
     Source: Su et al. 2021, arXiv:2104.09864, section 3.4.3.
     Book: :eq:`eq-pairs-score`.
 
@@ -250,7 +252,7 @@ def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Ar
     Returns
     -------
     array, shape (...,)
-        n_pairs at distance 0, and never more. In units of twice the variance of a feature.
+        In units of twice the variance of a feature; n_pairs at distance 0, its maximum.
 
     Raises
     ------
@@ -259,9 +261,9 @@ def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Ar
 
     Notes
     -----
-    For a query of independent, equally distributed features, the expected score of a key that is
-    the query plus noise, less that of an independent key. Source: Men et al. 2024,
-    arXiv:2405.14591, where it is :math:`B_{m,\theta}`.
+    For a query of independent, identically distributed features, this is the expected score of a key
+    that is the query plus noise, minus that of an independent key. Source: Men et al. 2024,
+    arXiv:2405.14591, where it is denoted :math:`B_{m,\theta}`.
     Book: :eq:`eq-advantage`.
 
     Examples
@@ -275,15 +277,16 @@ def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Ar
 
 
 def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
-    r"""The first distance at which a random key scores more than a similar one.
+    r"""The first distance at which a random key is expected to score more than a similar one.
 
     Parameters
     ----------
     inv_freq : sequence of float or NumPy array, shape (n_pairs,)
-        Radians per step. A pair that does not turn counts, as a frequency of 0: for features that
-        pass unrotated, append one 0 for every two of them.
+        Radians per step. A pair that does not turn counts as a frequency of 0: append one 0 for every
+        two features that are not rotated.
     limit : int
-        Distances below it are searched, at most 2³¹; in blocks, so memory does not grow with it.
+        Only distances below it are searched; at most 2³¹. Memory does not grow with it, because the
+        search goes block by block.
 
     Returns
     -------
@@ -293,15 +296,15 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
     Raises
     ------
     ValueError
-        If ``limit`` is not in [1, 2**31], or as `wavelengths`.
+        If ``limit`` is not in [1, 2³¹], and as `wavelengths`.
     TypeError
-        If ``limit`` is no int, or as `wavelengths`.
+        If ``limit`` is not an int, and as `wavelengths`.
 
     Notes
     -----
-    A longer context needs a larger base, say Men et al. 2024, arXiv:2405.14591. But this is not
-    monotone in the base, and where half of the features pass unrotated there is no bound at all.
-    A sum that is negative by no more than rounding, 1e-14 per pair, counts as zero.
+    According to Men et al. 2024, arXiv:2405.14591, a longer context needs a larger base. However, the
+    bound is not monotone in the base, and there is none if half of the features are not rotated.
+    A sum that is negative only by rounding, at most 1e-14 per pair, counts as zero.
     Book: :eq:`eq-context-bound`.
 
     Examples
@@ -332,7 +335,7 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
 
 
 def _tables(distance: Array, inv_freq: Any, dtype: Dtype) -> tuple[Array, Array]:
-    """The tables of a distance along one axis."""
+    """Tables of cos and sin for a distance along one axis."""
     shape = tuple(inv_freq.shape) if _backends.is_array(inv_freq) else np.shape(inv_freq)
     if len(shape) != 1:
         msg = f"`inv_freq` must have shape (n_pairs,), got {shape}"
@@ -352,19 +355,21 @@ def _as_floats(inv_freq: Any) -> np.ndarray:
 
 
 def _prepare(
-    distance: Any, dtype: Dtype | None, like: Array | None = None
+    distance: Any, dtype: Dtype | None, q: Array | None = None, k: Array | None = None
 ) -> tuple[Array, Namespace, Dtype, Dtype]:
-    """``distance`` as an array of the library of ``like``; its namespace; dtypes within and out."""
-    if not _backends.is_array(distance):
-        distance = _as_array(distance, like)
-    xp = _backends.namespace(distance=distance) if like is None else _backends.namespace(q=like)
+    """``distance`` as an array, the namespace, and the dtypes of the computation and of the result."""
+    given = distance if _backends.is_array(distance) else None
+    xp = _backends.namespace(q=q, k=k, distance=given) or _backends.compat_namespace(None)
+    if given is None:
+        distance = _as_array(distance, q, xp)
     compute = _backends.widest(distance, xp)
     if dtype is not None:
         _backends.require_dtype("dtype", dtype)
     return distance, xp, compute, compute if dtype is None else dtype
 
 
-def _as_array(distance: Any, like: Array | None) -> Array:
+def _as_array(distance: Any, like: Array | None, xp: Namespace) -> Array:
+    """Numbers as an array of the library and on the device of ``like``, or else of NumPy."""
     values = np.asarray(distance)
     if values.dtype.kind not in "iuf":
         msg = f"`distance` must be integers or real numbers, got {distance!r}"
@@ -379,7 +384,6 @@ def _as_array(distance: Any, like: Array | None) -> Array:
         raise ValueError(msg)
     if like is None:
         return values
-    xp = _backends.namespace(q=like)
     dtype = xp.int32 if integer else _backends.widest(like, xp)
     return xp.asarray(values.tolist(), dtype=dtype, device=_backends.device(like))
 
@@ -387,12 +391,10 @@ def _as_array(distance: Any, like: Array | None) -> Array:
 def _prepare_scores(
     q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], Namespace, Dtype]:
-    """The real and imaginary parts of h, the cos and sin, the namespace, and the result's dtype."""
+    """The real and imaginary parts of h, cos and sin, the namespace, and the dtype of the result."""
     require_layout("layout", layout)
-    _backends.namespace(q=q, k=k)
+    distance, xp, compute, dtype = _prepare(distance, dtype, q, k)
     _backends.require_floating(q=q, k=k)
-    distance, xp, compute, dtype = _prepare(distance, dtype, like=q)
-    _backends.namespace(q=q, distance=distance)
     tables = _tables(distance, inv_freq, compute)  # (..., n_pairs)
     n_pairs = tables[0].shape[-1]
     parts = []
@@ -410,6 +412,6 @@ def _prepare_scores(
 
 
 def _partial_sums(cos: Array, sin: Array, xp: Namespace) -> Array:
-    """|S_1| … |S_n| for n pairs, (..., n_pairs)."""
+    """|S_1| … |S_n| for n pairs, shape (..., n_pairs)."""
     real, imaginary = (_backends.cumulative_sum(part, part.dtype, xp) for part in (cos, sin))
     return xp.hypot(real, imaginary)

@@ -1,11 +1,11 @@
-"""Weights and activations from one pairing to the other."""
+"""Which two features make a pair, and the conversion of weights and activations between layouts."""
 
 from __future__ import annotations
 
 from rope_xp import _backends
 from rope_xp._backends import Array
 from rope_xp._kernels import interleave, replace_features
-from rope_xp._validation import as_int
+from rope_xp._validation import as_int, require_one_of
 
 __all__ = ["convert_layout"]
 
@@ -22,25 +22,25 @@ def convert_layout(
     rotary_start: int = 0,
     axis: int = -1,
 ) -> Array:
-    """Reorder features, head by head, from one pairing to the other.
+    """Reorder the features of each head from one layout to the other.
 
-    Rotating the result with ``target`` is the reordered result of rotating ``x`` with ``source``,
-    and scores are the same. Projection weights are converted once and for all instead of every
-    activation.
+    Rotating the result with layout ``target`` gives the same as rotating ``x`` with layout
+    ``source`` and then reordering, so scores do not change. A model's projection weights can be
+    converted once, instead of its activations at every step.
 
     Parameters
     ----------
     x : array
-        Activations ``(..., heads * head_dim)`` or ``(..., head_dim)``; a projection weight of
-        shape (heads * head_dim, in_features) with ``axis=0``; a bias. Any dtype.
+        Activations of shape ``(..., heads * head_dim)`` or ``(..., head_dim)``; a projection weight
+        of shape (heads * head_dim, in_features) with ``axis=0``; or a bias. Any dtype.
     source, target : {"half", "interleaved"}
         Pair i is features (i, i + n_pairs), or (2i, 2i + 1).
     head_dim : int
-        Features per head; the length of ``axis`` is a multiple.
+        Features per head. The length of ``axis`` must be a multiple of it.
     rotary_dim, rotary_start : int
-        The rotated part of each head, as in `RoPE`; the rest stays where it is.
+        The rotated part of each head, as in `RoPE`. The other features keep their place.
     axis : int
-        Along which the features of all heads stand.
+        The axis of ``x`` that contains the features of all heads.
 
     Returns
     -------
@@ -49,14 +49,14 @@ def convert_layout(
     Raises
     ------
     ValueError
-        For an unknown layout or axis, a length that is no multiple of ``head_dim``, or an
-        impossible rotated part.
+        If a layout is unknown, ``axis`` does not exist, its length is not a multiple of
+        ``head_dim``, or the rotated part does not fit into the head.
     TypeError
-        If ``x`` is no array or a size no int.
+        If ``x`` is not an array or a size is not an int.
 
     Notes
     -----
-    Meta's checkpoints and GGUF files of Llama models are interleaved; transformers' are half.
+    Meta's checkpoints and GGUF files of Llama models are interleaved; those of transformers are half.
     Book: :eq:`eq-convert`.
 
     Examples
@@ -91,18 +91,18 @@ def convert_layout(
     if source == target:
         return x
 
-    moved = xp.moveaxis(x, axis, -1)
-    heads = xp.reshape(moved, (*moved.shape[:-1], moved.shape[-1] // head_dim, head_dim))
+    last = xp.moveaxis(x, axis, -1)
+    heads = xp.reshape(last, (*last.shape[:-1], last.shape[-1] // head_dim, head_dim))
     first, second = pair_slices(source, rotary_start, rotary_dim // 2)
-    parts = [heads[..., first], heads[..., second]]
+    parts = [heads[..., first], heads[..., second]]  # each (..., heads, n_pairs)
     if target == "interleaved":
         parts = [interleave(parts[0], parts[1], xp)]
     heads = replace_features(heads, parts, rotary_start, rotary_start + rotary_dim, xp)
-    return xp.moveaxis(xp.reshape(heads, moved.shape), -1, axis)
+    return xp.moveaxis(xp.reshape(heads, last.shape), -1, axis)
 
 
 def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
-    """The features that are first in their pair, and those that are second."""
+    """Slices of the features that are first in their pair, and of those that are second."""
     end = start + 2 * n_pairs
     if layout == "half":
         return slice(start, start + n_pairs), slice(start + n_pairs, end)
@@ -110,6 +110,4 @@ def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
 
 
 def require_layout(name: str, layout: str) -> None:
-    if layout not in LAYOUTS:
-        msg = f"`{name}` must be one of {', '.join(map(repr, LAYOUTS))}, got {layout!r}"
-        raise ValueError(msg)
+    require_one_of(name, layout, LAYOUTS)

@@ -12,7 +12,13 @@ import numpy as np
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._exact_phases import digit_tables, exact_cos_sin, steps_per_digit
-from rope_xp._validation import as_int, require_number, require_positive
+from rope_xp._validation import (
+    as_int,
+    require_number,
+    require_one_of,
+    require_positive,
+    require_real,
+)
 
 __all__ = ["cos_sin", "xpos_scale"]
 
@@ -41,8 +47,8 @@ def cos_sin(
         library is data, to which gradients flow (learned frequencies). A NumPy array is taken as
         floats whatever the library. With several axes the angle is the sum over them; an array
         may then be (n_axes, ..., 1, n_pairs), where ``...`` broadcasts with the positions':
-        (n_axes, heads, 1, n_pairs) gives every head its own, (heads, seq, n_pairs). To `rotate`,
-        three axes are (batch, seq, n_pairs): hand it ``cos[None, ...]``.
+        (n_axes, heads, 1, n_pairs) gives every head its own, (heads, seq, n_pairs). `rotate`
+        takes three axes for (batch, seq, n_pairs): pass it ``cos[None, ...]``.
     dtype : floating dtype, optional
         Of the result; default float64 if ``positions`` are float64, else float32.
     precision : {"exact", "float32"}
@@ -123,7 +129,7 @@ def constant_cos_sin(
     wide = "float64" in map(_backends.dtype_name, (positions.dtype, dtype))
     wide = wide and precision == "exact"
     compute = xp.float64 if wide else xp.float32
-    library, device = _backends.library_of(positions), _backends.device(positions)
+    device = _backends.device(positions)
 
     def constants(values: Any, dtype: Dtype) -> Array:
         return xp.asarray(values, dtype=dtype, device=device)
@@ -131,7 +137,7 @@ def constant_cos_sin(
     terms = [(None, inv_freq)] if one_axis else _terms(inv_freq)
     if precision == "exact" and _backends.is_integer(positions):
         function: Callable[..., tuple[Array, Array]] = exact_cos_sin
-        steps = steps_per_digit if library.is_compiling() else _known_steps_per_digit
+        steps = steps_per_digit if _backends.is_compiling() else _known_steps_per_digit
         tables = [digit_tables(steps(row), constants, compute, xp) for _, row in terms]
     else:
         function = _rounded_cos_sin
@@ -228,14 +234,11 @@ def xpos_scale(
 
 def result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype:
     """``dtype``, or the default; TypeError unless positions are numbers and ``dtype`` is floating."""
-    if not (_backends.is_integer(positions) or _backends.is_floating(positions)):
-        found = _backends.dtype_name(positions.dtype)
-        msg = f"`positions` must be integer or real floating, got {found}"
-        raise TypeError(msg)
-    if dtype is not None:
-        _backends.require_dtype("dtype", dtype)
-        return dtype
-    return xp.float64 if _backends.dtype_name(positions.dtype) == "float64" else xp.float32
+    require_real("positions", positions)
+    if dtype is None:
+        return _backends.compute_dtype(xp, positions)
+    _backends.require_dtype("dtype", dtype)
+    return dtype
 
 
 def _finalize(
@@ -353,6 +356,4 @@ def _require_axes(shape: tuple[int, ...], positions: Array) -> None:
 
 
 def require_precision(precision: str) -> None:
-    if precision not in PRECISIONS:
-        msg = f"unknown precision {precision!r}; known: {', '.join(map(repr, PRECISIONS))}"
-        raise ValueError(msg)
+    require_one_of("precision", precision, PRECISIONS)

@@ -1,6 +1,7 @@
-"""The relatives RoPE is compared with: they change scores, where RoPE turns queries and keys.
+"""Relative position encodings to compare RoPE with: ALiBi, Shaw's, T5's and Transformer-XL's.
 
-All depend on key position − query position alone. What a model learns is an argument.
+They change the scores, whereas RoPE rotates queries and keys. All depend only on key position − query
+position. Learned parameters are arguments.
 """
 
 from __future__ import annotations
@@ -9,8 +10,14 @@ import math
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._validation import as_int, is_known, to_float32
-from rope_xp.positions._tokens import require_integer
+from rope_xp._validation import (
+    as_int,
+    is_known,
+    require_integer,
+    require_one_of,
+    require_real,
+    to_float32,
+)
 
 __all__ = [
     "alibi_bias",
@@ -26,18 +33,18 @@ FORMS = ("distance", "key")
 
 
 def relative_positions(q_positions: Array, k_positions: Array) -> Array:
-    """Key position − query position, n − m, of every pair.
+    """Key position − query position, n − m, of every query and key.
 
     Parameters
     ----------
     q_positions, k_positions : integer or real array, shape (q_len,), (k_len,) or with (batch,) before
-        Of any integer dtype, unsigned too, and not of the same.
+        The integer dtypes may differ, and may be unsigned.
 
     Returns
     -------
     array, shape (q_len, k_len) or (batch, q_len, k_len)
-        The library's default integer dtype, 64 bits where it has them, so that nothing wraps;
-        float32 at least if a position is real.
+        In the library's default integer dtype, which has 64 bits where the library has them, so that
+        no difference overflows. If a position is real: float64 if one is float64, else float32.
 
     Raises
     ------
@@ -53,26 +60,8 @@ def relative_positions(q_positions: Array, k_positions: Array) -> Array:
     array([[-1,  0,  1]])
     """
     xp = _backends.namespace(q_positions=q_positions, k_positions=k_positions)
-    both = {"q_positions": q_positions, "k_positions": k_positions}
-    for name, array in both.items():
-        if not (_backends.is_integer(array) or _backends.is_floating(array)):
-            found = _backends.dtype_name(array.dtype)
-            msg = f"`{name}` must be integer or real floating, got {found}"
-            raise TypeError(msg)
-        if array.ndim not in (1, 2):
-            msg = f"`{name}` must have shape (seq,) or (batch, seq), got {tuple(array.shape)}"
-            raise ValueError(msg)
-    if q_positions.ndim == k_positions.ndim == 2:
-        rows = (q_positions.shape[0], k_positions.shape[0])
-        if 1 not in rows and rows[0] != rows[1] and all(map(is_known, rows)):
-            msg = f"`k_positions` must have the batch of `q_positions`, {rows[0]}, or 1, got {rows[1]}"
-            raise ValueError(msg)
-    if any(map(_backends.is_floating, both.values())):
-        dtype = _compute_dtype(xp, q_positions, k_positions)
-    else:
-        dtype = _default_integer(q_positions, xp)
-    query, key = (_backends.cast(array, dtype, xp) for array in both.values())
-    return key[..., None, :] - query[..., :, None]
+    _require_positions(q_positions, k_positions)
+    return _relative_positions(q_positions, k_positions, xp)
 
 
 def alibi_slopes(
@@ -82,32 +71,33 @@ def alibi_slopes(
     dtype: Dtype | None = None,
     device: Device | None = None,
 ) -> Array:
-    r"""How steeply each head's bias falls with the distance: :math:`2^{-8k/n}` for head k = 1 … n.
+    r"""How steeply the bias of each head falls with the distance: :math:`2^{-8k/n}` for head k = 1 … n.
 
-    For n not a power of two: the slopes of the next lower power of two, then every other one of
-    twice that.
+    If n is not a power of two, the first heads have the slopes of the next lower power of two, and
+    the rest every other slope of twice that power.
 
     Parameters
     ----------
     n_heads : int
     xp, dtype, device : optional
-        Of the result; float32 in NumPy unless told otherwise.
+        Array library, dtype and device of the result; default: NumPy and float32.
 
     Returns
     -------
     array, shape (n_heads,)
-        Computed on the host and rounded once, so the same on every library.
+        Computed on the host and rounded once, so the same for every library.
 
     Raises
     ------
     ValueError
         If ``n_heads`` is not in [1, 65536].
     TypeError
-        If ``n_heads`` is not integral or ``dtype`` not floating.
+        If ``n_heads`` is not an int or ``dtype`` is not floating.
 
     Notes
     -----
-    Source: Press et al. 2022, arXiv:2108.12409, section 3, and its code for other n.
+    Source: Press et al. 2022, arXiv:2108.12409, section 3, and its code for n that are not powers of
+    two.
 
     Examples
     --------
@@ -136,21 +126,21 @@ def alibi_bias(
     q_positions, k_positions : integer or real array, shape (q_len,), (k_len,) or with (batch,) before
     n_heads : int
     form : {"distance", "key"}
-        ``"distance"``: as above. ``"key"``: slope · n, without the query's term, which softmax does
-        not see: after it the two are equal where every later key is hidden, and only there.
-        BLOOM's and Falcon's form.
+        ``"distance"``: as above. ``"key"``: slope · n, as in BLOOM and Falcon. It lacks the query's
+        term, to which softmax is invariant. After the softmax the two are therefore equal where
+        every later key is hidden, and only there.
     dtype : floating dtype, optional
-        Default float64 if a position is float64, else float32. Computed in float32 at least.
+        Default: float64 if a position is float64, else float32. Computed in float32 at least.
 
     Returns
     -------
     array, shape (n_heads, q_len, k_len) or (batch, n_heads, q_len, k_len)
-        With ``form="key"`` of size 1 in place of q_len: it broadcasts.
+        With ``form="key"`` the axis of q_len has size 1 and broadcasts.
 
     Raises
     ------
     ValueError
-        If ``n_heads`` is not in [1, 65536], ``form`` unknown, or shapes do not fit.
+        If ``n_heads`` is not in [1, 65536], ``form`` is unknown, or shapes do not fit.
     TypeError
         As `relative_positions`, or if ``dtype`` is not floating.
 
@@ -166,30 +156,31 @@ def alibi_bias(
     array([[-0.125     , -0.0625    ,  0.        ],
            [-0.0078125 , -0.00390625,  0.        ]], dtype=float32)
     """
-    if form not in FORMS:
-        msg = f"`form` must be one of {', '.join(map(repr, FORMS))}, got {form!r}"
-        raise ValueError(msg)
+    require_one_of("form", form, FORMS)
     slopes = _slopes(n_heads)
-    steps = relative_positions(q_positions, k_positions)  # (..., q_len, k_len)
-    xp = _backends.namespace(steps=steps)
+    xp = _backends.namespace(q_positions=q_positions, k_positions=k_positions)
+    _require_positions(q_positions, k_positions)
     if dtype is None:
-        dtype = _compute_dtype(xp, q_positions, k_positions)
+        dtype = _backends.compute_dtype(xp, q_positions, k_positions)
     _backends.require_dtype("dtype", dtype)
-    compute = xp.float64 if _backends.dtype_name(dtype) == "float64" else xp.float32
-    along = -xp.abs(steps) if form == "distance" else k_positions[..., None, :]
-    along = _backends.cast(along, compute, xp)[..., None, :, :]  # (..., 1, q_len, k_len)
-    falls = xp.asarray(slopes, dtype=compute, device=_backends.device(steps))[:, None, None]
+    compute = _backends.compute_dtype(xp, dtype=dtype)
+    if form == "distance":
+        along = -xp.abs(_relative_positions(q_positions, k_positions, xp))  # (..., q_len, k_len)
+    else:
+        along = k_positions[..., None, :]  # (..., 1, k_len)
+    along = _backends.cast(along, compute, xp)[..., None, :, :]  # (..., 1, q_len or 1, k_len)
+    falls = xp.asarray(slopes, dtype=compute, device=_backends.device(along))[:, None, None]
     return _backends.cast(falls * along, dtype, xp)
 
 
 def clipped_index(q_positions: Array, k_positions: Array, max_distance: int) -> Array:
-    """Rows of a table of relative vectors, clip(n − m, −K, K) + K: 0 … 2K.
+    """Row in a table of relative vectors of every query and key: clip(n − m, −K, K) + K, in 0 … 2K.
 
     Parameters
     ----------
     q_positions, k_positions : integer array, shape (q_len,), (k_len,) or with (batch,) before
     max_distance : int
-        K: beyond it all distances share a vector.
+        K. All larger distances share one vector in each direction.
 
     Returns
     -------
@@ -200,7 +191,7 @@ def clipped_index(q_positions: Array, k_positions: Array, max_distance: int) -> 
     ValueError
         If ``max_distance`` is not in [0, 2³⁰), or shapes do not fit.
     TypeError
-        If positions or ``max_distance`` are not integral, or libraries are mixed.
+        If positions or ``max_distance`` are not integers, or libraries are mixed.
 
     Notes
     -----
@@ -216,27 +207,28 @@ def clipped_index(q_positions: Array, k_positions: Array, max_distance: int) -> 
     if not 0 <= far < 2**30:
         msg = f"`max_distance` must be in [0, 2**30), got {far}"
         raise ValueError(msg)
-    steps = relative_positions(q_positions, k_positions)
+    xp = _backends.namespace(q_positions=q_positions, k_positions=k_positions)
     require_integer("q_positions", q_positions)
     require_integer("k_positions", k_positions)
-    return _backends.namespace(steps=steps).clip(steps, -far, far) + far
+    _require_positions(q_positions, k_positions)
+    return xp.clip(_relative_positions(q_positions, k_positions, xp), -far, far) + far
 
 
 def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
-    r"""Scores with a learned vector per clipped distance, :math:`q_i \cdot (k_j + a_{ij})`.
+    r"""Scores with a learned vector for each clipped distance, :math:`q_i \cdot (k_j + a_{ij})`.
 
     Parameters
     ----------
     q, k : array, shape (..., heads, q_len, head_dim) and (..., heads, k_len, head_dim), floating
     key_table : array, shape (2K + 1, head_dim), floating
-        The vectors a, shared by the heads.
-    index : integer array, shape (q_len, k_len), or (batch, q_len, k_len) for q of four axes
-        From `clipped_index`. Its values are trusted to be rows of the table.
+        The vectors a, which all heads share.
+    index : integer array, shape (q_len, k_len), or (batch, q_len, k_len) if q has four axes
+        From `clipped_index`. Its values are not checked and must be rows of the table.
 
     Returns
     -------
     array, shape (..., heads, q_len, k_len), dtype of ``q``
-        Before the scale. Computed in float32 at least.
+        Not yet scaled. Computed in float32 at least.
 
     Raises
     ------
@@ -247,8 +239,8 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
 
     Notes
     -----
-    A reference: it holds (q_len, k_len, head_dim) vectors at once. Source: Shaw et al. 2018,
-    arXiv:1803.02155, equation 4.
+    A reference implementation, which needs memory for q_len · k_len vectors of head_dim numbers.
+    Source: Shaw et al. 2018, arXiv:1803.02155, equation 4.
     Book: :eq:`eq-shaw`.
 
     Examples
@@ -271,12 +263,12 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
         msg = f"`index` must have shape (..., q_len, k_len) = (..., {lengths[0]}, {lengths[1]}), "
         msg += f"got {tuple(index.shape)} for `q` of shape {tuple(q.shape)}"
         raise ValueError(msg)
-    _require_before("index", index.shape[:-2], q.shape[:-3])
-    result, compute = q.dtype, _compute_dtype(xp, q, k, key_table)
+    _require_leading_axes("index", index.shape[:-2], q.shape[:-3])
+    result, compute = q.dtype, _backends.compute_dtype(xp, q, k, key_table)
     q, k, key_table = (_backends.cast(array, compute, xp) for array in (q, k, key_table))
     vectors = xp.take(key_table, xp.reshape(index, (-1,)), axis=0)
     vectors = xp.reshape(vectors, (*index.shape, width))  # (..., q_len, k_len, head_dim)
-    # One product for each query, shared by the heads: (heads, head_dim) times (head_dim, k_len).
+    # One product for each query and all heads: (heads, head_dim) times (head_dim, k_len).
     relative = xp.moveaxis(q, -3, -2) @ xp.matrix_transpose(vectors)
     scores = q @ xp.matrix_transpose(k) + xp.moveaxis(relative, -2, -3)
     return _backends.cast(scores, result, xp)
@@ -289,31 +281,32 @@ def t5_bucket(
     num_buckets: int = 32,
     max_distance: int = 128,
 ) -> Array:
-    """The bucket of T5's learned biases: exact for near keys, logarithmically wider for far ones.
+    """Bucket of T5's learned biases: one distance each for near keys, logarithmically wider for far ones.
 
     Parameters
     ----------
     relative_position : integer array, any shape
         Key position − query position, from `relative_positions`.
     bidirectional : bool
-        Half of the buckets for later keys; without it they share bucket 0 with the query's own.
+        Whether half of the buckets are for later keys. Otherwise these share bucket 0 with the key at
+        the query's own position.
     num_buckets : int
-        Even if ``bidirectional``. Half of those of a direction hold one distance each.
+        Even if ``bidirectional``. Half of the buckets of each direction contain one distance each.
     max_distance : int
-        From there on all distances share the last bucket.
+        All distances from there on share the last bucket.
 
     Returns
     -------
     array of the shape and dtype of ``relative_position``, values in [0, num_buckets)
-        The same on every library, and as transformers computes in float32 on a CPU.
+        The same for every library, and equal to what transformers computes in float32 on a CPU.
 
     Raises
     ------
     ValueError
-        If ``num_buckets`` is odd, too small or too large, or ``max_distance`` not beyond the
+        If ``num_buckets`` is odd, too small or too large, or ``max_distance`` is not larger than the
         distances that have a bucket of their own.
     TypeError
-        If ``relative_position``, ``num_buckets`` or ``max_distance`` is not integral.
+        If ``relative_position``, ``num_buckets`` or ``max_distance`` is not integer.
 
     Notes
     -----
@@ -338,21 +331,22 @@ def t5_bucket(
         name = _backends.dtype_name(relative_position.dtype)
         msg = f"`num_buckets` must fit the dtype of `relative_position`, {name}, got {num_buckets}"
         raise ValueError(msg)
-    each = num_buckets // 2 if bidirectional else num_buckets  # of a direction
-    if not each // 2 < far < 2**31:
-        msg = f"`max_distance` must be in ({each // 2}, 2**31), got {far}"
+    per_direction = num_buckets // 2 if bidirectional else num_buckets
+    if not per_direction // 2 < far < 2**31:
+        msg = f"`max_distance` must be in ({per_direction // 2}, 2**31), got {far}"
         raise ValueError(msg)
 
-    # A step function of the relative position: where it steps, and to what.
-    first = _first_distances(each, far)
+    # The bucket is a step function of the relative position: where it steps, and its values.
+    first = _first_distances(per_direction, far)
     steps = [1 - distance for distance in reversed(first)]
-    values = list(range(each))[::-1]
+    values = list(range(per_direction))[::-1]
     if bidirectional:
         steps += first
-        values += range(each + 1, 2 * each)
-    dtype, device = _default_integer(relative_position, xp), _backends.device(relative_position)
+        values += range(per_direction + 1, 2 * per_direction)
+    device = _backends.device(relative_position)
+    dtype = _backends.default_integer_dtype(xp, device)
     at = xp.reshape(_backends.cast(relative_position, dtype, xp), (-1,))
-    at = xp.clip(at, -far, far)  # torch warns where it searches for what is not contiguous
+    at = xp.clip(at, -far, far)  # also a contiguous copy: torch's searchsorted warns without one
     found = xp.searchsorted(xp.asarray(steps, dtype=dtype, device=device), at, side="right")
     bucket = xp.take(xp.asarray(values, dtype=dtype, device=device), found, axis=0)
     bucket = xp.reshape(bucket, relative_position.shape)
@@ -365,19 +359,19 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
     Parameters
     ----------
     q, k : array, shape (..., heads, q_len, head_dim) and (..., heads, k_len, head_dim), floating
-        The last query stands at the last key, as with a memory.
+        The last query is aligned with the last key, as with a memory.
     r : array, shape (..., rows, head_dim), floating
-        A vector for each distance, query position − key position, from k_len − 1 downwards: to 0
-        (k_len rows, as in the paper; what later keys get is then of no use: hide them) or to
-        −(q_len − 1) (k_len + q_len − 1 rows). In a model the sinusoidal encoding of the distance,
-        projected, with an axis of heads before the rows.
+        A vector for each distance, query position − key position, in descending order from k_len − 1:
+        down to 0 (k_len rows, as in the paper; the scores of later keys are then meaningless and must
+        be masked), or down to −(q_len − 1) (k_len + q_len − 1 rows). In a model it is the projected
+        sinusoidal encoding of the distance, with an axis of heads before the rows.
     u, v : array, shape (heads, head_dim), floating
-        Learned queries that stand nowhere, for content and for distance.
+        Global content and position biases, which are learned.
 
     Returns
     -------
     array, shape (..., heads, q_len, k_len), dtype of ``q``
-        Before the scale. Computed in float32 at least.
+        Not yet scaled. Computed in float32 at least.
 
     Raises
     ------
@@ -388,15 +382,15 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
 
     Notes
     -----
-    Source: Dai et al. 2019, arXiv:1901.02860, section 3.3 and appendix B. XLNet's r has one row
-    more at its beginning, for distance k_len, which is never used.
+    Source: Dai et al. 2019, arXiv:1901.02860, section 3.3 and appendix B. XLNet's r begins with one
+    more row, for distance k_len, which is never used.
     Book: :eq:`eq-transformer-xl`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> q, k, none = np.ones((1, 2, 1)), np.zeros((1, 2, 1)), np.zeros((1, 1))
-    >>> transformer_xl_score(q, k, np.asarray([[1.0], [0.0], [-1.0]]), none, none)  # distances
+    >>> q, k, zero = np.ones((1, 2, 1)), np.zeros((1, 2, 1)), np.zeros((1, 1))
+    >>> transformer_xl_score(q, k, np.asarray([[1.0], [0.0], [-1.0]]), zero, zero)  # the distances
     array([[[ 0., -1.],
             [ 1.,  0.]]])
     """
@@ -417,19 +411,29 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
         known = f"k_len or k_len + q_len - 1, {k_len} or {k_len + q_len - 1}"
         msg = f"`r` must have a row for each distance, {known}, got {rows}"
         raise ValueError(msg)
-    _require_before("r", r.shape[:-2], q.shape[:-2])
-    result, compute = q.dtype, _compute_dtype(xp, q, k, r, u, v)
+    _require_leading_axes("r", r.shape[:-2], q.shape[:-2])
+    result, compute = q.dtype, _backends.compute_dtype(xp, q, k, r, u, v)
     q, k, r, u, v = (_backends.cast(array, compute, xp) for array in (q, k, r, u, v))
     content = (q + u[:, None, :]) @ xp.matrix_transpose(k)
     distance = (q + v[:, None, :]) @ xp.matrix_transpose(r)  # (..., q_len, rows)
     return _backends.cast(content + _relative_shift(distance, k_len, xp), result, xp)
 
 
+def _relative_positions(q_positions: Array, k_positions: Array, xp: Namespace) -> Array:
+    """`relative_positions` of arrays that have been checked."""
+    if _backends.is_integer(q_positions) and _backends.is_integer(k_positions):
+        dtype = _backends.default_integer_dtype(xp, _backends.device(q_positions))
+    else:
+        dtype = _backends.compute_dtype(xp, q_positions, k_positions)
+    query, key = (_backends.cast(array, dtype, xp) for array in (q_positions, k_positions))
+    return key[..., None, :] - query[..., :, None]
+
+
 def _relative_shift(x: Array, k_len: int, xp: Namespace) -> Array:
     """Columns of distances to columns of keys: ``result[..., i, j] = x[..., i, q_len - 1 - i + j]``.
 
-    Each row starts one column further left than the row above it. In memory those are the same
-    numbers, read with rows that are one shorter: no gather. Missing columns count as zeros.
+    Each row starts one column further left than the row above it. That is the same memory read with
+    rows that are one element shorter, so nothing is gathered. Missing columns count as zeros.
     """
     *before, q_len, rows = x.shape
     width = k_len + q_len
@@ -451,10 +455,11 @@ def _slopes(n_heads: int) -> list[float]:
 
 
 def _first_distances(buckets: int, far: int) -> list[int]:
-    """The first distance of each bucket but bucket 0, in one direction.
+    """The first distance of each bucket except bucket 0, in one direction.
 
-    Where transformers takes a logarithm, so does this, rounding each step to float32 as it does: on
-    a boundary, the last bit decides. The steps are monotonic, so a bisection finds the boundaries.
+    On a boundary between buckets, the last bit of a logarithm decides. This function therefore takes
+    the same logarithm as transformers, and rounds every operation to float32 as it does. The bucket
+    grows with the distance, so bisection finds the boundaries.
     """
     exact = buckets // 2
     r = to_float32
@@ -474,29 +479,33 @@ def _first_distances(buckets: int, far: int) -> list[int]:
     return first
 
 
-def _compute_dtype(xp: Namespace, *arrays: Array) -> Dtype:
-    names = {_backends.dtype_name(array.dtype) for array in arrays}
-    return xp.float64 if "float64" in names else xp.float32
-
-
-def _default_integer(array: Array, xp: Namespace) -> Dtype:
-    return xp.arange(0, device=_backends.device(array)).dtype
+def _require_positions(q_positions: Array, k_positions: Array) -> None:
+    for name, array in (("q_positions", q_positions), ("k_positions", k_positions)):
+        require_real(name, array)
+        if array.ndim not in (1, 2):
+            msg = f"`{name}` must have shape (seq,) or (batch, seq), got {tuple(array.shape)}"
+            raise ValueError(msg)
+    if q_positions.ndim == k_positions.ndim == 2:
+        batch, got = q_positions.shape[0], k_positions.shape[0]
+        if 1 not in (batch, got) and batch != got and is_known(batch) and is_known(got):
+            msg = f"`k_positions` must have the batch of `q_positions`, {batch}, or 1, got {got}"
+            raise ValueError(msg)
 
 
 def _require_scores(q: Array, k: Array) -> None:
     if q.ndim != k.ndim or q.ndim < 3 or q.shape[-1] != k.shape[-1]:
-        got = f"got {tuple(q.shape)}, {tuple(k.shape)}"
-        msg = f"`q` and `k` must be (..., heads, seq, head_dim) with the same head_dim, {got}"
-        raise ValueError(msg)
-    _require_before("k", k.shape[:-2], q.shape[:-2])
-
-
-def _require_before(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """ValueError unless the leading axes broadcast to those of `q`."""
-    if len(found) > len(wanted) or any(
-        size not in (1, full) for size, full in zip(found[::-1], wanted[::-1], strict=False)
-    ):
         msg = (
-            f"`{name}` must have the leading axes of `q`, {tuple(wanted)}, or 1, got {tuple(found)}"
+            f"`q` and `k` must have shape (..., heads, seq, head_dim) with the same head_dim, "
+            f"got {tuple(q.shape)}, {tuple(k.shape)}"
         )
+        raise ValueError(msg)
+    _require_leading_axes("k", k.shape[:-2], q.shape[:-2])
+
+
+def _require_leading_axes(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """ValueError unless the leading axes ``got`` broadcast to those of `q`, ``wanted``."""
+    if len(got) > len(wanted) or any(
+        size not in (1, full) for size, full in zip(got[::-1], wanted[::-1], strict=False)
+    ):
+        msg = f"`{name}` must have the leading axes of `q`, {tuple(wanted)}, or 1, got {tuple(got)}"
         raise ValueError(msg)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rope_xp import _backends, phases, rotation
-from rope_xp._backends import Array, Dtype
-from rope_xp._validation import as_int, require_position_range
-from rope_xp.axes import require_axes
+from rope_xp._backends import Array, Dtype, Namespace
+from rope_xp._validation import (
+    as_int,
+    require_base,
+    require_integer,
+    require_position_range,
+    require_real,
+)
+from rope_xp.axes._base import checked_matrix, require_axes, require_pairing
 from rope_xp.layouts import require_layout
 from rope_xp.positions._alignment import (
     require_batch,
@@ -19,18 +26,19 @@ from rope_xp.positions._alignment import (
     require_same_length,
     resolve_positions,
 )
-from rope_xp.positions._tokens import as_offset, require_integer
-from rope_xp.scaling import Default, Frequencies, Schedule, require_base
+from rope_xp.positions._tokens import as_offset
+from rope_xp.scaling import Default, Frequencies, Schedule
+from rope_xp.scaling._base import checked_frequencies, require_schedule
 
 if TYPE_CHECKING:
-    from pathlib import Path  # takes as long to load as three rooms
+    from pathlib import Path  # takes as long to load as three modules of rope_xp
 
 __all__ = ["RoPE"]
 
 
 @dataclass(frozen=True, repr=False)
 class RoPE:
-    """A rotary position encoding: everything about it but the arrays.
+    """A rotary position encoding: everything about it except the arrays.
 
     Frozen, hashable, equal by value, picklable; holds Python values only, so it can be a static
     argument of ``jax.jit`` and a constant under ``torch.compile``.
@@ -41,27 +49,28 @@ class RoPE:
         Features per head.
     layout : {"half", "interleaved"}
         Pair i is features (i, i + n_pairs), or (2i, 2i + 1). There is no default, because models
-        differ and the wrong one gives wrong numbers without an error.
+        differ and the wrong layout gives wrong numbers without an error.
     base : float
-        Of the geometric frequencies, :math:`b` in :math:`b^{-2i/d_r}`.
+        Base of the geometric frequencies, :math:`b` in :math:`b^{-2i/d_r}`.
     rotary_dim : int, optional
-        Number of rotated features, even; the others pass bit for bit. Default: all from
+        Number of rotated features, even; the others are returned unchanged. Default: all from
         ``rotary_start`` on.
     rotary_start : int
         First rotated feature.
-    scaling : schedule, optional
-        From `rope_xp.scaling`; default: none.
-    axes : scheme, optional
-        From `rope_xp.axes`, for positions with several axes (images, video, text with images); default:
-        one axis.
+    scaling : rope_xp.scaling.Schedule, optional
+        A frequency schedule, from `rope_xp.scaling` or your own; default: no scaling.
+    axes : rope_xp.axes.Axes, optional
+        An axis scheme, from `rope_xp.axes` or your own, for positions with several axes (images, video,
+        text with images); default: one axis.
     precision : {"exact", "float32"}
-        ``"exact"``: phases right to the last bit or so at every position. ``"float32"``: what
-        transformers computes, rounded frequencies included. See `cos_sin`.
+        ``"exact"``: phases that are correct to about the last bit at every position. ``"float32"``:
+        what transformers computes, with its rounded frequencies. See `cos_sin`.
 
     Raises
     ------
     ValueError, TypeError
-        With the argument's name, the rule, and the value.
+        If an argument, or what the schedule or the scheme returns, is out of range or of the wrong
+        type; the message has the name, the rule and the value.
 
     Notes
     -----
@@ -83,16 +92,20 @@ class RoPE:
     _: KW_ONLY
     layout: str
     base: float = 10000.0
-    rotary_dim: int = None  # type: ignore[assignment]  # settled below
+    rotary_dim: int = None  # type: ignore[assignment]  # an int after __post_init__
     rotary_start: int = 0
     scaling: Schedule | None = None
     axes: Any = None
     precision: str = "exact"
-    _unscaled: str = field(init=False, compare=False)
+
+    # Factors and frequencies at ``seq_len=None``. Text, because torch.compile takes a number that
+    # differs between two objects for data, and frequencies must be constants. Without an annotation
+    # it is no field: it follows from the fields.
+    _frequencies_text = ""
 
     def __post_init__(self) -> None:
         def settle(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)  # the way to normalise a frozen field
+            object.__setattr__(self, name, value)  # how to normalize a field of a frozen class
 
         settle("head_dim", as_int("head_dim", self.head_dim))
         settle("rotary_start", as_int("rotary_start", self.rotary_start))
@@ -105,34 +118,34 @@ class RoPE:
             )
             raise ValueError(msg)
 
-        room = self.head_dim - self.rotary_start
+        available = self.head_dim - self.rotary_start
         rotary_dim = self.rotary_dim
-        rotary_dim = room if rotary_dim is None else as_int("rotary_dim", rotary_dim)
+        rotary_dim = available if rotary_dim is None else as_int("rotary_dim", rotary_dim)
         if rotary_dim <= 0 or rotary_dim % 2:
             msg = f"`rotary_dim` must be even and positive, got {rotary_dim}"
             raise ValueError(msg)
-        if rotary_dim > room:
-            msg = f"`rotary_dim` must be at most head_dim - rotary_start = {room}, got {rotary_dim}"
+        if rotary_dim > available:
+            msg = (
+                f"`rotary_dim` must be at most head_dim - rotary_start = {available}, "
+                f"got {rotary_dim}"
+            )
             raise ValueError(msg)
         settle("rotary_dim", rotary_dim)
 
         settle("base", require_base(self.base))
         require_layout("layout", self.layout)
         phases.require_precision(self.precision)
-        schedule: Any = self.scaling
-        if isinstance(schedule, type) or not (schedule is None or callable(schedule)):
-            msg = f"`scaling` must be None or a value from rope_xp.scaling, got {self.scaling!r}"
-            raise TypeError(msg)
-        if schedule == Default():
+        require_schedule(self.scaling)
+        if type(self.scaling) is Default:
             settle("scaling", None)
         require_axes(self.axes)
+        if self.axes is not None:
+            require_pairing(self.axes, self.rotary_dim)
 
-        # As text, because torch.compile takes a number that differs between two objects for data,
-        # and frequencies must be constants.
-        inv_freq, *factors = self._scheduled(None)
+        inv_freq, *factors = self._call_schedule(None)
         rows: Any = [inv_freq] if self.axes is None else inv_freq
         flat = [w for row in rows for w in row]
-        settle("_unscaled", " ".join(map(repr, (*factors, *flat))))
+        settle("_frequencies_text", " ".join(map(repr, (*factors, *flat))))
 
     def __repr__(self) -> str:
         defaults = {
@@ -143,8 +156,8 @@ class RoPE:
             "axes": None,
             "precision": "exact",
         }
-        told = [f"{n}={getattr(self, n)!r}" for n, d in defaults.items() if getattr(self, n) != d]
-        return f"RoPE({', '.join([str(self.head_dim), f'layout={self.layout!r}', *told])})"
+        others = [f"{n}={getattr(self, n)!r}" for n, d in defaults.items() if getattr(self, n) != d]
+        return f"RoPE({', '.join([str(self.head_dim), f'layout={self.layout!r}', *others])})"
 
     @classmethod
     def from_config(
@@ -162,7 +175,7 @@ class RoPE:
         config, layout, precision
             As in `rope_xp.configs.layer_ropes`.
         layer_type : str, optional
-            Which layers, as their ``layer_types`` call them; needed where layers rotate differently.
+            Which layers, by their name in ``layer_types``; required where layers rotate differently.
 
         Returns
         -------
@@ -180,12 +193,13 @@ class RoPE:
         >>> RoPE.from_config({"model_type": "qwen3", "rope_theta": 1e6})
         RoPE(128, layout='half', base=1000000.0)
         """
-        # Here, because the room of configs is built on this one.
-        from rope_xp import configs  # noqa: PLC0415
+        # Imported here because it takes longer to load than all that is needed without a config.
+        from rope_xp._config_reader.layers import read  # noqa: PLC0415
 
-        return configs.from_config(
-            config, layer_type=layer_type, layout=layout, precision=precision
-        )
+        phases.require_precision(precision)
+        model = read(config, layout=layout)
+        # All layers are made, so that a mistake in any of them is refused.
+        return model.make(cls, precision)[model.only_spec(layer_type)]
 
     @property
     def n_pairs(self) -> int:
@@ -198,7 +212,8 @@ class RoPE:
         Parameters
         ----------
         seq_len : int, optional
-            Matters only to schedules that depend on length; None: within the original context.
+            Length in use. It matters only to schedules that depend on it; None: within the original
+            context.
 
         Returns
         -------
@@ -231,10 +246,12 @@ class RoPE:
         ValueError, TypeError
             As `rope_xp.cos_sin`.
         """
-        schedule = self._schedule(seq_len)
-        if self.axes is not None and _backends.is_array(positions):
+        inv_freq, factor, _ = self._schedule(seq_len)
+        xp = _backends.namespace(positions=positions)
+        dtype = phases.result_dtype(positions, dtype, xp)
+        if self.axes is not None:
             self._require_axes("positions", positions)
-        return self._tables(positions, schedule.inv_freq, schedule.attention_factor, dtype)
+        return self._tables(positions, inv_freq, factor, dtype, xp)
 
     def rotate(
         self,
@@ -248,10 +265,10 @@ class RoPE:
     ) -> Array:
         """Apply tables from `cos_sin` with this object's layout and rotated part.
 
-        Parameters, result and errors as in `rope_xp.rotate`; ``x`` must have ``head_dim`` features
-        and the tables width ``n_pairs``.
+        Parameters, result and errors are those of `rope_xp.rotate`; ``x`` must have ``head_dim``
+        features, and the tables must have width ``n_pairs``.
         """
-        if _backends.is_array(x):  # what is no array is told so below
+        if _backends.is_array(x):  # rotation.rotate refuses anything else
             self._require_features("x", x)
         for name, table in (("cos", cos), ("sin", sin)):
             if _backends.is_array(table) and table.shape[-1:] != (self.n_pairs,):
@@ -261,17 +278,7 @@ class RoPE:
                     f"tables are not repeated to head_dim here"
                 )
                 raise ValueError(msg)
-        return rotation.rotate(
-            x,
-            cos,
-            sin,
-            layout=self.layout,
-            seq_axis=seq_axis,
-            rotary_start=self.rotary_start,
-            inverse=inverse,
-            blocks=None if self.axes is None else self.axes.blocks(self.rotary_dim),
-            out=out,
-        )
+        return self._rotate(x, cos, sin, seq_axis, inverse, out)
 
     def __call__(
         self,
@@ -288,22 +295,23 @@ class RoPE:
         Parameters
         ----------
         q, k : array, shape (..., seq, head_dim)
-            float16, bfloat16, float32 or float64, each its own; numbers of heads may differ.
+            float16, bfloat16, float32 or float64. Their dtypes and numbers of heads may differ.
         positions : integer or real array, shape (seq,) or (batch, seq), optional
             Integers in [−2³¹, 2³¹), or real numbers. Default: ``offset + 0 … seq − 1``. ``batch``
-            is the first axis of ``q``. With axes (n_axes, seq) or (n_axes, batch, seq), and the
-            default, the same on every axis, is that of text.
+            is the first axis of ``q``. With ``axes`` the shape is (n_axes, seq) or
+            (n_axes, batch, seq), and the default is that of text: the same on every axis.
         offset : int or integer array, shape () or (batch,)
             Tokens before the first one (in the cache); not together with ``positions``.
         seq_len : int, optional
             As in `frequencies`; neither inferred nor remembered.
         seq_axis : int
-            Axis of ``q`` and ``k`` along which tokens stand; -3 for (batch, seq, heads, head_dim).
+            The axis of tokens in ``q`` and ``k``; -3 for (batch, seq, heads, head_dim).
 
         Returns
         -------
         array or tuple of two arrays
-            Shapes, dtypes and devices of ``q`` and ``k``. Tables are float64 if one of them is.
+            With the shapes, dtypes and devices of ``q`` and ``k``. The tables are float64 if ``q`` or
+            ``k`` is.
 
         Raises
         ------
@@ -331,7 +339,7 @@ class RoPE:
         seq_len: int | None = None,
         seq_axis: int = -2,
     ) -> Array | tuple[Array, Array]:
-        """Undo the rotation, attention factor included. Everything as in calling the object."""
+        """Undo the rotation, attention factor included. Arguments and errors as in calling the object."""
         return self._apply(
             True, q, k, positions=positions, offset=offset, seq_len=seq_len, seq_axis=seq_axis
         )
@@ -346,16 +354,16 @@ class RoPE:
         k : array, shape (..., seq, head_dim)
             Rotated keys.
         delta : int or integer array, shape (), (batch,) or (batch, seq)
-            Steps to move by, negative towards the start. With axes an array is (n_axes, ...), and
-            an int moves along all of them.
+            Steps to move by, negative towards the start. With ``axes`` an array has shape
+            (n_axes, ...), and an int moves along every axis.
         seq_len, seq_axis
             As in calling the object.
 
         Returns
         -------
         array, shape and dtype of ``k``
-            Keys as if rotated at their positions + ``delta``: R(m) then R(δ) is R(m + δ). The
-            attention factor is in ``k`` already and not applied again.
+            Keys as if rotated at their positions + ``delta``, because R(δ) R(m) = R(m + δ). ``k`` has
+            the attention factor already; it is not applied again.
 
         Raises
         ------
@@ -386,43 +394,46 @@ class RoPE:
         elif one.ndim == 1:
             require_batch("delta", one, "k", k, axis, n_axes=n_axes)
             delta = delta[..., None]  # (batch, 1)
-        cos, sin = self._tables(
-            delta, self._schedule(seq_len).inv_freq, 1.0, _backends.compute_dtype(xp, k)
-        )
-        return self.rotate(k, cos, sin, seq_axis=seq_axis)
+        inv_freq, dtype = self._schedule(seq_len).inv_freq, _backends.compute_dtype(xp, k)
+        cos, sin = self._tables(delta, inv_freq, 1.0, dtype, xp)
+        return self._rotate(k, cos, sin, seq_axis)
 
     def _schedule(self, seq_len: int | None) -> Frequencies:
         """Frequencies as Python floats: arrays begin in `phases`."""
         if seq_len is not None and as_int("seq_len", seq_len) <= 0:
             msg = f"`seq_len` must be positive, got {seq_len}"
             raise ValueError(msg)
-        if seq_len is not None:
-            return self._scheduled(seq_len)
-        attention_factor, softmax_factor, *flat = (float(n) for n in self._unscaled.split())
-        inv_freq: Any = tuple(flat)
-        if self.axes is not None:
-            n = self.n_pairs
-            inv_freq = tuple(tuple(flat[i : i + n]) for i in range(0, len(flat), n))
-        return Frequencies(inv_freq, attention_factor, softmax_factor)
+        n_pairs = None if self.axes is None else self.n_pairs
+        if _backends.is_compiling():
+            text = self._frequencies_text
+            return _parse(text, n_pairs) if seq_len is None else self._call_schedule(seq_len)
+        if seq_len is None:
+            return _parse_once(self._frequencies_text, n_pairs)
+        return _call_schedule_once(self, seq_len)
 
-    def _scheduled(self, seq_len: int | None) -> Frequencies:
+    def _call_schedule(self, seq_len: int | None) -> Frequencies:
         """The schedule's frequencies; with axes, their matrix, and the factors of the last width."""
         schedule = Default() if self.scaling is None else self.scaling
 
-        def of(width: int, base: float) -> Frequencies:
-            return schedule(width, base, seq_len=seq_len, precision=self.precision)
+        def call(width: int, base: float) -> Frequencies:
+            return checked_frequencies(
+                schedule, width, base, seq_len=seq_len, precision=self.precision
+            )
 
         if self.axes is None:
-            return of(self.rotary_dim, self.base)
+            return call(self.rotary_dim, self.base)
         made: dict[tuple[int, float], Frequencies] = {}
 
         def frequencies(width: int, base: float | None = None) -> Any:
-            key = (width, self.base if base is None else base)
+            key = (as_int("width", width), self.base if base is None else require_base(base))
             if key not in made:
-                made[key] = of(*key)
+                if key[0] < 2 or key[0] % 2:
+                    msg = f"`width` must be even and positive, got {width} from {self.axes!r}"
+                    raise ValueError(msg)
+                made[key] = call(*key)
             return made[key].inv_freq
 
-        matrix = self.axes(self.rotary_dim, frequencies)
+        matrix: Any = checked_matrix(self.axes, self.rotary_dim, frequencies)
         if not made and self.scaling is not None:
             msg = (
                 f"`scaling` must be None with `axes` that bring their own frequencies, "
@@ -433,10 +444,37 @@ class RoPE:
         return Frequencies(matrix, *factors)
 
     def _tables(
-        self, positions: Array, inv_freq: Any, factor: float, dtype: Dtype | None
+        self, positions: Array, inv_freq: Any, factor: float, dtype: Dtype, xp: Namespace
     ) -> tuple[Array, Array]:
-        return phases.cos_sin(
-            positions, inv_freq, dtype=dtype, precision=self.precision, attention_factor=factor
+        return phases.constant_cos_sin(
+            positions,
+            inv_freq,
+            dtype=dtype,
+            precision=self.precision,
+            attention_factor=factor,
+            xp=xp,
+        )
+
+    def _rotate(
+        self,
+        x: Array,
+        cos: Array,
+        sin: Array,
+        seq_axis: int,
+        inverse: bool = False,
+        out: Array | None = None,
+    ) -> Array:
+        """`rotate` without the checks of sizes."""
+        return rotation.rotate(
+            x,
+            cos,
+            sin,
+            layout=self.layout,
+            seq_axis=seq_axis,
+            rotary_start=self.rotary_start,
+            inverse=inverse,
+            blocks=None if self.axes is None else self.axes.blocks(self.rotary_dim),
+            out=out,
         )
 
     def _apply(
@@ -457,29 +495,23 @@ class RoPE:
         if k is not None:
             self._require_features("k", k)
             require_same_length(q, axis, k, rotation.resolve_seq_axis("k", k.shape, seq_axis))
+        if positions is not None:
+            require_real("positions", positions)
         if self.axes is None:
-            positions = resolve_positions(q, axis, positions, offset)
+            positions = resolve_positions(q, axis, positions, offset, xp=xp)
         elif positions is None:
-            positions = self._on_every_axis(resolve_positions(q, axis, None, offset), xp)
+            positions = self._on_every_axis(resolve_positions(q, axis, None, offset, xp=xp), xp)
         else:
             self._require_axes("positions", positions)
-            resolve_positions(q, axis, positions[0, ...], offset, self.axes.n_axes)
+            resolve_positions(q, axis, positions[0, ...], offset, self.axes.n_axes, xp=xp)
 
         inv_freq, factor, _ = self._schedule(seq_len)
-        cos, sin = self._tables(
-            positions,
-            inv_freq,
-            1 / factor if inverse else factor,
-            _backends.compute_dtype(xp, q, k),
-        )
-        rotated = [
-            self.rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse)
-            for x in (q, k)
-            if x is not None
-        ]
+        factor, dtype = 1 / factor if inverse else factor, _backends.compute_dtype(xp, q, k)
+        cos, sin = self._tables(positions, inv_freq, factor, dtype, xp)
+        rotated = [self._rotate(x, cos, sin, seq_axis, inverse) for x in (q, k) if x is not None]
         return rotated[0] if k is None else tuple(rotated)
 
-    def _on_every_axis(self, positions: Array, xp: _backends.Namespace) -> Array:
+    def _on_every_axis(self, positions: Array, xp: Namespace) -> Array:
         """The same positions on all axes, as text has them."""
         if self.axes is None:
             return positions
@@ -501,3 +533,17 @@ class RoPE:
                 f"got {tuple(x.shape)}"
             )
             raise ValueError(msg)
+
+
+def _parse(text: str, n_pairs: int | None) -> Frequencies:
+    """`RoPE._frequencies_text` as numbers; with ``n_pairs`` as a matrix, (n_axes, n_pairs)."""
+    attention_factor, softmax_factor, *flat = (float(n) for n in text.split())
+    inv_freq: Any = tuple(flat)
+    if n_pairs is not None:
+        inv_freq = tuple(inv_freq[i : i + n_pairs] for i in range(0, len(flat), n_pairs))
+    return Frequencies(inv_freq, attention_factor, softmax_factor)
+
+
+# Memos of pure functions. torch.compile warns of memos, so it is given the functions themselves.
+_parse_once = lru_cache(maxsize=256)(_parse)
+_call_schedule_once = lru_cache(maxsize=256)(RoPE._call_schedule)

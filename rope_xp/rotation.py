@@ -1,6 +1,6 @@
-r"""Turning the pairs: the one place where the rotation formula stands.
+r"""Turning the pairs: the one place that has the rotation formula.
 
-A layout says which two features make a pair. It is no more than two ways of slicing the same
+A layout says which two features make a pair. Both layouts are slices of the same
 array: ``"half"`` pairs feature i with i + n_pairs, ``"interleaved"`` pairs 2i with 2i + 1.
 """
 
@@ -47,20 +47,21 @@ def rotate(
     x : array, shape (..., seq, head_dim), float16, bfloat16, float32 or float64
         Queries or keys.
     cos, sin : array, shape (n_pairs,), (seq, n_pairs), (batch, seq, n_pairs) or as many axes as x
-        From `cos_sin`, same library and device as ``x``. Axes line up by meaning: ``batch`` is the
-        first axis of ``x`` and ``seq`` its ``seq_axis``, whatever stands between; a table with as
+        From `cos_sin`, same library and device as ``x``. Axes are matched by meaning: ``batch`` is the
+        first axis of ``x`` and ``seq`` its ``seq_axis``, whatever is between them; a table with as
         many axes as ``x`` broadcasts as arrays do. Never repeated to ``head_dim``; a table
         narrower than ``head_dim // 2`` is a partial rotation.
     layout : {"half", "interleaved"}
         Pair i is features (i, i + n_pairs), or (2i, 2i + 1), counted from ``rotary_start``.
     seq_axis : int
-        Axis of ``x`` along which tokens stand: -2, or -3 for (batch, seq, heads, head_dim).
+        Axis of ``x`` along which tokens follow each other: -2, or -3 for (batch, seq, heads, head_dim).
     rotary_start : int
-        First rotated feature. Features before it and after the last pair pass bit for bit.
+        First rotated feature. Features before it and after the last pair are returned unchanged.
     inverse : bool
-        Turn by −θ instead. A factor in the tables stays: this is the transpose, and the gradient.
+        Rotate by −θ instead. A factor in the tables is applied again: this is the transpose, and the
+        gradient.
     blocks : tuple of int, optional
-        Widths of parts of the rotated features that are paired each by themselves; their sum is
+        Widths of parts of the rotated features that are paired independently; their sum is
         2 · n_pairs. Default: one part.
     out : array, optional
         Where to write, shape and dtype of ``x``; ``out=x`` rotates in place. Not for JAX and Dask.
@@ -76,7 +77,7 @@ def rotate(
         For an unknown ``layout``, tables that are too wide or do not line up with ``x``, an
         impossible ``seq_axis`` or ``rotary_start``, another device, or an ``out`` of another shape.
     TypeError
-        If an argument is not a floating array or of another library, or ``out`` cannot be written.
+        If an argument is not a floating array or of another library, or ``out`` is not writable.
 
     Notes
     -----
@@ -92,10 +93,11 @@ def rotate(
     array([[0., 1.]])
     """
     options = (layout, seq_axis, rotary_start, inverse, blocks)
-    xp = _backends.shared_namespace(x, cos, sin) if out is None else None
     # Options of other types can be equal to these, and must not pass for them.
     plain = type(seq_axis) is type(rotary_start) is int and type(inverse) is bool
-    if xp is not None and plain and type(layout) is str and type(blocks) in (NoneType, tuple):
+    plain = plain and type(layout) is str and type(blocks) in (NoneType, tuple)
+    xp = _backends.shared_namespace(x, cos, sin) if out is None and plain else None
+    if xp is not None:
         plan, index = _known_plan(xp, _shapes_and_dtypes(x, cos, sin), options)
     else:
         xp = _backends.namespace(x=x, cos=cos, sin=sin, out=out)
@@ -123,7 +125,7 @@ def _shapes_and_dtypes(x: Array, cos: Array, sin: Array) -> tuple[Any, ...]:
 def _plan(
     xp: Namespace, arrays: tuple[Any, ...], options: tuple[Any, ...]
 ) -> tuple[RotationPlan, tuple[slice | None, ...] | None]:
-    """What is to be computed, and the index by which tables line up: all that shapes decide."""
+    """The plan, and the index that aligns tables with ``x``: all that shapes and dtypes decide."""
     x_shape, shape, sin_shape, *dtypes = arrays
     layout, seq_axis, rotary_start, inverse, blocks = options
     require_layout("layout", layout)
@@ -160,15 +162,15 @@ def _plan(
 
 @lru_cache(maxsize=1024)
 def _known_plan(xp: Namespace, arrays: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
-    """Kept by all that it depends on: a step of decoding takes no longer than finding it out."""
+    """Memoized, keyed on all that it depends on: a decode step is as short as finding it out."""
     plan, index = _plan(xp, arrays, options)
     return plan._replace(small=below_kernel_size(arrays[0])), index
 
 
 def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None, ...] | None:
-    """The index that gives tables an axis of size 1 where ``x`` has one that they do not know of.
+    """The index that gives tables an axis of size 1 for each axis that only ``x`` has.
 
-    None where they broadcast as they are.
+    None if they broadcast as they are.
     """
     seq_axis = resolve_seq_axis("x", x_shape, seq_axis)
     ndim = len(x_shape)
@@ -221,11 +223,11 @@ def _require_width(x_shape: Shape, shape: Shape, sin_shape: Shape, rotary_start:
     if not 0 <= rotary_start < head_dim:
         msg = f"`rotary_start` must be in [0, head_dim={head_dim}), got {rotary_start}"
         raise ValueError(msg)
-    room = (head_dim - rotary_start) // 2
-    if not 0 < n_pairs <= room:
+    most = (head_dim - rotary_start) // 2
+    if not 0 < n_pairs <= most:
         start = f" from rotary_start={rotary_start} on" if rotary_start else ""
         msg = (
-            f"`cos` must have width n_pairs={room} for head_dim={head_dim}{start}, got {n_pairs}; "
+            f"`cos` must have width n_pairs={most} for head_dim={head_dim}{start}, got {n_pairs}; "
             f"tables are not repeated to head_dim here, narrower ones turn fewer pairs"
         )
         raise ValueError(msg)

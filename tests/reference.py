@@ -1,6 +1,6 @@
-"""A slow oracle in plain Python: complex numbers, loops, and mpmath for exact angles.
+"""A slow reference implementation in plain Python: complex numbers, loops, and mpmath for exact angles.
 
-It imports nothing from rope_xp and shares no idea with it but the definition.
+It imports nothing from rope_xp and has nothing in common with it except the definition.
 """
 
 import cmath
@@ -10,7 +10,7 @@ import math
 
 import mpmath
 
-mpmath.mp.prec = 160  # positions of 31 bits, frequencies of 53, results of 53: to spare
+mpmath.mp.prec = 160  # enough for positions of 31 bits, and frequencies and results of 53
 
 
 def inv_freq(rotary_dim, base=10000.0):
@@ -20,13 +20,13 @@ def inv_freq(rotary_dim, base=10000.0):
 
 @functools.cache
 def exact_cos_sin(position, frequency):
-    """cos and sin of the integer times the float64, as real numbers; as mpmath numbers."""
+    """cos and sin of the real number integer · float64, as mpmath numbers."""
     angle = mpmath.mpf(position) * mpmath.mpf(frequency)
     return mpmath.cos(angle), mpmath.sin(angle)
 
 
 def exact_cos_sin_of_sum(coordinates, frequencies):
-    """cos and sin of Σ coordinate · float64, as real numbers; a frequency for each axis."""
+    """cos and sin of the real number Σ coordinate · float64, with a frequency for each axis."""
     angle = sum(
         mpmath.mpf(m) * mpmath.mpf(w) for m, w in zip(coordinates, frequencies, strict=True)
     )
@@ -41,7 +41,7 @@ def pairs(layout, n_pairs, start=0):
 
 
 def rotate_vector(vector, position, frequencies, layout, start=0):
-    """One token's features, each pair a complex number times e^{i position θ}."""
+    """The features of one token, each pair as a complex number times e^{i position θ}."""
     result = [float(v) for v in vector]
     for frequency, (first, second) in zip(
         frequencies, pairs(layout, len(frequencies), start), strict=True
@@ -53,9 +53,9 @@ def rotate_vector(vector, position, frequencies, layout, start=0):
 
 
 def rotate_on_axes(vector, coordinates, pairs_of):
-    """One token's features: each pair times e^{i Σ coordinate θ}.
+    """The features of one token, each pair as a complex number times e^{i Σ coordinate θ}.
 
-    ``pairs_of`` has, for each pair, its two features and its frequency along each axis.
+    ``pairs_of`` contains the two features of each pair and its frequency along each axis.
     """
     result = [float(v) for v in vector]
     for first, second, frequencies in pairs_of:
@@ -66,7 +66,7 @@ def rotate_on_axes(vector, coordinates, pairs_of):
 
 
 def rotate(x, positions, frequencies, layout, start=0):
-    """Nested lists (..., seq, head_dim) with positions per token, (seq,)."""
+    """Nested lists (..., seq, head_dim), with the positions (seq,) of the tokens."""
     if isinstance(x[0][0], (list, tuple)):
         return [rotate(part, positions, frequencies, layout, start) for part in x]
     return [
@@ -75,7 +75,7 @@ def rotate(x, positions, frequencies, layout, start=0):
 
 
 def axial(widths, base, layout, split=False):
-    """Axial encoding, block after block: features of each pair, and a frequency for each axis."""
+    """Axial encoding in blocks: the features of each pair, and a frequency for each axis."""
     made, feature, pair = [], 0, 0
     for axis, width in enumerate(widths):
         for j in range(width // 2):
@@ -94,7 +94,7 @@ def axial(widths, base, layout, split=False):
 
 
 def assigned(axes, n_axes, base, layout):
-    """One list of frequencies, an axis for each pair."""
+    """One list of frequencies, and an axis for each pair."""
     made = []
     for i, (axis, (first, second)) in enumerate(zip(axes, pairs(layout, len(axes)), strict=True)):
         frequencies = [0.0] * n_axes
@@ -104,7 +104,7 @@ def assigned(axes, n_axes, base, layout):
 
 
 def dense(matrix, layout):
-    """Each pair along a direction of its own; a row for each axis."""
+    """Each pair with its own direction; a row of the matrix for each axis."""
     columns = list(zip(*matrix, strict=True))
     features = pairs(layout, len(columns))
     return [(a, b, list(column)) for (a, b), column in zip(features, columns, strict=True)]
@@ -120,7 +120,7 @@ def score(q, k, m, n, frequencies, layout):
 
 
 def partial_sums(distance, frequencies):
-    """S_1 … S_n: sums of the first j of e^{i distance θ}, one after the other."""
+    """S_1 … S_n, where S_j is the sum of the first j of e^{i distance θ}."""
     total, sums = 0j, []
     for frequency in frequencies:
         cos, sin = exact_cos_sin(distance, frequency)
@@ -135,7 +135,7 @@ def decay_bound(distance, frequencies):
 
 
 def abel_bound(q, k, distance, frequencies, layout):
-    """max |h_{j+1} − h_j| · Σ |S_{j+1}|, with a zero after the last h."""
+    """max |h_{j+1} − h_j| · Σ |S_{j+1}|, where the last h is followed by zero."""
     h = [
         complex(q[a], q[b]) * complex(k[a], k[b]).conjugate()
         for a, b in pairs(layout, len(frequencies))
@@ -145,7 +145,7 @@ def abel_bound(q, k, distance, frequencies, layout):
 
 
 def first_negative(frequencies, limit):
-    """The first distance where Σ cos(m θ) is negative, one distance after the other."""
+    """The first distance at which Σ cos(m θ) is negative."""
     for m in range(1, limit):
         if sum(math.cos(m * frequency) for frequency in frequencies) < 0:
             return m
@@ -176,7 +176,7 @@ def elu_plus_one(x):
 
 
 def linear_attention(q, k, v, *, causal, q_positions, k_positions, frequencies, layout, phi):
-    """RoFormer's eq. 19, query by query and key by key; one head, without frequencies no rotation."""
+    """RoFormer's eq. 19 for one head, query by query and key by key; no frequencies: no rotation."""
     q, k = ([[phi(x) for x in row] for row in rows] for rows in (q, k))
     turned_q, turned_k = (
         [rotate_vector(row, p, frequencies, layout) for row, p in zip(rows, at, strict=True)]
@@ -208,7 +208,7 @@ def sinusoidal(position, dim, base=10000.0, order="interleaved", shift=0.0):
 
 
 def alibi_slopes(n_heads):
-    """Press et al.: a geometric sequence for powers of two, else with every other one of twice that."""
+    """Press et al.: a geometric sequence for powers of two, else with every other slope of twice that."""
     if n_heads & (n_heads - 1) == 0:
         return [2.0 ** (-8 * k / n_heads) for k in range(1, n_heads + 1)]
     lower = 2 ** int(math.log2(n_heads))
@@ -216,7 +216,7 @@ def alibi_slopes(n_heads):
 
 
 def t5_bucket(relative, bidirectional, num_buckets, max_distance):
-    """One bucket with logarithms of real numbers; None within 1e-6 of a boundary, which rounding decides."""
+    """The bucket of one distance; None within 1e-6 of a boundary, where rounding decides."""
     start, distance = 0, max(-relative, 0)
     if bidirectional:
         num_buckets //= 2
@@ -235,7 +235,7 @@ def dot(a, b):
 
 
 def shaw_score(q, k, table, q_positions, k_positions, max_distance):
-    """One head: q·k + q·a with the row of the clipped distance."""
+    """One head: q·k + q·a, where a is the row of the clipped distance."""
     return [
         [
             dot(query, key)
@@ -247,7 +247,7 @@ def shaw_score(q, k, table, q_positions, k_positions, max_distance):
 
 
 def transformer_xl_score(q, k, vector, u, v):
-    """One head; ``vector[distance]`` is r, and what is missing counts as zeros."""
+    """One head; ``vector[distance]`` is r, and a missing one counts as zeros."""
     zeros = [0.0] * len(u)
     return [
         [
@@ -263,7 +263,7 @@ def transformer_xl_score(q, k, vector, u, v):
 
 
 def grid(*axes, merge=1):
-    """Coordinates of each patch: blocks one after another, and in each block row by row."""
+    """Coordinates of each patch: block after block, and row by row within a block."""
     *lead, rows, columns = axes
     patches = []
     for first in itertools.product(*lead):
@@ -278,7 +278,7 @@ def grid(*axes, merge=1):
 
 
 def text_and_vision(parts, merge, advance):
-    """(time, row, column) of each token, and one more than the largest number in them."""
+    """(time, row, column) of each token, and one more than the largest coordinate."""
     tokens, start = [], 0
     for part in parts:
         if isinstance(part, int):

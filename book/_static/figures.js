@@ -1,9 +1,9 @@
-// The figures that move. Each takes the data that moving.py computed with the library, in a
-// <script type="application/json">, and draws SVG; without JavaScript the still drawing stays.
+// The figures that move. Each takes the data that moving.py computed with the library, from a
+// <script type="application/json">, and draws SVG; without JavaScript the static drawing is shown.
 //
-// A figure is a function of its tools { data, slider, choice, facts }. It asks for its inputs once
-// and returns `draw(svg, width)`, which draws what never changes into the given width in pixels, and
-// returns [height, update]; `update` reads the inputs and moves the rest.
+// A figure is a function of { data, slider, choice, facts }. It makes its inputs once and returns
+// `draw(svg, width)`, which draws the constant parts into the given width in pixels and returns
+// [height, update]; `update` reads the inputs and moves the rest.
 "use strict";
 
 (() => {
@@ -54,7 +54,7 @@
   const squares = (points, r = 3) => points.map(([x, y]) => `M${x - r} ${y - r}h${2 * r}v${2 * r}h${-2 * r}Z`).join("");
   const crosses = (points, r = 3) => points.map(([x, y]) => `M${x - r} ${y - r}l${2 * r} ${2 * r}m0 ${-2 * r}l${-2 * r} ${2 * r}`).join("");
 
-  // --- inputs and what is told ------------------------------------------------------------------
+  // --- inputs and facts -------------------------------------------------------------------------
 
   const labelled = (controls, label, input) => {
     const [box, words] = [document.createElement("div"), document.createElement("label")];
@@ -66,14 +66,14 @@
   };
 
   // A button that moves a slider along by itself, unless the reader asked for less motion.
-  const addPlay = (slider, label, told) => {
+  const addPlay = (slider, label, facts) => {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     const button = Object.assign(document.createElement("button"), { type: "button" });
     let timer = null;
     const show = () => {
       button.textContent = timer ? "■" : "▶\uFE0E";
       button.setAttribute("aria-label", `${timer ? "stop" : "play"}: ${label}`);
-      told.setAttribute("aria-live", timer ? "off" : "polite");
+      facts.setAttribute("aria-live", timer ? "off" : "polite");
     };
     const stop = () => { clearInterval(timer); timer = null; show(); };
     const step = () => {
@@ -91,24 +91,24 @@
     show();
   };
 
-  // A slider over the values of a list; a call gives the index that it stands at.
-  const makeSlider = (controls, told, changed) => ({ label, values, at = 0, format = String, play = false }) => {
+  // A slider over the values of a list; a call returns the index of the current one.
+  const makeSlider = (controls, facts, changed) => ({ label, values, at = 0, format = String, play = false }) => {
     const input = Object.assign(document.createElement("input"), { type: "range", min: 0, max: values.length - 1, value: at });
     const output = document.createElement("output");
-    output.setAttribute("aria-live", "off"); // the input says its value itself
+    output.setAttribute("aria-live", "off"); // the input has its value as text
     output.style.minWidth = `${Math.max(...values.map((v) => format(v).length))}ch`;
     labelled(controls, label, input).append(output);
-    const tell = () => {
+    const show = () => {
       output.textContent = format(values[input.valueAsNumber]);
       input.setAttribute("aria-valuetext", output.textContent);
     };
-    input.addEventListener("input", () => { tell(); changed(); });
-    tell();
-    if (play) addPlay(input, label, told);
+    input.addEventListener("input", () => { show(); changed(); });
+    show();
+    if (play) addPlay(input, label, facts);
     return () => input.valueAsNumber;
   };
 
-  // A menu; a call gives the option that is chosen.
+  // A menu; a call returns the chosen option.
   const makeChoice = (controls, changed) => ({ label, options, value }) => {
     const select = document.createElement("select");
     for (const option of options) select.add(new Option(option, option, false, option === value));
@@ -117,14 +117,14 @@
     return () => select.value;
   };
 
-  // Sentences with a number each, for which room is kept: [words, characters]; a call fills them in.
-  const makeFacts = (told) => (...facts) => {
+  // Sentences with a number each: [words, width of the number in characters]; a call fills in the numbers.
+  const makeFacts = (parent) => (...facts) => {
     const numbers = facts.map(([words, characters]) => {
       const fact = document.createElement("span");
       const number = document.createElement("b");
       number.style.minWidth = `${characters}ch`;
       fact.append(`${words} `, number);
-      told.append(fact, " ");
+      parent.append(fact, " ");
       return number;
     });
     return (...values) => values.forEach((value, i) => { numbers[i].textContent = value; });
@@ -132,8 +132,8 @@
 
   // --- panels and axes --------------------------------------------------------------------------
 
-  // Boxes [left, top, width, height] beside each other where there is room, else one below the
-  // other; and the height of all.
+  // Boxes [left, top, width, height] beside each other if the width allows it, else one below the
+  // other; and the total height.
   const panels = (width, heights, gap = 14) => {
     if (width >= 540) {
       const each = (width - gap * (heights.length - 1)) / heights.length;
@@ -155,7 +155,7 @@
     return (v) => (f(v) - f(from)) / (f(to) - f(from));
   };
 
-  // Frame, ticks and labels; gives the functions from values to pixels.
+  // Frame, ticks and labels; returns the functions from values to pixels.
   const axes = (svg, [boxLeft, boxTop, boxWidth, boxHeight], { x, y, margin = 48 }) => {
     const [left, top, width, height] = [boxLeft + margin, boxTop + 8, boxWidth - margin - 12, boxHeight - 48];
     const [sx, sy] = [scaleOf(x), scaleOf(y)];
@@ -203,8 +203,8 @@
     };
   };
 
-  // A grid of clocks in eight columns or four: their centres, their radius and the height of all;
-  // `above` and `below` are the room that each has for words.
+  // A grid of clocks in eight columns or four: their centres, their radius and the total height;
+  // `above` and `below` are the heights left for text.
   const grid = (width, count, above, below) => {
     const columns = width >= 530 ? 8 : 4;
     const each = width / columns;
@@ -219,22 +219,22 @@
   const start = (root) => {
     const data = JSON.parse(root.querySelector("script").textContent);
     const controls = Object.assign(document.createElement("div"), { className: "controls" });
-    const told = Object.assign(document.createElement("p"), { className: "told" });
-    set(told, { "aria-live": "polite", "aria-atomic": "true" });
+    const facts = Object.assign(document.createElement("p"), { className: "facts" });
+    set(facts, { "aria-live": "polite", "aria-atomic": "true" });
     let update = () => {};
     const changed = () => update();
     const draw = figures[root.dataset.figure]({
-      data, slider: makeSlider(controls, told, changed), choice: makeChoice(controls, changed), facts: makeFacts(told),
+      data, slider: makeSlider(controls, facts, changed), choice: makeChoice(controls, changed), facts: makeFacts(facts),
     });
     const svg = set(document.createElementNS("http://www.w3.org/2000/svg", "svg"), { class: "drawing", role: "img", "aria-label": root.dataset.alt });
-    const still = root.querySelector(".still");
-    still.before(controls, svg, told);
-    still.hidden = true;
-    // Pixels are pixels, so that letters are as large on a phone; drawn anew when the width changes.
+    const drawing = root.querySelector(".static");
+    drawing.before(controls, svg, facts);
+    drawing.hidden = true;
+    // One unit is one pixel, so that letters are as large on a phone; drawn again when the width changes.
     let drawn = 0;
     const layout = () => {
-      const room = controls.clientWidth || 640; // 0 while it is hidden
-      const width = Math.min(Math.max(room, 280), 660);
+      const available = controls.clientWidth || 640; // 0 while it is hidden
+      const width = Math.min(Math.max(available, 280), 660);
       if (width === drawn) return;
       drawn = width;
       svg.replaceChildren();
@@ -253,11 +253,11 @@
 
   // --- the figures ------------------------------------------------------------------------------
 
-  // Two rows of the sinusoidal encoding: k turns each pair by an angle that does not know p.
+  // Two rows of the sinusoidal encoding: k turns each pair by an angle that does not depend on p.
   figures.sinusoid = ({ data, slider, facts }) => {
     const p = slider({ label: "row p", values: range(0, 64), at: 5, play: true });
     const k = slider({ label: "shift k", values: range(0, 32), at: 3 });
-    const tell = facts(["p =", 2], ["p + k =", 2], ["PE(p)·PE(p + k):", 6]);
+    const show = facts(["p =", 2], ["p + k =", 2], ["PE(p)·PE(p + k):", 6]);
     return (svg, width) => {
       text(svg, 4, 14, "● solid: PE(p)", { "text-anchor": "start", ...fill("blue") });
       text(svg, 100, 14, "◌ dashed: PE(p + k)", { "text-anchor": "start", ...fill("red") });
@@ -287,17 +287,17 @@
         const [a, b] = [p(), p() + k()];
         const turns = data.shifts[k()];
         drawn.forEach((draw, i) => draw([data.rows[a], data.angles[a][i]], turns[i], [data.rows[b], data.angles[b][i]]));
-        tell(a, b, fixed(data.products[a][k()], 3));
+        show(a, b, fixed(data.products[a][k()], 3));
       };
       return [height, update];
     };
   };
 
-  // One pair: q at m and k at n turn; their product sees m - n only.
+  // One pair: q at m and k at n turn; their product depends on m - n only.
   figures.turn = ({ data, slider, facts }) => {
     const n = slider({ label: "both move: n", values: range(0, 32), at: 1, play: true });
     const distance = slider({ label: "m − n", values: range(0, 15), at: 2 });
-    const tell = facts(["q at m =", 2], ["k at n =", 2], ["their product:", 7]);
+    const show = facts(["q at m =", 2], ["k at n =", 2], ["their product:", 7]);
     return (svg, width) => {
       const [[dial, graph], height] = panels(width, [270, 220]);
       const [x, y, r] = [dial[0] + dial[2] / 2, dial[1] + 135, 108];
@@ -323,7 +323,7 @@
         const apart = data.angles[distance()] / TURN;
         wedge.setAttribute("d", sector(x, y, 42, angles[1], apart < 0 ? apart + 1 : apart));
         mark.setAttribute("d", circles([curve[distance()]], 6));
-        tell(n() + distance(), n(), fixed(data.cos[distance()], 4));
+        show(n() + distance(), n(), fixed(data.cos[distance()], 4));
       };
       return [height, update];
     };
@@ -332,7 +332,7 @@
   // All pairs of a head: the fast ones spin, the slow ones barely move.
   figures.pairs = ({ data, slider, facts }) => {
     const position = slider({ label: "position m", values: data.positions, at: 64, format: grouped, play: true });
-    const tell = facts(["pairs that have completed a turn:", 8], ["turns of pair 0:", 6], ["of pair 15:", 6]);
+    const show = facts(["pairs that have completed a turn:", 8], ["turns of pair 0:", 6], ["of pair 15:", 6]);
     return (svg, width) => {
       const [centres, r, height] = grid(width, 16, 24, 28);
       const clocks = centres.map(([x, y], i) => {
@@ -353,7 +353,7 @@
       const update = () => {
         const [angles, turns] = [data.angles[position()], data.turns[position()]];
         clocks.forEach((draw, i) => draw(angles[i], turns[i]));
-        tell(`${turns.filter((t) => t >= 1).length} of 16`, fixed(turns[0], 1), fixed(turns[15], 3));
+        show(`${turns.filter((t) => t >= 1).length} of 16`, fixed(turns[0], 1), fixed(turns[15], 3));
       };
       return [height, update];
     };
@@ -363,7 +363,7 @@
   figures.base = ({ data, slider, choice, facts }) => {
     const at = slider({ label: "base b", values: data.bases, at: 20, format: grouped });
     const context = choice({ label: "context", options: Object.keys(data.contexts), value: "8k" });
-    const tell = facts(["pairs that complete a turn:", 8], ["slowest wavelength:", 11], ["context:", 9]);
+    const show = facts(["pairs that complete a turn:", 8], ["slowest wavelength:", 11], ["context:", 9]);
     return (svg, width) => {
       const height = 330;
       const axis = axes(svg, [0, 0, width, height], {
@@ -386,7 +386,7 @@
         limit.setAttribute("d", `M${axis.left} ${axis.y(length)}H${axis.right}`);
         name.setAttribute("y", axis.y(length) - 6);
         name.textContent = `context ${context()}`;
-        tell(`${turning} of 64`, grouped(data.slowest[at()]), grouped(length));
+        show(`${turning} of 64`, grouped(data.slowest[at()]), grouped(length));
       };
       return [height, update];
     };
@@ -405,7 +405,7 @@
   // The partial sums as a walk, and along two curves.
   figures.decay = ({ data, slider, facts }) => {
     const distance = slider({ label: "distance r", values: data.distances, at: 20, format: grouped, play: true });
-    const tell = facts(["D(r), mean of |Sⱼ|:", 6], ["A(r), sum of cosines:", 7], ["first below zero at distance", 5]);
+    const show = facts(["D(r), mean of |Sⱼ|:", 6], ["A(r), sum of cosines:", 7], ["first below zero at distance", 5]);
     return (svg, width) => {
       const scale = (width - 66) / 102; // pixels per unit, the same both ways
       const walkHeight = 48 + scale * 40;
@@ -448,16 +448,16 @@
         here.setAttribute("d", `M${curve.x(data.distances[m])} ${curve.top}V${curve.bottom}`);
         ["bound", "advantage"].forEach((name, i) =>
           marks[i].setAttribute("d", [circles, squares][i](curve.points([data.distances[m]], [data[name][m]]), 4.5)));
-        tell(fixed(data.bound[m], 2), fixed(data.advantage[m], 2), grouped(data.first));
+        show(fixed(data.bound[m], 2), fixed(data.advantage[m], 2), grouped(data.first));
       };
       return [height, update];
     };
   };
 
-  // One score that should not know its position, with exact and with float32 angles.
+  // One score that should not depend on the position, with exact and with float32 angles.
   figures.precision = ({ data, slider, facts }) => {
     const at = slider({ label: "position", values: data.positions, at: 130, format: grouped });
-    const tell = facts(["score with exact phases:", 9], ["with float32 angles:", 9], ["largest angle error (rad):", 10], ["in pair", 2]);
+    const show = facts(["score with exact phases:", 9], ["with float32 angles:", 9], ["largest angle error (rad):", 10], ["in pair", 2]);
     return (svg, width) => {
       const x = { from: 1, to: 1.1e7, scale: "log", ticks: powers(0, 7), label: "position (tokens)" };
       const [low, high] = [Math.min(...data.float32), Math.max(...data.float32)];
@@ -492,7 +492,7 @@
         const px = score.x(data.positions[i]);
         here.setAttribute("d", `M${px} ${score.top}V${score.bottom}M${px} ${error.top}V${error.bottom}`);
         mark.setAttribute("d", circles([points[i], errors[i]], 6));
-        tell(fixed(data.exact[i], 4), fixed(data.float32[i], 4), scientific(data.errors[i]), data.worst[i]);
+        show(fixed(data.exact[i], 4), fixed(data.float32[i], 4), scientific(data.errors[i]), data.worst[i]);
       };
       return [460, update];
     };
@@ -502,7 +502,7 @@
   figures.schedule = ({ data, slider, choice, facts }) => {
     const name = choice({ label: "schedule", options: Object.keys(data.wavelengths), value: "YaRN" });
     const factor = slider({ label: "factor s", values: data.factors, at: 7 });
-    const tell = facts(["attention factor:", 6], ["slowest wavelength:", 10], ["new context:", 8], ["pairs that complete a turn in it:", 8]);
+    const show = facts(["attention factor:", 6], ["slowest wavelength:", 10], ["new context:", 8], ["pairs that complete a turn in it:", 8]);
     return (svg, width) => {
       const [boxes, height] = panels(width, [300, 300]);
       const x = { from: -1, to: 64, ticks: [0, 16, 32, 48, 63], label: "pair i" };
@@ -538,7 +538,7 @@
         bound.setAttribute("y", ratio.y(1 / s) - 6);
         context.setAttribute("d", `M${wave.left} ${wave.y(s * data.original)}H${wave.right}`);
         stretched.setAttribute("y", wave.y(s * data.original) - 6);
-        tell(fixed(data.attention[name()][factor()], 4), grouped(data.slowest[name()][factor()]), grouped(s * data.original), `${data.turning[name()][factor()]} of 64`);
+        show(fixed(data.attention[name()][factor()], 4), grouped(data.slowest[name()][factor()]), grouped(s * data.original), `${data.turning[name()][factor()]} of 64`);
       };
       return [height, update];
     };
@@ -548,15 +548,15 @@
   figures.cache = ({ data, slider, facts }) => {
     const keep = slider({ label: "keep at the front", values: range(0, 8), at: 2 });
     const drop = slider({ label: "then drop", values: range(0, 8), at: 4 });
-    const tell = facts(["keys turned back:", 2], ["position of the next query:", 2], ["largest difference from fresh scores:", 9], ["without turning the keys:", 4]);
+    const show = facts(["keys turned back:", 2], ["position of the next query:", 2], ["largest difference from fresh scores:", 9], ["without turning the keys:", 4]);
     return (svg, width) => {
       const left = 2;
-      const cell = (width - 2 * left) / data.held;
+      const cell = (width - 2 * left) / data.n_keys;
       const size = cell - 3;
       const [before, after] = [24, 24 + size + 18 + 34];
       const middle = (slot) => left + (slot + 0.5) * cell;
       text(svg, left, 15, "before, by position", { "text-anchor": "start" });
-      const box = (top) => range(0, data.held - 1).map((i) => {
+      const box = (top) => range(0, data.n_keys - 1).map((i) => {
         const group = element("g", {}, svg);
         const frame = element("rect", { y: top, width: size, height: size + 18, rx: 3 }, group);
         const number = text(group, 0, top + 14, "", { "font-size": cell < 22 ? 10.5 : 12 });
@@ -572,7 +572,7 @@
           set(hand, { d: `M${x} ${cy}L${hx} ${hy}${circles([[x, cy]], size / 20)}`, ...stroke(colour, "", 1.6) });
         };
       });
-      const links = range(0, data.held - 1).map(() => element("path", {}, svg));
+      const links = range(0, data.n_keys - 1).map(() => element("path", {}, svg));
       const [old, fresh] = [box(before), box(after)];
       text(svg, left, after + size + 34, "after: the positions close up", { "text-anchor": "start" });
       const graph = axes(svg, [0, after + size + 44, width, 200], {
@@ -585,13 +585,13 @@
       const wrong = element("path", stroke("red", "", 1.8), svg);
       const legendTop = after + size + 44 + 212;
       let x = 8;
-      for (const [words, colour, room] of [["○ fresh", "blue", 62], ["● turned back", "green", 100], ["× not turned", "red", 90]]) {
+      for (const [words, colour, advance] of [["○ fresh", "blue", 62], ["● turned back", "green", 100], ["× not turned", "red", 90]]) {
         text(svg, x, legendTop, words, { "text-anchor": "start", ...fill(colour) });
-        x += room;
+        x += advance;
       }
       const update = () => {
         const [a, n] = [keep(), drop()];
-        range(0, data.held - 1).forEach((i) => {
+        range(0, data.n_keys - 1).forEach((i) => {
           const [sink, gone] = [i < a, i >= a && i < a + n];
           const [colour, dash] = gone ? ["red", "3 3"] : [sink ? "blue" : "green", ""];
           const to = sink ? i : i - n;
@@ -599,11 +599,11 @@
           fresh[i](gone ? i : to, gone ? 0 : data.angles[to], gone ? "" : String(to), colour, "");
           set(links[i], { d: gone ? "" : `M${middle(i)} ${before + size + 20}L${middle(to)} ${after - 2}`, ...stroke(colour, "", 1.2) });
         });
-        const places = range(0, data.held - n - 1);
+        const places = range(0, data.n_keys - n - 1);
         rings.setAttribute("d", circles(graph.points(places, data.fresh[a][n]), 5));
         dots.setAttribute("d", circles(graph.points(places, data.moved[a][n]), 2.5));
         wrong.setAttribute("d", crosses(graph.points(places, data.unmoved[a][n]), 3.5));
-        tell(n ? data.held - a - n : 0, data.held - n, scientific(data.gap[a][n]), fixed(data.unmoved_gap[a][n], 2));
+        show(n ? data.n_keys - a - n : 0, data.n_keys - n, scientific(data.gap[a][n]), fixed(data.unmoved_gap[a][n], 2));
       };
       return [legendTop + 6, update];
     };
@@ -627,7 +627,7 @@
     return at;
   };
 
-  // The height of a panel in which the patches are square, of two that stand as `panels` puts them.
+  // The height of a panel with square patches, for two panels as `panels` places them.
   const squareHeight = (width) => (width >= 540 ? (width - 14) / 2 : width) - 12;
 
   // The mean cosine between a query and every patch, for several axes.
@@ -635,7 +635,7 @@
     const name = choice({ label: "scheme", options: Object.keys(data.tables), value: "axial" });
     const row = slider({ label: "query, row", values: range(0, data.n - 1), at: 4 });
     const column = slider({ label: "query, column", values: range(0, data.n - 1), at: 3, play: true });
-    const tell = facts(["least in the square:", 6], ["furthest from a sum of a row's and a column's part:", 6]);
+    const show = facts(["least in the square:", 6], ["furthest from a sum of a row's and a column's part:", 6]);
     return (svg, width) => {
       const { n, least } = data;
       const [boxes, height] = panels(width, [squareHeight(width), width >= 540 ? squareHeight(width) : 270]);
@@ -645,9 +645,9 @@
         x: { from: 0, to: n - 1, ticks: [0, 2, 4, 6, 8, 10], label: "steps from the query" },
         y: { from: data.lowest, to: 1.01, ticks: range(Math.round(10 * data.lowest), 10).map((v) => [v / 10, fixed(v / 10, 1)]), label: "mean cosine" },
       });
-      const ways = [["along the row", "— ", "blue", "", [0, 1]], ["along the column", "- - ", "red", "7 4", [1, 0]],
+      const directions = [["along the row", "— ", "blue", "", [0, 1]], ["along the column", "- - ", "red", "7 4", [1, 0]],
         ["diagonal ↘", "-· ", "green", "7 3 2 3", [1, 1]], ["diagonal ↗", "··· ", "purple", "2 3", [-1, 1]]];
-      const lines = ways.map(([words, dash, colour, dashes], i) => {
+      const lines = directions.map(([words, dash, colour, dashes], i) => {
         text(svg, at.left + 8, at.bottom - 74 + 16 * i, dash + words, { "text-anchor": "start", ...fill(colour) });
         return element("path", stroke(colour, dashes), svg);
       });
@@ -663,10 +663,10 @@
           return ["blue", (value - least) / (1 - least)];
         });
         mark.setAttribute("d", squares([[square.x(c), square.y(r)]], square.size / 2));
-        const along = ways.map(([, , , , [a, b]]) => steps.map((s) => table[n - 1 + a * s][n - 1 + b * s]));
+        const along = directions.map(([, , , , [a, b]]) => steps.map((s) => table[n - 1 + a * s][n - 1 + b * s]));
         lines.forEach((path, i) => path.setAttribute("d", polyline(at.points(steps, along[i]))));
         added.setAttribute("d", circles(at.points(steps, steps.map((s) => along[0][s] + along[1][s] - 1)), 3.5));
-        tell(fixed(lowest, 3), fixed(data.mixed[name()], 3));
+        show(fixed(lowest, 3), fixed(data.mixed[name()], 3));
       };
       return [height, update];
     };
@@ -679,7 +679,7 @@
     const pair = slider({ label: "pair i", values: range(0, 15), at: 12, play: true });
     const row = slider({ label: "row", values: range(0, n - 1), at: 2 });
     const column = slider({ label: "column", values: range(0, n - 1), at: 8, play: true });
-    const tell = facts(["radians per row:", 8], ["per column:", 8], ["cosine at the point:", 6]);
+    const show = facts(["radians per row:", 8], ["per column:", 8], ["cosine at the point:", 6]);
     return (svg, width) => {
       const side = squareHeight(width);
       const [boxes, height] = panels(width, [side, width >= 540 ? side : 290]);
@@ -692,15 +692,15 @@
       text(svg, x, y + r + 17, "rows ↓   columns →   longer: faster", { "font-size": 11 });
       const arrows = range(0, 15).map(() => [element("path", {}, svg), element("circle", {}, svg)]);
       const number = text(svg, 0, 0, "", { ...fill("red"), "font-weight": 600 });
-      const [centres, radius, room] = grid(width, 16, 24, 8);
+      const [centres, radius, gridHeight] = grid(width, 16, 24, 8);
       const clocks = centres.map(([cx, cy], i) => {
         const middle = cy + height + 8;
         const words = text(svg, cx, middle - radius - 8, "");
         const rim = element("circle", { cx, cy: middle, r: radius }, svg);
         const hand = makeHand(svg, cx, middle, radius, "blue");
-        return (angle, still, chosen) => {
-          words.textContent = still ? `i = ${i}, time` : `i = ${i}`;
-          set(rim, stroke(chosen ? "red" : "grey", still ? "3 3" : "", chosen ? 3 : 1));
+        return (angle, onTime, chosen) => {
+          words.textContent = onTime ? `i = ${i}, time` : `i = ${i}`;
+          set(rim, stroke(chosen ? "red" : "grey", onTime ? "3 3" : "", chosen ? 3 : 1));
           hand(angle);
         };
       });
@@ -724,9 +724,9 @@
           }
           clocks[j](angles[j][point], down === 0 && right === 0, chosen);
         });
-        tell(fixed(rates[i][0], 4), fixed(rates[i][1], 4), fixed(Math.cos(angles[i][point]), 3));
+        show(fixed(rates[i][0], 4), fixed(rates[i][1], 4), fixed(Math.cos(angles[i][point]), 3));
       };
-      return [height + room + 16, update];
+      return [height + gridHeight + 16, update];
     };
   };
 })();

@@ -49,9 +49,10 @@ def require_dtype(name: str, dtype: Dtype) -> str:
     return found
 
 
-def compute_dtype(xp: Namespace, *arrays: Array | None) -> Dtype:
-    """float64 if one of the ``arrays`` is, else float32: nothing is computed in less."""
+def compute_dtype(xp: Namespace, *arrays: Array | None, dtype: Dtype | None = None) -> Dtype:
+    """float64 if one of the ``arrays`` or ``dtype`` is, else float32: nothing is computed in less."""
     wide = any(a is not None and dtype_name(a.dtype) == "float64" for a in arrays)
+    wide = wide or (dtype is not None and dtype_name(dtype) == "float64")
     return xp.float64 if wide else xp.float32
 
 

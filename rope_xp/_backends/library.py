@@ -78,8 +78,6 @@ class Library:
         Whether elements can be assigned.
     shared_namespace : (first, second, third) -> namespace or None
         A quick check that three eager arrays belong together; None sends them through the full one.
-    is_compiling : () -> bool
-        Whether the library's compiler traces Python code at this moment.
     cache_block_bytes : (array) -> int
         How large arrays should be while something is made of ``array``; 0: whole is best.
     materialize_under_compile : (array) -> array
@@ -95,7 +93,6 @@ class Library:
     device: Callable[[Array], Device | None] = lambda array: getattr(array, "device", None)
     is_writable: Callable[[Array], bool] = _has_no_write_lock
     shared_namespace: Callable[[Array, Array, Array], Namespace | None] = lambda *arrays: None
-    is_compiling: Callable[[], bool] = lambda: False
     cache_block_bytes: Callable[[Array], int] = lambda array: 0
     materialize_under_compile: Callable[[Array], Array] = lambda array: array
     map_blocks: Callable[..., Array] | None = None

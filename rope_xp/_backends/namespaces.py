@@ -8,6 +8,7 @@ that lookup.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
@@ -24,8 +25,12 @@ LIBRARIES = {module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, ja
 
 def library_of(array: Array) -> Library:
     """What is known about the library of ``array``; of others no more than the standard."""
-    name = type(array).__module__.partition(".")[0]
-    return LIBRARIES.get(name) or Library(name, lambda: array_api_compat.array_namespace(array))
+    module = type(array).__module__
+    found = LIBRARIES.get(module)
+    if found is None:  # jaxlib._jax, cupy._core.core, …
+        name = module.partition(".")[0]
+        found = LIBRARIES.get(name)
+    return found or Library(name, lambda: array_api_compat.array_namespace(array))
 
 
 def namespace(**arrays: Array | None) -> Namespace:
@@ -93,6 +98,11 @@ def device(array: Array) -> Device | None:
 def is_writable(array: Array) -> bool:
     """Whether elements of ``array`` can be assigned."""
     return library_of(array).is_writable(array)
+
+
+def is_compiling() -> bool:
+    """Whether ``torch.compile`` or ``torch.export`` traces this call: a memo would make it warn."""
+    return "torch" in sys.modules and torch.is_compiling()
 
 
 def is_array(value: Any) -> TypeGuard[Array]:

@@ -205,7 +205,6 @@ LIBRARY = Library(
     "torch",
     load,
     shared_namespace=shared_namespace,
-    is_compiling=is_compiling,
     cache_block_bytes=cache_block_bytes,
     materialize_under_compile=materialize_under_compile,
     memory=Memory(

@@ -1,48 +1,41 @@
-"""Which axis of the positions drives which pair, by a family's ``axes`` and a config's mrope_section.
-
-A family of ``families.json`` with several axes has ``"axes": {"kind": …}``. ``Axial`` has that
-class's own fields. ``Sections``, ``InterleavedSections`` and ``AxisPerPair`` read ``mrope_section`` from
-the config, and what stands under that name in the table where the config has none. ``runs`` of
-``AxisPerPair`` tells the order of the sections: within a run the axes take turns, ``[[1, 2], [0]]``.
-"""
+"""Which axis of the positions drives which pair, by a family's ``axes`` and a config's mrope_section."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
-from rope_xp._config_reader.families import Family
-from rope_xp._config_reader.values import RopeDict, flag
-from rope_xp.axes import Axes, Axial, AxisPerPair, InterleavedSections, Sections
+from rope_xp import axes
+from rope_xp._config_reader import schema
+from rope_xp._config_reader.model import ModelConfig
+from rope_xp._config_reader.schedules import RopeParameters
+from rope_xp._config_reader.values import get_bool, is_list
+from rope_xp.axes import Axes
 
-KEYS = ("mrope_section", "mrope_interleaved")
 
-
-def extra_keys(family: Family, entry: RopeDict, model_type: str) -> list[str]:
-    """The keys beside those of the schedule that a rope dict of this family may have.
+def extra_keys_of(model: ModelConfig, parameters: RopeParameters) -> tuple[str, ...]:
+    """The keys that rope parameters of this model may have beside those of the schedule.
 
     Raises
     ------
     ValueError
-        If the dict has sections and the family does not read them.
+        If the parameters have sections and the family does not read them.
     """
-    extra = list(family.get("extra_keys", ()))
-    told = family.get("axes", {})
-    if "mrope_section" in told:
-        return [*extra, *KEYS]
-    for key in KEYS:
-        if key in entry.values and key not in extra:
-            axes = told.get("widths") or sum(map(len, told.get("runs", [[0]])))
-            have = "positions with one axis" if axes == 1 else f"{axes} axes of fixed parts"
+    family = model.family
+    if _default_sections(family.axes) is not None:
+        return (*family.extra_keys, *schema.MROPE_KEYS)
+    for key in schema.MROPE_KEYS:
+        if key in parameters.values and key not in family.extra_keys:
+            n_axes = family.n_axes
+            have = "positions with one axis" if n_axes == 1 else f"{n_axes} axes of fixed parts"
             msg = (
-                f"`{key}` in {entry.where} must be absent for model_type {model_type!r}, which has "
-                f"{have}, got {entry.values[key]!r}"
+                f"`{key}` in {parameters.source} must be absent for model_type "
+                f"{model.model_type!r}, which has {have}, got {parameters.values[key]!r}"
             )
             raise ValueError(msg)
-    return extra
+    return family.extra_keys
 
 
-def scheme(family: Family, entry: RopeDict, n_pairs: int, model_type: str) -> Axes | None:
+def scheme_of(model: ModelConfig, parameters: RopeParameters, n_pairs: int) -> Axes | None:
     """The scheme of several axes; None for one axis.
 
     Raises
@@ -51,68 +44,93 @@ def scheme(family: Family, entry: RopeDict, n_pairs: int, model_type: str) -> Ax
         If ``mrope_section`` is no list of one number per axis, or does not sum to ``n_pairs``, or
         ``mrope_interleaved`` contradicts the family.
     """
-    told = family.get("axes")
-    if told is None:
-        return None
-    kind = told["kind"]
-    if kind == "Axial":
-        fields: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
-        return Axial(**{k: v for k, v in fields.items() if k != "kind"})
-    if "mrope_section" not in told:  # all axes share the pairs, in turns
-        (run,) = told["runs"]
-        if n_pairs % len(run):
-            msg = (
-                f"the rotated pairs of model_type {model_type!r} must be a multiple of its {len(run)} "
-                f"axes, got {n_pairs}"
-            )
-            raise ValueError(msg)
-        return AxisPerPair(tuple(run) * (n_pairs // len(run)))
+    rule = model.family.axes
+    match rule:
+        case None | axes.Axial():
+            return rule
+        case schema.AxisPerPair(mrope_section=None):
+            return _in_turns(model, rule.runs[0], n_pairs)
+        case schema.AxisPerPair():
+            return _in_runs(rule.runs, _sections_of(model, parameters, n_pairs), parameters.source)
+        case schema.Sections():
+            return axes.Sections(_sections_of(model, parameters, n_pairs))
+        case schema.InterleavedSections():
+            n_axes = len(rule.mrope_section)
+            given = parameters.values.get("mrope_section")
+            if given is None and sum(rule.mrope_section) != n_pairs:
+                # Its slices fit any number of pairs; what they leave is the first axis's.
+                _require_interleaved(model, parameters)
+                turns = [i % n_axes for i in range(n_pairs)]
+                within = [i < n_axes * rule.mrope_section[a] for i, a in enumerate(turns)]
+                return axes.AxisPerPair(
+                    tuple(a if w else 0 for a, w in zip(turns, within, strict=True))
+                )
+            return axes.InterleavedSections(_sections_of(model, parameters, n_pairs))
+        case _:
+            assert_never(rule)
 
-    interleaved = kind == "InterleavedSections"
-    where = f" in {entry.where}"
-    if flag(entry.values, "mrope_interleaved", where, default=interleaved) != interleaved:
+
+def _default_sections(rule: Any) -> tuple[int, ...] | None:
+    return getattr(rule, "mrope_section", None)
+
+
+def _in_turns(model: ModelConfig, run: tuple[int, ...], n_pairs: int) -> axes.AxisPerPair:
+    """All axes share the pairs, in turns."""
+    if n_pairs % len(run):
         msg = (
-            f"`mrope_interleaved`{where} must be {str(interleaved).lower()} or absent for model_type "
-            f"{model_type!r}, got {str(not interleaved).lower()}"
+            f"the rotated pairs of model_type {model.model_type!r} must be a multiple of its "
+            f"{len(run)} axes, got {n_pairs}"
         )
         raise ValueError(msg)
-    given = entry.values.get("mrope_section")
-    default = told["mrope_section"]
+    return axes.AxisPerPair(run * (n_pairs // len(run)))
+
+
+def _require_interleaved(model: ModelConfig, parameters: RopeParameters) -> None:
+    """ValueError if ``mrope_interleaved`` says otherwise than the family."""
+    where = f" in {parameters.source}"
+    wanted = isinstance(model.family.axes, schema.InterleavedSections)
+    if get_bool(parameters.values, "mrope_interleaved", where, default=wanted) != wanted:
+        msg = (
+            f"`mrope_interleaved`{where} must be {str(wanted).lower()} or absent for model_type "
+            f"{model.model_type!r}, got {str(not wanted).lower()}"
+        )
+        raise ValueError(msg)
+
+
+def _sections_of(model: ModelConfig, parameters: RopeParameters, n_pairs: int) -> tuple[int, ...]:
+    """The sections of the config, or of the family where it has none, checked."""
+    _require_interleaved(model, parameters)
+    where = f" in {parameters.source}"
+    default = _default_sections(model.family.axes) or ()
+    given = parameters.values.get("mrope_section")
     if given is None and sum(default) != n_pairs:
-        if interleaved:  # its slices fit any number of pairs; what they leave is the first axis's
-            turns = [i % len(default) for i in range(n_pairs)]
-            return AxisPerPair(
-                tuple(a * (i < len(default) * default[a]) for i, a in enumerate(turns))
-            )
         msg = (
-            f"`mrope_section` must be given{where} and sum to n_pairs={n_pairs}, got nothing, and "
-            f"{default} of model_type {model_type!r} sums to {sum(default)}"
+            f"`mrope_section` is required{where}: {list(default)} of model_type "
+            f"{model.model_type!r} sums to {sum(default)}, not to n_pairs={n_pairs}"
         )
         raise ValueError(msg)
-    sections = _sections(default if given is None else given, len(default), n_pairs, where)
-    if kind == "AxisPerPair":
-        return _in_runs(told["runs"], sections, where)
-    return InterleavedSections(sections) if interleaved else Sections(sections)
-
-
-def _sections(told: Any, n_axes: int, n_pairs: int, where: str) -> tuple[int, ...]:
-    numbers = isinstance(told, Sequence) and not isinstance(told, str)
-    if not numbers or not all(type(n) is int and n >= 0 for n in told):
-        msg = f"`mrope_section`{where} must be a list of non-negative integers, got {told!r}"
+    sections = default if given is None else given
+    if not is_list(sections) or not all(type(n) is int and n >= 0 for n in sections):
+        msg = f"`mrope_section`{where} must be a list of non-negative integers, got {sections!r}"
         raise ValueError(msg)
-    if len(told) != n_axes:
-        msg = f"`mrope_section`{where} must have {n_axes} numbers, one per axis, got {list(told)}"
-        raise ValueError(msg)
-    if sum(told) != n_pairs:
+    if len(sections) != len(default):
         msg = (
-            f"`mrope_section`{where} must sum to n_pairs={n_pairs}, got {list(told)} with sum "
-            f"{sum(told)}"
+            f"`mrope_section`{where} must have {len(default)} numbers, one per axis, "
+            f"got {list(sections)}"
         )
         raise ValueError(msg)
-    return tuple(told)
+    if sum(sections) != n_pairs:
+        msg = (
+            f"`mrope_section`{where} must sum to n_pairs={n_pairs}, got {list(sections)} with sum "
+            f"{sum(sections)}"
+        )
+        raise ValueError(msg)
+    return tuple(sections)
 
 
-def _in_runs(runs: Sequence[Sequence[int]], sections: tuple[int, ...], where: str) -> AxisPerPair:
+def _in_runs(
+    runs: tuple[tuple[int, ...], ...], sections: tuple[int, ...], source: str
+) -> axes.AxisPerPair:
     """Sections in the order of ``runs``; the axes of a run take turns over equal sections."""
     pairs: list[int] = []
     rest = list(sections)
@@ -120,9 +138,9 @@ def _in_runs(runs: Sequence[Sequence[int]], sections: tuple[int, ...], where: st
         sizes, rest = rest[: len(run)], rest[len(run) :]
         if len(set(sizes)) > 1:
             msg = (
-                f"`mrope_section`{where} must be equal for axes {list(run)}, which take turns, got "
-                f"{list(sections)}"
+                f"`mrope_section` in {source} must be equal for axes {list(run)}, which take turns, "
+                f"got {list(sections)}"
             )
             raise ValueError(msg)
         pairs += list(run) * sizes[0]
-    return AxisPerPair(tuple(pairs))
+    return axes.AxisPerPair(tuple(pairs))

@@ -19,9 +19,9 @@ NumPy rounds a complex product once less: `complex_pairs` on large arrays, witho
 """
 
 from rope_xp._kernels.concat import interleave, replace_features
-from rope_xp._kernels.dispatch import kernels_for
+from rope_xp._kernels.dispatch import force_kernel, kernels_for
 from rope_xp._kernels.evaluate import evaluate
-from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size, force_kernel
+from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size
 
 __all__ = [
     "Operands",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import concat
-from rope_xp._kernels.plan import Kernel, Operands, RotationPlan, forced_kernel
+from rope_xp._kernels.plan import Kernel, Operands, RotationPlan, forced_kernel, kernel_name
 
 
 def select_kernel(plan: RotationPlan, arrays: Operands) -> Kernel:
@@ -25,5 +25,6 @@ def evaluate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
 def _is_allowed(kernel: Kernel) -> bool:
     """Whether no other kernel is forced. One that delegates precedes any."""
     forced = forced_kernel()
-    name = getattr(kernel, "__name__", "").rpartition(".")[2]
-    return forced in (None, name) or (forced != "concat" and hasattr(kernel, "DELEGATES"))
+    if forced in (None, kernel_name(kernel)):
+        return True
+    return forced != "concat" and hasattr(kernel, "DELEGATES")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
@@ -13,10 +12,8 @@ from rope_xp._backends import Array, Dtype, Namespace
 #: Elements from which on kernels that write into memory pay for being set up.
 MIN_KERNEL_SIZE = 2**16
 
-#: Names of the kernels, for `force_kernel`.
-NAMES = ("concat", "pad", "tiled", "complex_pairs", "numba_cpu", "torch_autograd")
-
-_forced: ContextVar[str | None] = ContextVar("forced_kernel", default=None)
+#: The name of the one kernel to use; set by `force_kernel`.
+forced: ContextVar[str | None] = ContextVar("forced_kernel", default=None)
 
 
 class Operands(NamedTuple):
@@ -59,18 +56,10 @@ def below_kernel_size(shape: tuple[int, ...]) -> bool:
     return math.prod(shape) < MIN_KERNEL_SIZE
 
 
-@contextmanager
-def force_kernel(name: str) -> Iterator[None]:
-    """Evaluate rotations with this kernel where it supports the arrays: for tests and measurements."""
-    if name not in NAMES:
-        msg = f"`name` must be one of {', '.join(map(repr, NAMES))}, got {name!r}"
-        raise ValueError(msg)
-    token = _forced.set(name)
-    try:
-        yield
-    finally:
-        _forced.reset(token)
-
-
 def forced_kernel() -> str | None:
-    return _forced.get()
+    return forced.get()
+
+
+def kernel_name(kernel: Kernel) -> str:
+    """The name of the kernel's module."""
+    return str(getattr(kernel, "__name__", "")).rpartition(".")[2]

@@ -1,9 +1,10 @@
-"""Where tokens are: sequences, packed and padded ones, shards, grids, and text with images.
+"""Positions of tokens: plain, packed and padded sequences, shards, grids, and text with images.
 
-Positions are integers in [−2³¹, 2³¹), of any integer dtype, shape ``(seq,)`` or ``(batch, seq)``. With
-several axes their shape is ``(n_axes, seq)`` or ``(n_axes, batch, seq)``.
+Positions are integers in [−2³¹, 2³¹), of any integer dtype, or real numbers. Their shape is ``(seq,)``
+or ``(batch, seq)``, with several axes ``(n_axes, seq)`` or ``(n_axes, batch, seq)``.
 """
 
+from rope_xp._exports import set_public_module
 from rope_xp.positions._grids import (
     centered_axis,
     grid_positions,
@@ -34,3 +35,5 @@ __all__ = [
     "token_positions",
     "zigzag_positions",
 ]
+
+set_public_module(__name__)

@@ -1,39 +1,46 @@
-"""Positions lined up with queries and keys: by meaning, not by trailing axes."""
+"""Positions of queries and keys, aligned with their axes by meaning instead of as arrays broadcast."""
 
 from __future__ import annotations
 
 from rope_xp import _backends
-from rope_xp._backends import Array
-from rope_xp._validation import is_known
-from rope_xp.positions._tokens import as_offset, token_positions
+from rope_xp._backends import Array, Namespace
+from rope_xp._validation import is_known, require_position_range
+from rope_xp.positions._tokens import as_offset, count_from
 
 
 def resolve_positions(
-    q: Array, axis: int, positions: Array | None, offset: int | Array, n_axes: int | None = None
+    q: Array,
+    axis: int,
+    positions: Array | None,
+    offset: int | Array,
+    n_axes: int | None = None,
+    *,
+    xp: Namespace | None = None,
 ) -> Array:
-    """The positions given, or those that follow ``offset``; checked against the shape of ``q``.
+    """``positions``, or by default those that follow ``offset``; checked against the shape of ``q``.
 
-    With several axes ``positions`` are those of one, and ``n_axes`` is for messages.
+    With several axes, ``positions`` are those of one axis, and ``n_axes`` is for error messages. ``xp``
+    is the namespace of ``q`` and ``positions``, looked up if None.
     """
     offset = as_offset("offset", offset)
-    seq = q.shape[axis]
     if positions is not None:
         if _backends.is_array(offset) or offset != 0:
             msg = f"`offset` must be 0 when `positions` are given, got {offset!r}"
             raise ValueError(msg)
         require_line_up("positions", positions, "q", q, axis, n_axes=n_axes)
         return positions
+    seq = q.shape[axis]
     if not is_known(seq):
         msg = "`positions` must be given where the sequence length of a lazy `q` is unknown"
         raise ValueError(msg)
-    xp = _backends.namespace(q=q)
     if _backends.is_array(offset):
         _backends.namespace(q=q, offset=offset)
         if offset.ndim == 1:
             require_batch("offset", offset, "q", q, axis)
-    return token_positions(
-        seq, offset=offset, xp=xp, dtype=xp.int32, device=_backends.device(q)
-    )  # (seq,) or (batch, seq)
+    else:
+        require_position_range("offset", offset, seq)
+    xp = _backends.namespace(q=q) if xp is None else xp
+    return count_from(offset, seq, xp, xp.int32, _backends.device(q))  # (seq,) or (batch, seq)
 
 
 def require_same_length(q: Array, q_axis: int, k: Array, k_axis: int) -> None:
@@ -49,7 +56,7 @@ def require_same_length(q: Array, q_axis: int, k: Array, k_axis: int) -> None:
 def require_line_up(
     name: str, positions: Array, of: str, x: Array, axis: int, *, n_axes: int | None = None
 ) -> None:
-    """ValueError unless ``positions`` are (seq,), or (batch, seq) with the batch of ``x`` or 1."""
+    """ValueError unless ``positions`` have shape (seq,), or (batch, seq) with the batch of ``x`` or 1."""
     seq = x.shape[axis]
     got = positions.shape[-1] if positions.ndim in (1, 2) else None
     if got is None or (got != seq and is_known(got) and is_known(seq)):
@@ -57,7 +64,7 @@ def require_line_up(
         one = "(seq,)" if n_axes is None else f"({axes}seq)"
         msg = (
             f"`{name}` must have shape {one} or ({axes}batch, seq) with seq={seq} (axis {axis} of "
-            f"`{of}`), got {_whole_shape(positions, n_axes)}"
+            f"`{of}`), got {_shape(positions, n_axes)}"
         )
         raise ValueError(msg)
     if positions.ndim == 2:
@@ -67,10 +74,10 @@ def require_line_up(
 def require_batch(
     name: str, positions: Array, of: str, x: Array, axis: int, *, n_axes: int | None = None
 ) -> None:
-    """ValueError unless the first axis of ``positions`` fits a batch axis in front of ``x``."""
+    """ValueError unless the first axis of ``positions`` is the batch axis of ``x`` or has size 1."""
     if x.ndim < 3 or axis == 0:
         msg = (
-            f"`{name}` must not have a batch axis, got shape {_whole_shape(positions, n_axes)}: "
+            f"`{name}` must not have a batch axis, got shape {_shape(positions, n_axes)}: "
             f"`{of}` of shape {tuple(x.shape)} has none in front of axis {axis}"
         )
         raise ValueError(msg)
@@ -78,11 +85,11 @@ def require_batch(
     if got not in (1, batch) and is_known(got) and is_known(batch):
         msg = (
             f"`{name}` must have batch={batch} (axis 0 of `{of}`) or 1 as its "
-            f"{'first' if n_axes is None else 'second'} axis, "
-            f"got shape {_whole_shape(positions, n_axes)}"
+            f"{'first' if n_axes is None else 'second'} axis, got shape {_shape(positions, n_axes)}"
         )
         raise ValueError(msg)
 
 
-def _whole_shape(positions: Array, n_axes: int | None) -> tuple[int, ...]:
+def _shape(positions: Array, n_axes: int | None) -> tuple[int, ...]:
+    """The shape that the user gave."""
     return tuple(positions.shape) if n_axes is None else (n_axes, *positions.shape)

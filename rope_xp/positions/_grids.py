@@ -1,8 +1,7 @@
-"""Where patches are: grids of any number of axes, as the product of their axes.
+"""Positions of patches: grids of any number of axes, as the product of their axes.
 
-An axis is a size n, for 0 … n − 1, or the coordinates along it, a sequence of Python numbers. The
-functions named ``…_axis`` make such sequences; ``range`` and lists serve as well. `positions` hands
-on all that is here.
+An axis is a size n, for the coordinates 0 … n − 1, or a sequence of Python numbers, its coordinates. The
+functions named ``…_axis`` make such sequences; ``range`` and lists are accepted, too.
 """
 
 from __future__ import annotations
@@ -17,17 +16,16 @@ from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
     require_number,
+    require_one_of,
     require_position_range,
     require_positive,
     to_float32,
 )
 
-__all__ = ["centered_axis", "grid_positions", "normalized_axis", "rescaled_axis", "time_axis"]
-
 Axis = int | Sequence[int] | Sequence[float]
 
-#: Integers that dtypes hold, where those are fewer than positions in the domain: low <= p < high.
-HOLDS = {
+#: Integers that a dtype represents, low <= p < high, if it does not represent all positions.
+REPRESENTABLE = {
     "int8": (-(2**7), 2**7),
     "uint8": (0, 2**8),
     "int16": (-(2**15), 2**15),
@@ -47,27 +45,28 @@ def grid_positions(
     dtype: Dtype | None = None,
     device: Device | None = None,
 ) -> Array:
-    """Positions of the patches of a grid, row by row: one coordinate for every axis.
+    """Positions of the patches of a grid, row by row, with one coordinate for every axis.
 
     Parameters
     ----------
     *shape : int, or sequence of numbers
         One for each axis: its size n, for the coordinates 0 … n − 1, or its coordinates.
     indexing : {"ij", "xy"}
-        As in ``numpy.meshgrid``. ``"ij"``: the last axis runs fastest, so images are (rows,
-        columns). ``"xy"``: the first two axes trade places in the order of patches, so images are
-        (columns, rows), still read row by row.
+        As in ``numpy.meshgrid``. With ``"ij"`` the last axis varies fastest, so the axes of an image
+        are (rows, columns). With ``"xy"`` the first two axes are swapped in the order of patches, so
+        the axes of an image are (columns, rows), and patches still come row by row.
     offset : number, or one for each axis
         Added to the coordinates (1 in Llama 4's vision tower).
     merge : int
-        Patches come in blocks of ``merge`` × ``merge``, row by row within a block and from block to
-        block (the order of Qwen-VL's vision towers). Blocks lie in the last two axes of the order of
-        patches; earlier axes (time) run slower.
+        If larger than 1, patches come in blocks of ``merge`` × ``merge``: block after block, and row by
+        row within a block (the order of Qwen-VL's vision towers). Blocks extend over the last two axes
+        in the order of patches; earlier axes (time) vary more slowly.
     xp : namespace, optional
-        The array library; default: NumPy.
+        Array library of the result; default: NumPy.
     dtype, device : optional
-        Of the result. Default dtype: the library's integer one if all coordinates and offsets are
-        integers, else its real floating one. Integers may also be had as float32 or float64.
+        Dtype and device of the result. Default dtype: the library's integer dtype if all coordinates
+        and offsets are integers, else its real floating dtype. Integer coordinates can also be
+        returned as float32 or float64.
 
     Returns
     -------
@@ -76,16 +75,16 @@ def grid_positions(
     Raises
     ------
     ValueError
-        If there is no axis, one is empty, the number of offsets differs from that of axes, ``merge``
-        does not divide both of its axes, a coordinate is not finite, or an integer one leaves
-        [−2³¹, 2³¹) or what ``dtype`` holds.
+        If there is no axis, an axis is empty, the number of offsets is not that of axes, ``merge``
+        does not divide both of its axes, a coordinate is not finite, or an integer coordinate is
+        outside [−2³¹, 2³¹) or cannot be represented in ``dtype``.
     TypeError
-        If a size is not an int, a coordinate not a number, or ``dtype`` an integer one for real
-        coordinates, or bfloat16 or float16, which skip integers from 257 and 2049 on.
+        If a size is not an int, a coordinate is not a number, or ``dtype`` is an integer dtype for
+        real coordinates, or bfloat16 or float16, which skip integers from 257 and 2049 on.
 
     Notes
     -----
-    timm gives the shape as (rows, columns) whatever ``grid_indexing``: its ``"xy"`` with shape (h, w)
+    timm takes the shape as (rows, columns) for either ``grid_indexing``: its ``"xy"`` with shape (h, w)
     is ``grid_positions(w, h, indexing="xy")`` here.
 
     Examples
@@ -101,14 +100,12 @@ def grid_positions(
     """
     axes = _axes(shape)
     steps = _offsets(offset, len(axes))
-    if indexing not in ("ij", "xy"):
-        msg = f"`indexing` must be 'ij' or 'xy', got {indexing!r}"
-        raise ValueError(msg)
+    require_one_of("indexing", indexing, ("ij", "xy"))
     xp = _backends.compat_namespace(xp)
     integral = all(_is_integral(axis) for axis in axes) and all(isinstance(o, int) for o in steps)
-    made = {"dtype": _dtype(dtype, integral, xp, device), "device": device}
+    dtype = _result_dtype(dtype, integral, xp, device)
     lines = [
-        _line(f"shape[{i}]", axis, step, xp, made)  # (size,)
+        _coordinates(f"shape[{i}]", axis, step, xp, dtype=dtype, device=device)  # (size,)
         for i, (axis, step) in enumerate(zip(axes, steps, strict=True))
     ]
     grid = xp.stack(list(xp.meshgrid(*lines, indexing=indexing)))  # (n_axes, ..., rows, columns)
@@ -121,9 +118,10 @@ def grid_positions(
 
 
 def centered_axis(n: int, *, symmetric: bool = False) -> tuple[int, ...] | tuple[float, ...]:
-    """``n`` coordinates around 0: −⌈n/2⌉ … ⌊n/2⌋ − 1, or symmetric: −(n − 1)/2 … (n − 1)/2.
+    """``n`` coordinates around 0: −⌈n/2⌉ … ⌊n/2⌋ − 1, or if symmetric −(n − 1)/2 … (n − 1)/2.
 
-    The first are integers (diffusers' Qwen-Image, ``scale_rope=True``), the second floats.
+    Symmetric coordinates are floats, the others integers (diffusers' Qwen-Image with
+    ``scale_rope=True``).
 
     Examples
     --------
@@ -137,10 +135,11 @@ def centered_axis(n: int, *, symmetric: bool = False) -> tuple[int, ...] | tuple
 
 
 def normalized_axis(n: int, *, length: float | None = None) -> tuple[float, ...]:
-    """Midpoints of ``n`` patches of an axis that spans [−1, 1]: 2 (k + ½) / length − 1.
+    """Midpoints of ``n`` patches along an axis that spans [−1, 1]: 2 (k + ½) / length − 1.
 
-    ``length`` is ``n`` by default (DINOv3's ``"separate"``). With the longer or the shorter side of
-    the grid for both axes (``"max"``, ``"min"``), patches are as high as they are wide.
+    ``length`` is ``n`` by default (DINOv3's ``"separate"``). Patches are as high as they are wide if
+    both axes have the same ``length``, the longer or the shorter side of the grid (``"max"``,
+    ``"min"``).
 
     Examples
     --------
@@ -158,11 +157,11 @@ def normalized_axis(n: int, *, length: float | None = None) -> tuple[float, ...]
 def rescaled_axis(
     n: int, reference: float, *, offset: float = 0, floor: bool = False
 ) -> tuple[int, ...] | tuple[float, ...]:
-    """``n`` patches over the coordinates of a grid of ``reference``: (k + offset) · reference / n.
+    """Coordinates of ``n`` patches over the range of ``reference`` patches: (k + offset) · reference / n.
 
-    So a model that was trained on ``reference`` patches meets no position past those (timm's
+    A model that was trained on ``reference`` patches then gets no position beyond these (timm's
     ``ref_feat_shape`` and ``grid_offset``). ``floor=True`` rounds down to integers (diffusers'
-    CogView4); then ``reference`` and ``offset`` are ints.
+    CogView4), and requires ``reference`` and ``offset`` to be ints.
 
     Examples
     --------
@@ -182,9 +181,9 @@ def rescaled_axis(
 def time_axis(
     n: int, step: float, *, truncate: bool = False
 ) -> tuple[int, ...] | tuple[float, ...]:
-    """Times k · step of ``n`` frames: ``step`` is what time passes between two of them.
+    """Times k · step of ``n`` frames, where ``step`` is the time between two of them.
 
-    For a video, ``step`` is a rate per second over the frames per second (Cosmos: 24 / fps).
+    For a video, ``step`` is a rate per second divided by the frames per second (Cosmos: 24 / fps).
     ``truncate=True`` rounds ``step`` and the product to float32 and drops the fraction, as Qwen2.5-VL
     does with ``tokens_per_second`` · ``second_per_grid_ts``.
 
@@ -215,48 +214,53 @@ def _axes(shape: tuple[Any, ...]) -> list[int | tuple[float, ...]]:
         msg = "`shape` must have at least one axis, got ()"
         raise ValueError(msg)
     if len(shape) == 1 and isinstance(shape[0], tuple | list):
-        # Coordinates of a single axis need no grid; a shape that was not unpacked is likely.
+        # Coordinates of a single axis need no grid, so this is probably a shape that was not unpacked.
         msg = f"`shape` must be sizes one by one, as in grid_positions(2, 3), got {shape[0]!r}"
         raise TypeError(msg)
     return [as_axis(f"shape[{i}]", axis) for i, axis in enumerate(shape)]
 
 
 def as_axis(name: str, axis: Any) -> Any:
-    """A positive int, or a tuple of finite ints and floats that is not empty."""
+    """``axis`` as a positive int, or as a tuple of at least one finite int or float."""
     if not _backends.is_array(axis) and hasattr(type(axis), "__index__"):
         return as_positive(name, axis)
-    plain = isinstance(axis, np.ndarray) and axis.ndim == 1
-    if isinstance(axis, str) or not (plain or isinstance(axis, Sequence)):
+    is_vector = isinstance(axis, np.ndarray) and axis.ndim == 1
+    if isinstance(axis, str) or not (is_vector or isinstance(axis, Sequence)):
         what = _backends.describe(axis) if _backends.is_array(axis) else repr(axis)
         msg = f"`{name}` must be a size or a sequence of Python numbers, got {what}"
         raise TypeError(msg)
-    found = tuple(axis.tolist() if isinstance(axis, np.ndarray) else axis)
-    if not found:
+    values = tuple(axis.tolist() if isinstance(axis, np.ndarray) else axis)
+    if not values:
         msg = f"`{name}` must have at least one coordinate, got {axis!r}"
         raise ValueError(msg)
-    for i, value in enumerate(found):
+    for i, value in enumerate(values):
         require_number(f"{name}[{i}]", value)
-    return tuple(int(v) if isinstance(v, int | np.integer) else float(v) for v in found)
+    return tuple(map(_as_python, values))
 
 
 def _is_integral(axis: int | tuple[float, ...]) -> bool:
     return not isinstance(axis, tuple) or all(isinstance(value, int) for value in axis)
 
 
+def _as_python(value: float) -> float:
+    """A Python or NumPy number as an int or a float."""
+    return int(value) if isinstance(value, int | np.integer) else float(value)
+
+
 def _offsets(offset: float | Sequence[float], n_axes: int) -> tuple[float, ...]:
-    """One Python number for each axis."""
-    several = isinstance(offset, tuple | list)
-    offsets: Any = offset if several else (offset,) * n_axes
+    """``offset`` as one Python number for each axis."""
+    per_axis = isinstance(offset, tuple | list)
+    offsets: Any = offset if per_axis else (offset,) * n_axes
     if len(offsets) != n_axes:
         msg = f"`offset` must be a number or one for each of {n_axes} axes, got {offset!r}"
         raise ValueError(msg)
     for i, value in enumerate(offsets):
-        require_number(f"offset[{i}]" if several else "offset", value)
-    return tuple(int(v) if isinstance(v, int | np.integer) else float(v) for v in offsets)
+        require_number(f"offset[{i}]" if per_axis else "offset", value)
+    return tuple(map(_as_python, offsets))
 
 
 def require_merge(merge: int, sizes: Sequence[int]) -> int:
-    """``merge``, which must divide the last two ``sizes`` of a grid."""
+    """``merge`` as an int; ValueError unless it divides the last two ``sizes`` of a grid."""
     merge = as_positive("merge", merge)
     if merge == 1:
         return merge
@@ -269,10 +273,14 @@ def require_merge(merge: int, sizes: Sequence[int]) -> int:
     return merge
 
 
-def _dtype(dtype: Dtype | None, integral: bool, xp: Namespace, device: Device | None) -> Dtype:
-    """The dtype of the result."""
+def _result_dtype(
+    dtype: Dtype | None, integral: bool, xp: Namespace, device: Device | None
+) -> Dtype:
+    """``dtype``, or the default; TypeError if it does not suit the coordinates."""
+    if dtype is None and integral:
+        return _backends.default_integer_dtype(xp, device)
     if dtype is None:
-        return (xp.arange(1, device=device) if integral else xp.asarray([0.5], device=device)).dtype
+        return xp.asarray([0.5], device=device).dtype
     name = _backends.dtype_name(dtype)
     if name not in ("float32", "float64") and not (integral and "int" in name):
         kinds = "an integer dtype, float32 or float64" if integral else "float32 or float64"
@@ -281,30 +289,39 @@ def _dtype(dtype: Dtype | None, integral: bool, xp: Namespace, device: Device | 
     return dtype
 
 
-def _line(
-    name: str, axis: int | tuple[float, ...], step: float, xp: Namespace, made: dict[str, Any]
+def _coordinates(
+    name: str,
+    axis: int | tuple[float, ...],
+    step: float,
+    xp: Namespace,
+    *,
+    dtype: Dtype,
+    device: Device | None,
 ) -> Array:
-    """The coordinates of one axis, ``step`` added, as an array of shape (size,)."""
+    """The coordinates of one axis plus ``step``, shape (size,)."""
     if not (isinstance(step, int) and _is_integral(axis)):
         values = axis if isinstance(axis, tuple) else range(axis)
-        return xp.asarray([float(value + step) for value in values], **made)
+        return xp.asarray([float(value + step) for value in values], dtype=dtype, device=device)
     if isinstance(axis, tuple):
-        require_held(name, int(min(axis) + step), int(max(axis) + step), made["dtype"])
-        return xp.asarray([value + step for value in axis], **made)
+        require_representable(name, int(min(axis) + step), int(max(axis) + step), dtype)
+        return xp.asarray([value + step for value in axis], dtype=dtype, device=device)
     require_position_range(name, step, axis)
-    _require_within(name, step, step + axis - 1, made["dtype"])
-    return xp.arange(step, step + axis, **made)
+    _require_dtype_range(name, step, step + axis - 1, dtype)
+    return xp.arange(step, step + axis, dtype=dtype, device=device)
 
 
-def require_held(name: str, first: int, last: int, dtype: Dtype) -> None:
-    """ValueError unless the domain and ``dtype`` hold the integers ``first`` to ``last``."""
+def require_representable(name: str, first: int, last: int, dtype: Dtype) -> None:
+    """ValueError unless the integers ``first`` to ``last`` are positions that ``dtype`` represents."""
     require_position_range(name, first)
     require_position_range(name, last)
-    _require_within(name, first, last, dtype)
+    _require_dtype_range(name, first, last, dtype)
 
 
-def _require_within(name: str, first: int, last: int, dtype: Dtype) -> None:
+def _require_dtype_range(name: str, first: int, last: int, dtype: Dtype) -> None:
     kind = _backends.dtype_name(dtype)
-    if kind in HOLDS and not HOLDS[kind][0] <= first <= last < HOLDS[kind][1]:
-        msg = f"`dtype` must hold the positions {first} to {last} of `{name}`, got {kind}"
+    if kind not in REPRESENTABLE:
+        return
+    low, high = REPRESENTABLE[kind]
+    if not low <= first <= last < high:
+        msg = f"`dtype` must represent the positions {first} to {last} of `{name}`, got {kind}"
         raise ValueError(msg)

@@ -1,8 +1,8 @@
-"""Where text and patches are that stand in one sequence: three axes, (time, row, column).
+"""Positions of text with images and videos, on three axes: (time, row, column).
 
-Text moves along all three axes at once, so that it keeps the encoding of one axis; an image or a video
-spreads out in them. What decides is a description of the sequence in Python values, so shapes are
-known and nothing waits for a device. `positions` hands on what is here.
+Text has the same coordinate on all three axes, so that it is encoded as on one axis; the patches of an
+image or a video have different ones. The sequence is described by Python values, so shapes are known
+and no device has to be waited for.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._validation import as_int, require_integer_dtype, require_position_range
+from rope_xp._validation import (
+    as_int,
+    require_integer_dtype,
+    require_one_of,
+    require_position_range,
+)
 from rope_xp.positions._grids import (
     as_axis,
     as_positive,
     grid_positions,
-    require_held,
     require_merge,
+    require_representable,
 )
-
-__all__ = ["text_image_parts", "text_image_positions"]
 
 Grid = tuple[int | Sequence[int], int, int]
 Part = int | Grid
-
-_ADVANCES = ("side", "max")
 
 
 def text_image_positions(
@@ -43,7 +44,7 @@ def text_image_positions(
     dtype: Dtype | None = None,
     device: Device | None = None,
 ) -> tuple[Array, int]:
-    """Positions of text with images and videos in it (Qwen-VL's), and the position that follows.
+    """Positions of text with images and videos in it (Qwen-VL), and the position after them.
 
     A run of text that starts at p has positions p, p + 1, … on all axes. A grid of t × h × w patches
     that starts at p has one token for every merge × merge patches, with positions (p + time, p + row,
@@ -52,53 +53,55 @@ def text_image_positions(
     Parameters
     ----------
     parts : iterable of int and (t, h, w)
-        The sequence in order: the number of tokens of a run of text, or the grid of an image or a
-        video in patches, before merging. Instead of t, the integer times of the frames may stand.
+        The sequence in order. An int is the number of tokens of a run of text; (t, h, w) is the grid
+        of an image or a video in patches, before merging. A sequence of int instead of t gives the
+        times of the frames.
     merge : int
         Patches along each side that make one token (``spatial_merge_size``); divides h and w.
     advance : {"side", "max"}
-        Where what follows a grid starts: ``"side"``, at p plus the longer of its two sides, in tokens
-        (transformers 5); ``"max"``, after the largest position in it, times included (Qwen2-VL's
-        paper). They differ for videos whose times exceed both sides.
+        Where the part after a grid starts. ``"side"``: at p plus the longer of its two sides, in tokens
+        (transformers 5). ``"max"``: after the largest position in it, times included (Qwen2-VL's
+        paper). The two differ for videos whose times exceed both sides.
     offset : int
         Position of the first token.
     padding : (int, int)
-        Tokens of padding before and after, at position 0 (transformers).
+        Number of padding tokens before and after, at position 0 (transformers).
     xp : namespace, optional
-        The array library; default: NumPy.
+        Array library of the result; default: NumPy.
     dtype, device : optional
-        Of the result. The dtype is an integer one, the library's default if not given.
+        Integer dtype and device of the result; default: the library's.
 
     Returns
     -------
     positions : array, shape (3, seq)
         Rows: time, row, column.
     after : int
-        The position of the next token to be generated: one more than the largest so far.
-        transformers' ``rope_deltas`` is ``after`` minus the tokens that are no padding.
+        Position of the next token to be generated: one more than the largest so far.
+        transformers' ``rope_deltas`` is ``after`` minus the number of tokens without padding.
 
     Raises
     ------
     ValueError
         If there are no parts, a run or a padding is negative, a grid has a size of zero or sides that
-        ``merge`` does not divide, ``advance`` is unknown, or positions leave [−2³¹, 2³¹) or ``dtype``.
+        ``merge`` does not divide, ``advance`` is unknown, or positions are outside [−2³¹, 2³¹) or
+        cannot be represented in ``dtype``.
     TypeError
-        If a part is neither an int nor three values, a size or a time not an int, or ``dtype`` not an
-        integer dtype.
+        If a part is neither an int nor three values, a size or a time is not an int, or ``dtype`` is
+        not an integer dtype.
 
     Notes
     -----
-    What models make of a video:
+    Parts for a video in different models:
 
-    - Qwen2-VL (arXiv:2409.12191, section 2.1) counts its frames: (t, h, w); so does PaddleOCR-VL.
-      Ernie 4.5 VL counts pairs of them: (t / 2, h, w).
+    - Qwen2-VL (arXiv:2409.12191, section 2.1) and PaddleOCR-VL count frames: (t, h, w).
+      Ernie 4.5 VL counts pairs of frames: (t / 2, h, w).
     - Qwen2.5-VL (arXiv:2502.13923, section 2.1.2) places frames by time:
       ``(time_axis(t, tokens_per_second * second_per_grid, truncate=True), h, w)``.
-    - Qwen3-VL, Qwen3.5 and GLM-4V write times as text between the frames, so that each is a part
-      (1, h, w) of its own.
+    - Qwen3-VL, Qwen3.5 and GLM-4V write times as text between the frames, so each frame is a separate
+      part (1, h, w).
 
-    Compared with each one's ``get_rope_index`` in transformers 5.23.0. The positions of the rows of a
-    batch are stacked along axis 1.
+    Compared with ``get_rope_index`` of each model in transformers 5.23.0. For a batch, stack the
+    positions of the rows along axis 1.
 
     Examples
     --------
@@ -110,22 +113,19 @@ def text_image_positions(
     >>> after
     6
     """
-    if advance not in _ADVANCES:
-        msg = f"`advance` must be 'side' or 'max', got {advance!r}"
-        raise ValueError(msg)
-    xp = _backends.compat_namespace(xp)
-    if dtype is None:
-        dtype = xp.arange(1, device=device).dtype
+    require_one_of("advance", advance, ("side", "max"))
     require_integer_dtype(dtype)
-    before, behind = _padding(padding)
+    xp = _backends.compat_namespace(xp)
+    dtype = _backends.default_integer_dtype(xp, device) if dtype is None else dtype
+    n_before, n_after = _padding(padding)
     start = as_int("offset", offset)
     require_position_range("offset", start)
 
     lowest, after = start, start  # after: one more than the largest position so far
-    pieces = [np.zeros((3, before), dtype=np.int64)]
+    pieces = [np.zeros((3, n_before), dtype=np.int64)]
     for i, part in enumerate(parts):
         if not isinstance(part, tuple | list):
-            n = _text(f"parts[{i}]", part)
+            n = _text_length(f"parts[{i}]", part)
             pieces.append(np.broadcast_to(np.arange(start, start + n), (3, n)))
             start += n
             after = max(after, start)
@@ -139,8 +139,8 @@ def text_image_positions(
     if len(pieces) == 1:
         msg = "`parts` must have at least one part, got none"
         raise ValueError(msg)
-    require_held("parts", lowest, max(lowest, after - 1), dtype)
-    pieces.append(np.zeros((3, behind), dtype=np.int64))
+    require_representable("parts", lowest, max(lowest, after - 1), dtype)
+    pieces.append(np.zeros((3, n_after), dtype=np.int64))
     host = np.concatenate(pieces, axis=1).astype(_backends.dtype_name(dtype))  # (3, seq)
     return xp.asarray(host, dtype=dtype, device=device), after
 
@@ -153,30 +153,30 @@ def text_image_parts(
     merge: int = 1,
     frames_apart: bool = False,
 ) -> tuple[Part, ...]:
-    """The parts of a sequence, from what kind each of its tokens is.
+    """Parts of a sequence, for `text_image_positions`, from the type of each of its tokens.
 
     Parameters
     ----------
     token_types : iterable of int, shape (seq,)
-        0 for text, 1 for an image's token, 2 for a video's (transformers' ``mm_token_type_ids`` of
-        one row, without padding), as Python or NumPy integers.
+        0 for text, 1 for a token of an image, 2 for one of a video (transformers'
+        ``mm_token_type_ids`` of one row, without padding), as Python or NumPy integers.
     images, videos : iterables of (t, h, w)
-        Their grids, in order, in patches before merging. Instead of t, times may stand.
+        Their grids in order, in patches before merging. A sequence of int instead of t gives times.
     merge : int
         Patches along each side that make one token.
     frames_apart : bool
-        Whether the frames of a video stand apart, with text between them (Qwen3-VL).
+        Whether there is text between the frames of a video (Qwen3-VL).
 
     Returns
     -------
     tuple of int and (t, h, w)
-        What `text_image_positions` takes. It makes positions for the same number of tokens.
+        Parts for the same number of tokens.
 
     Raises
     ------
     ValueError
-        If a type is not 0, 1 or 2, a run of tokens is not that of whole grids, grids are left over,
-        or a grid has a size of zero or sides that ``merge`` does not divide.
+        If a type is not 0, 1 or 2, grids do not fill a run of tokens, grids are left over, or a grid
+        has a size of zero or sides that ``merge`` does not divide.
     TypeError
         If a type or a size is not an int.
 
@@ -211,7 +211,7 @@ def text_image_parts(
                 filled += tokens
             if filled != n:
                 what = f"the {n} tokens of type {kind} from token {at} on"
-                msg = f"`{names[kind]}` must fill {what}, got grids of {filled}"
+                msg = f"`{names[kind]}` must fill {what}, got grids of {filled} tokens"
                 raise ValueError(msg)
         else:
             msg = f"`token_types[{at}]` must be 0 (text), 1 (image) or 2 (video), got {kind}"
@@ -224,21 +224,21 @@ def text_image_parts(
     return tuple(parts)
 
 
-def _text(name: str, n: Any) -> int:
-    """The length of a run of text."""
+def _text_length(name: str, n: Any) -> int:
+    """Number of tokens of a run of text."""
     if _backends.is_array(n) or not hasattr(type(n), "__index__"):
         what = _backends.describe(n) if _backends.is_array(n) else repr(n)
         msg = f"`{name}` must be a number of text tokens or a grid (t, h, w), got {what}"
         raise TypeError(msg)
     length: int = as_int(name, n)
     if length < 0:
-        msg = f"`{name}` must be a number of text tokens, not negative, got {n}"
+        msg = f"`{name}` must be a non-negative number of text tokens, got {n}"
         raise ValueError(msg)
     return length
 
 
 def _grid(name: str, grid: Any, merge: int) -> tuple[tuple[int, ...], int, int]:
-    """The times of a grid's frames, and its rows and columns of tokens."""
+    """The times of the frames of a grid, and the numbers of its rows and columns of tokens."""
     if not isinstance(grid, tuple | list) or len(grid) != 3:
         msg = f"`{name}` must be a grid (t, h, w), got {grid!r}"
         raise TypeError(msg)
@@ -256,8 +256,8 @@ def _padding(padding: tuple[int, int]) -> tuple[int, int]:
     if not isinstance(padding, tuple | list) or len(padding) != 2:
         msg = f"`padding` must be two numbers of tokens, before and after, got {padding!r}"
         raise TypeError(msg)
-    before, behind = (as_int(f"padding[{i}]", n) for i, n in enumerate(padding))
-    if before < 0 or behind < 0:
-        msg = f"`padding` must not be negative, got {padding!r}"
+    before, after = (as_int(f"padding[{i}]", n) for i, n in enumerate(padding))
+    if before < 0 or after < 0:
+        msg = f"`padding` must be non-negative, got {padding!r}"
         raise ValueError(msg)
-    return before, behind
+    return before, after

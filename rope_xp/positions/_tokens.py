@@ -1,4 +1,4 @@
-"""Positions of tokens: whole, continued, packed, padded and sharded sequences, and padded grids."""
+"""Positions of tokens: of whole, continued, packed, padded and sharded sequences, and padded grids."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ import numpy as np
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
+    POSITION_RANGE,
     as_int,
+    require_integer,
     require_integer_dtype,
     require_position_range,
     require_positive,
 )
-
-__all__ = [
-    "mask_grid_positions",
-    "mask_positions",
-    "packed_positions",
-    "token_positions",
-    "zigzag_positions",
-]
 
 
 def token_positions(
@@ -32,18 +26,18 @@ def token_positions(
     dtype: Dtype | None = None,
     device: Device | None = None,
 ) -> Array:
-    """Positions ``offset + 0 … n − 1`` of ``n`` tokens that follow ``offset`` earlier ones.
+    """Positions ``offset + 0 … n − 1`` of ``n`` tokens after ``offset`` earlier ones.
 
     Parameters
     ----------
     n : int
         Number of tokens.
     offset : int or integer array, shape () or (batch,)
-        Tokens before the first one, for each row of the batch if it is an array.
+        Number of earlier tokens; an array of shape (batch,) gives that of each row.
     xp : namespace, optional
-        The array library; default: that of ``offset`` if it is an array, else NumPy.
+        Array library of the result; default: that of ``offset`` if it is an array, else NumPy.
     dtype, device : optional
-        Of the result. The dtype is an integer one, the library's default if not given.
+        Integer dtype and device of the result; default: the library's.
 
     Returns
     -------
@@ -52,14 +46,15 @@ def token_positions(
     Raises
     ------
     ValueError
-        If ``n`` is negative, ``offset`` has more than one axis, or an int ``offset`` leaves
-        [−2³¹, 2³¹).
+        If ``n`` is negative, ``offset`` has more than one axis, or positions after an int ``offset``
+        leave [−2³¹, 2³¹).
     TypeError
-        If ``n`` or ``offset`` is not integral, ``dtype`` not an integer dtype, or ``offset`` an
+        If ``n`` or ``offset`` is not an integer, ``dtype`` is not an integer dtype, or ``offset`` is an
         array of another library than ``xp``.
 
     Examples
     --------
+    >>> import numpy as np
     >>> token_positions(3, offset=7)
     array([7, 8, 9])
     >>> token_positions(2, offset=np.asarray([0, 5]))
@@ -73,28 +68,36 @@ def token_positions(
     require_integer_dtype(dtype)
     offset = as_offset("offset", offset)
     if not _backends.is_array(offset):
-        xp = _backends.compat_namespace(xp)
         require_position_range("offset", offset, n)
-        return xp.arange(offset, offset + n, dtype=dtype, device=device)
+        return count_from(offset, n, _backends.compat_namespace(xp), dtype, device)
 
     found = _backends.namespace(offset=offset)
     if xp is not None and _backends.compat_namespace(xp) is not found:
         msg = f"`offset` must be an int or an array of {xp.__name__}, got {found.__name__}"
         raise TypeError(msg)
     device = _backends.device(offset) if device is None else device
-    steps = found.arange(n, dtype=dtype, device=device)
-    return _backends.cast(offset[..., None], steps.dtype, found) + steps  # (n,) or (batch, n)
+    return count_from(offset, n, found, dtype, device)
+
+
+def count_from(
+    offset: int | Array, n: int, xp: Namespace, dtype: Dtype | None, device: Device | None
+) -> Array:
+    """`token_positions` of arguments that have been checked."""
+    if not _backends.is_array(offset):
+        return xp.arange(offset, offset + n, dtype=dtype, device=device)
+    steps = xp.arange(n, dtype=dtype, device=device)
+    return _backends.cast(offset[..., None], steps.dtype, xp) + steps  # (n,) or (batch, n)
 
 
 def packed_positions(cu_seqlens: Array, total: int) -> Array:
-    """Positions of sequences laid end to end: each starts again at 0.
+    """Positions of packed sequences: each sequence is numbered from 0.
 
     Parameters
     ----------
     cu_seqlens : integer array, shape (n_sequences + 1,)
-        Where sequences start: 0, then the running sum of their lengths, which may be 0.
+        Start of each sequence: 0, then the cumulative sum of their lengths, which may be 0.
     total : int
-        Number of tokens. What is past ``cu_seqlens[-1]`` (padding) counts on from 0.
+        Number of tokens. Padding after ``cu_seqlens[-1]`` is numbered from 0.
 
     Returns
     -------
@@ -103,16 +106,18 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
     Raises
     ------
     ValueError
-        If ``cu_seqlens`` has not one axis or is empty, or ``total`` is negative.
+        If ``cu_seqlens`` does not have exactly one axis or is empty, or ``total`` is negative.
     TypeError
-        If ``cu_seqlens`` is not an integer array or ``total`` not an int.
+        If ``cu_seqlens`` is not an integer array or ``total`` is not an int.
 
     Notes
     -----
-    The format of flash-attention's and TransformerEngine's variable-length kernels.
+    ``cu_seqlens`` has the format of the variable-length kernels of flash-attention and
+    TransformerEngine.
 
     Examples
     --------
+    >>> import numpy as np
     >>> packed_positions(np.asarray([0, 3, 5]), 6)
     array([0, 1, 2, 0, 1, 0])
     """
@@ -131,18 +136,18 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
 
 
 def mask_positions(mask: Array) -> Array:
-    """Positions of the real tokens in padded rows, wherever the padding stands.
+    """Positions of the tokens in padded rows, with padding anywhere.
 
     Parameters
     ----------
     mask : bool or integer array, shape (..., seq)
-        True or 1 at tokens, False or 0 at padding.
+        True or 1 for tokens, False or 0 for padding.
 
     Returns
     -------
     array, shape (..., seq), the library's default integer dtype
-        0, 1, 2, … along the tokens of each row. Padding repeats the position before it (0 at the
-        start): it is masked in attention, so its position does not matter.
+        0, 1, 2, … for the tokens of each row. Padding repeats the position before it (0 at the
+        start). It is masked in attention, so its position does not matter.
 
     Raises
     ------
@@ -153,52 +158,55 @@ def mask_positions(mask: Array) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> mask_positions(np.asarray([[0, 0, 1, 1], [1, 1, 1, 0]]))
     array([[0, 0, 0, 1],
            [0, 1, 2, 2]])
     """
-    seen, xp = _counted(mask, 1)
-    return xp.where(seen[0] > 0, seen[0] - 1, seen[0])
+    xp = _require_mask(mask, 1)
+    (seen,) = _running_counts(mask, 1, xp)
+    return xp.where(seen > 0, seen - 1, seen)
 
 
 def mask_grid_positions(
     mask: Array, *, n_axes: int = 2, scale: float | None = None, dtype: Dtype | None = None
 ) -> Array:
-    r"""Positions on padded grids: what is real is counted along each axis, from 1 (DETR).
+    """Positions on padded grids: patches are counted from 1 along each axis, without padding (DETR).
 
     Parameters
     ----------
     mask : bool or integer array, shape (..., rows, columns)
-        True or 1 at patches, False or 0 at padding.
+        True or 1 for patches, False or 0 for padding.
     n_axes : int
-        How many of the last axes of ``mask`` are the grid's: 2, or 3 with time.
+        Number of grid axes, the last ones of ``mask``: 2, or 3 with time.
     scale : float, optional
-        Divide the counts along each line by its last one (plus 1e-6) and multiply them by this, so
-        that every image spans the same: 2π in DETR. Default: plain counts.
+        The counts along each line are divided by the last of them (plus 1e-6) and multiplied by
+        ``scale``, so that all images span the same range: 2π in DETR. Default: plain counts.
     dtype : floating dtype, optional
-        Of the result with ``scale``; default float32.
+        Of the result with ``scale``; default: float32.
 
     Returns
     -------
     array, shape (n_axes, ..., rows, columns)
-        The library's default integer dtype; with ``scale`` floating. Padding repeats the count
-        before it, 0 at the start.
+        The library's default integer dtype, or a floating one with ``scale``. Padding repeats the
+        count before it (0 at the start).
 
     Raises
     ------
     TypeError
-        If ``mask`` is neither boolean nor integer, or ``dtype`` not floating.
+        If ``mask`` is neither boolean nor integer, or ``dtype`` is not floating.
     ValueError
-        If ``mask`` has fewer axes than the grid or one of size 0, ``n_axes`` is not positive,
-        ``scale`` not positive and finite, or ``dtype`` comes without it.
+        If ``mask`` has fewer axes than the grid or a grid axis of size 0, ``n_axes`` is not positive,
+        ``scale`` is not positive and finite, or ``dtype`` is given without ``scale``.
 
     Notes
     -----
     Source: Carion et al. 2020, arXiv:2005.12872; compared with transformers 5.23.0.
-    `rope_xp.sinusoidal` makes the encoding of it, (..., rows, columns, dim), channels last.
+    `rope_xp.sinusoidal` turns these positions into encodings (..., rows, columns, dim), channels last.
 
     Examples
     --------
+    >>> import numpy as np
     >>> mask_grid_positions(np.asarray([[1, 1, 0], [1, 1, 0]]))
     array([[[1, 1, 0],
             [2, 2, 0]],
@@ -209,10 +217,11 @@ def mask_grid_positions(
     if as_int("n_axes", n_axes) <= 0:
         msg = f"`n_axes` must be positive, got {n_axes}"
         raise ValueError(msg)
-    counts, xp = _counted(mask, n_axes)
+    xp = _require_mask(mask, n_axes)
     if 0 in mask.shape[-n_axes:]:
-        msg = f"`mask` must have no axis of size 0 in its grid, got {tuple(mask.shape)}"
+        msg = f"`mask` must have no grid axis of size 0, got {tuple(mask.shape)}"
         raise ValueError(msg)
+    counts = _running_counts(mask, n_axes, xp)
     if scale is None:
         if dtype is not None:
             msg = f"`dtype` must be None without `scale`, where positions are integers, got {dtype}"
@@ -220,7 +229,8 @@ def mask_grid_positions(
         return xp.stack(counts, axis=0)
     require_positive("scale", scale)
     dtype = xp.float32 if dtype is None else dtype
-    compute = xp.float64 if _backends.require_dtype("dtype", dtype) == "float64" else xp.float32
+    _backends.require_dtype("dtype", dtype)
+    compute = _backends.compute_dtype(xp, dtype=dtype)
     counts = [_backends.cast(count, compute, xp) for count in counts]
     lasts = [
         count[(..., slice(-1, None), *(slice(None),) * after)]
@@ -232,19 +242,24 @@ def mask_grid_positions(
     return _backends.cast(xp.stack(spans, axis=0), dtype, xp)
 
 
-def _counted(mask: Array, n_axes: int) -> tuple[list[Array], Namespace]:
-    """How many are real so far along each of the last axes of ``mask``, and the namespace."""
+def _require_mask(mask: Array, n_axes: int) -> Namespace:
+    """The namespace of ``mask``, which must be boolean or integer and have ``n_axes`` axes at least."""
     xp = _backends.namespace(mask=mask)
-    if not (_backends.is_integer(mask) or "bool" in _backends.dtype_name(mask.dtype)):
+    if not (_backends.is_integer(mask) or _backends.is_boolean(mask)):
         msg = f"`mask` must be boolean or integer, got {_backends.dtype_name(mask.dtype)}"
         raise TypeError(msg)
     if mask.ndim < n_axes:
-        wanted = "(..., seq)" if n_axes == 1 else f"(..., and n_axes={n_axes} axes of the grid)"
+        wanted = "(..., seq)" if n_axes == 1 else f"(..., *grid) with n_axes={n_axes} grid axes"
         msg = f"`mask` must have shape {wanted}, got {tuple(mask.shape)}"
         raise ValueError(msg)
-    integer = xp.arange(0, device=_backends.device(mask)).dtype
+    return xp
+
+
+def _running_counts(mask: Array, n_axes: int, xp: Namespace) -> list[Array]:
+    """The cumulative sum of ``mask`` along each of its last ``n_axes`` axes."""
+    integer = _backends.default_integer_dtype(xp, _backends.device(mask))
     ones = xp.astype(mask, integer)
-    return [_backends.cumulative_sum(ones, integer, xp, axis) for axis in range(-n_axes, 0)], xp
+    return [_backends.cumulative_sum(ones, integer, xp, axis) for axis in range(-n_axes, 0)]
 
 
 def zigzag_positions(
@@ -256,22 +271,22 @@ def zigzag_positions(
     dtype: Dtype | None = None,
     device: Device | None = None,
 ) -> Array:
-    """Positions of the tokens that one of ``world_size`` devices holds in context parallelism.
+    """Positions of the tokens on one of ``world_size`` devices in context parallelism.
 
-    The sequence is cut into 2 · world_size chunks, and device ``rank`` holds chunks ``rank`` and
-    2 · world_size − 1 − ``rank``, an early and a late one: so under a causal mask all devices have
-    the same work. Together the devices hold each position once.
+    The sequence is cut into 2 · world_size chunks. Device ``rank`` gets chunks ``rank`` and
+    2 · world_size − 1 − ``rank``, an early and a late one, so that all devices have the same work
+    under a causal mask. Each position is on exactly one device.
 
     Parameters
     ----------
     seq_len : int
         Length of the whole sequence, a multiple of 2 · world_size.
     rank, world_size : int
-        Which device of how many.
+        Index of the device, and the number of devices.
     xp : namespace, optional
-        The array library; default: NumPy.
+        Array library of the result; default: NumPy.
     dtype, device : optional
-        Of the result. The dtype is an integer one, the library's default if not given.
+        Integer dtype and device of the result; default: the library's.
 
     Returns
     -------
@@ -280,10 +295,10 @@ def zigzag_positions(
     Raises
     ------
     ValueError
-        If 2 · world_size does not divide ``seq_len``, which must be positive, or ``rank`` is not in
-        [0, world_size).
+        If ``seq_len`` is not a positive multiple of 2 · world_size, ``rank`` is not in
+        [0, world_size), or positions leave [−2³¹, 2³¹).
     TypeError
-        If an argument is not an int, or ``dtype`` not an integer dtype.
+        If an argument is not an int, or ``dtype`` is not an integer dtype.
 
     Notes
     -----
@@ -305,17 +320,20 @@ def zigzag_positions(
     if not 0 <= rank < world_size:
         msg = f"`rank` must be in [0, world_size={world_size}), got {rank}"
         raise ValueError(msg)
+    require_integer_dtype(dtype)
+    xp = _backends.compat_namespace(xp)
     n = seq_len // (2 * world_size)
-    options = {"xp": _backends.compat_namespace(xp), "dtype": dtype, "device": device}
-    early = token_positions(n, offset=rank * n, **options)
-    late = token_positions(n, offset=(2 * world_size - 1 - rank) * n, **options)
-    return _backends.compat_namespace(xp).concat((early, late))
+    early, late = rank * n, (2 * world_size - 1 - rank) * n
+    if late + n > POSITION_RANGE[1]:
+        msg = f"`seq_len` must keep positions in [-2**31, 2**31), got {seq_len}"
+        raise ValueError(msg)
+    return xp.concat([count_from(start, n, xp, dtype, device) for start in (early, late)])
 
 
 def as_offset(name: str, offset: int | Array) -> Any:
-    """An int for Python and NumPy integers, else an integer array of shape () or (batch,)."""
+    """``offset`` as an int, or unchanged if it is an integer array of shape () or (batch,)."""
     if isinstance(offset, np.ndarray) and offset.ndim == 0:
-        offset = offset[()]  # NumPy's 0-d arrays are integers here, whatever the library of x
+        offset = offset[()]  # NumPy's 0-d arrays count as integers beside arrays of any library
     if not _backends.is_array(offset):
         return as_int(name, offset)
     require_integer(name, offset)
@@ -323,10 +341,3 @@ def as_offset(name: str, offset: int | Array) -> Any:
         msg = f"`{name}` must be an int or have shape () or (batch,), got {tuple(offset.shape)}"
         raise ValueError(msg)
     return offset
-
-
-def require_integer(name: str, array: Array) -> None:
-    """TypeError unless ``array`` has an integer dtype (bool is none)."""
-    if not _backends.is_integer(array):
-        msg = f"`{name}` must be integer, got {_backends.dtype_name(array.dtype)}"
-        raise TypeError(msg)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, _backends, attention, axes, positions
+from rope_xp import RoPE, _backends, attention, axes, positions, scaling
 from rope_xp.axes import Axial
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -58,6 +58,15 @@ def test_compile_with_python_offsets():
     step = compiled(lambda q, offset: ROPE(q, offset=offset))
     for offset in (3, 1_000_000, 77_777):
         close(step(q, offset), ROPE(q, offset=offset))
+
+
+def test_compile_at_a_length():
+    """Frequencies of a length are constants, too, and the memo that keeps them is not traced."""
+    q, ones = torch.randn(2, 4, 5, 8), (1.0,) * 4
+    rope = RoPE(8, layout="half", scaling=scaling.LongRoPE(ones, (2.0,) * 4, 8, factor=4.0))
+    step = compiled(lambda q, seq_len: rope(q, seq_len=seq_len), "aot_eager")
+    for seq_len in (8, 9, 20):
+        close(step(q, seq_len), rope(q, seq_len=seq_len))
 
 
 def test_compile_one_layer_with_several_encodings():

@@ -1,1 +1,1 @@
-"""Ours beside its peers, for equality and for speed: ``nox -s bench``. The ordinary tests do not enter."""
+"""The library beside its peers, for equality and for speed: ``nox -s bench``. Ordinary runs skip this folder."""

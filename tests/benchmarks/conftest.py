@@ -1,4 +1,4 @@
-"""Fixtures of the benchmarks. ``--benchmark-disable`` makes tests of them: small, once, no clock.
+"""Fixtures of the benchmarks. ``--benchmark-disable`` turns them into tests: small, once, no clock.
 
 ``ROPE_XP_SPEED_JSON`` names the file to write, ``ROPE_XP_BENCH_GIB`` how large arrays may grow.
 """
@@ -26,7 +26,7 @@ if importlib.util.find_spec("pytest_benchmark") is None:
 def pytest_collection_modifyitems(items):
     for item in items:
         if "benchmarks" in item.path.parts:
-            # Peers warn about each other's versions; ours is held to silence by the ordinary tests.
+            # Peers warn about each other's versions; the ordinary tests check that ours does not warn.
             item.add_marker(pytest.mark.filterwarnings("default"))
 
 
@@ -35,11 +35,11 @@ def without_fast():
     """The library as if numba were not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROPE_XP_FAST", "0")
-        numba_cpu.available.cache_clear()  # it reads the environment once
+        numba_cpu._failures.cache_clear()  # it reads the environment once
         try:
             yield
         finally:
-            numba_cpu.available.cache_clear()
+            numba_cpu._failures.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -88,15 +88,15 @@ def choose(report):
 
 @pytest.fixture
 def compare_clocks(benchmark, report, pytestconfig):
-    """Which of two clocks tells less. A clock is called without arguments and gives seconds."""
+    """Which of two clocks returns less. A clock is called without arguments and returns seconds."""
 
     def run(case, against, *, ours, peer, problem="", dtype="", limit=None, fast=None, rounds=11):
         if not benchmark.enabled:
             benchmark.pedantic(ours)
             return
         times = [], []
-        # pytest-benchmark times one function after the other. What it calls before each round is
-        # the peer here, so that the two take turns; both are on the same clock of our own.
+        # pytest-benchmark times one function after the other. Here the peer is its setup function,
+        # called before each round, so that the two take turns; both use the same clock of ours.
         benchmark.pedantic(
             lambda: times[0].append(ours()),
             setup=lambda: times[1].append(peer()),
@@ -125,12 +125,12 @@ def compare(compare_clocks, timed, pytestconfig):
         expected=None,
         numpy=np.asarray,
         slack=0.0,
-        **told,
+        **options,
     ):
-        """``expected`` computes what ours must be where the peer only copies; ``numpy`` converts."""
+        """``expected`` computes what ours must equal if the peer only copies; ``numpy`` converts."""
 
         def arrays(result):
-            # Copies, because a contender may write into one array again and again.
+            # Copies, because a contender may write into the same array every time.
             pieces = result if isinstance(result, tuple) else (result,)
             return tuple(np.array(numpy(piece)) for piece in pieces)
 
@@ -142,7 +142,7 @@ def compare(compare_clocks, timed, pytestconfig):
             fewest = int(pytestconfig.getoption("benchmark_min_rounds"))
             repeat, rounds = measure.plan(ours, peer, seconds, fewest)
         ours, peer = measure.clock(ours, repeat), measure.clock(peer, repeat)
-        compare_clocks(case, against, ours=ours, peer=peer, dtype=dtype, rounds=rounds, **told)
+        compare_clocks(case, against, ours=ours, peer=peer, dtype=dtype, rounds=rounds, **options)
 
     return run
 
@@ -153,8 +153,8 @@ def remember_memory(report):
 
     def run(case, against, problem, dtype, limit, found, unit):
         if found is None or unit is None:
-            report.leave_out(case, "this system does not tell the peak of a process")
-            pytest.skip(f"{case}: this system does not tell the peak of a process")
+            report.leave_out(case, "this system does not report the peak memory of a process")
+            pytest.skip(f"{case}: this system does not report the peak memory of a process")
         ratio = measure.digits(found / unit)
         verdict = "ok" if ratio <= limit else "over"
         line = {"case": case, "against": against, "shape": str(problem), "dtype": dtype}

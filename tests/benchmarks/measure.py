@@ -1,8 +1,8 @@
-"""Ratios that can be trusted: two contenders in turn, medians, and a word about the noise.
+"""Ratios that can be trusted: two contenders in turn, medians, and a measure of the noise.
 
 A machine that others use is slower for a while and then faster again. A ratio of two medians that
-were taken one after the other measures that as well; taken in turn, both contenders see the same
-machine, and how far the ratios of single pairs lie apart tells whether there was one machine at all.
+were taken one after the other measures that as well; taken in turn, both contenders run on the same
+machine, and the spread of the ratios of single pairs shows whether its speed was constant.
 """
 
 import importlib.metadata
@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 # The middle half of the paired ratios spans at most this part of their median, or the machine was
-# noisy. Then a verdict stands only if the limit is further from that half than it is wide.
+# noisy. Then there is a verdict only if the limit is further from that half than it is wide.
 NOISE = 0.25
 # A round shorter than this would measure the clock; short calls are repeated within a round.
 ROUND_SECONDS = 300e-6
-MOST_ROUNDS = 301
-# Distance from one to the next number.
+MAX_ROUNDS = 301
+# Distance from 1 to the next number.
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7}
 LIBRARIES = [
     "numpy",
@@ -45,7 +45,7 @@ LIBRARIES = [
 
 @dataclass(frozen=True)
 class Ratio:
-    """What one case came to. Times in milliseconds, medians."""
+    """The result of one case. Times in milliseconds, medians."""
 
     case: str
     against: str
@@ -63,7 +63,7 @@ class Ratio:
 
 @dataclass
 class Report:
-    """All that a run found out."""
+    """All results of a run."""
 
     ratios: list[Ratio] = field(default_factory=list)
     memory: list[dict] = field(default_factory=list)
@@ -101,7 +101,7 @@ def plan(ours, peer, seconds, fewest):
     """
     slow, quick = sorted((clock(ours)(), clock(peer)()), reverse=True)
     repeat = max(1, math.ceil(ROUND_SECONDS / quick))
-    return repeat, max(fewest, min(MOST_ROUNDS, int(seconds / (repeat * (slow + quick)))))
+    return repeat, max(fewest, min(MAX_ROUNDS, int(seconds / (repeat * (slow + quick)))))
 
 
 def judge(ours, theirs, limit):
@@ -128,7 +128,7 @@ def judge(ours, theirs, limit):
 
 
 def digits(value, n=3):
-    """Rounded to what is meant by it."""
+    """Rounded to ``n`` significant digits."""
     return float(f"{value:.{n}g}")
 
 
@@ -136,10 +136,10 @@ def digits(value, n=3):
 
 
 def peak_bytes(function):
-    """By how much the process grew at most during ``function``: the kernel's word, so whatever
-    library allocates it counts. None where the kernel cannot be asked (other than Linux)."""
+    """By how much the process grew at most during ``function``, according to the operating system,
+    so memory of every library counts. None where the system does not report it (other than Linux)."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         before = _status("VmRSS")
         result = function()
         after = _status("VmHWM")
@@ -158,11 +158,11 @@ def _status(name):
 
 
 def assert_same(ours, expected, dtype, slack=0.0):
-    """Equal within what rounding may do.
+    """Equal up to rounding.
 
     Either side rounds its tables, two products and a sum, each to half an eps: 3 eps/2 of |a| + |b|,
-    which is at most 2 max|x|. Twice that is 6 eps max|x|; and what a rotation keeps is the norm of
-    the pair, so the result's largest element stands for the argument's within √2. ``slack`` is for
+    which is at most 2 max|x|. Twice that is 6 eps max|x|. A rotation preserves the norm of the pair,
+    so the largest elements of the result and of the argument differ by at most a factor of √2. ``slack`` is for
     peers that round their angles as well.
     """
     ours = ours if isinstance(ours, tuple) else (ours,)
@@ -183,7 +183,7 @@ def n_threads():
 
 
 def machine():
-    """What a reader needs to know of the machine, and nothing that names it."""
+    """What a reader needs to know about the machine, without its name."""
     found = {
         "processor": _processor(),
         "architecture": platform.machine(),
@@ -282,7 +282,7 @@ def write(report, path):
         "not_measured": report.not_measured,
     }
     text = json.dumps(data, indent=1, ensure_ascii=False)
-    # One case a line, so that a change of one shows as a change of one.
+    # One line for each case, so that a change of one is a change of one line.
     text = re.sub(r"\n {3,}([^ ])", r" \1", text)
     text = re.sub(r"\n {2}([}\]])", r" \1", text)
     Path(path).write_text(text + "\n")

@@ -1,7 +1,7 @@
-"""What ours is compared with: formulas as they are written everywhere, and kernels of others.
+"""What ours is compared with: the common formulas, and kernels of other libraries.
 
-Every peer gets the tables in the form it wants, made beforehand from ours: what is timed is the
-rotation. Formulas are for ``xp`` in (numpy, torch, jax.numpy).
+Every peer gets the tables in the form that it needs, computed beforehand from ours: only the rotation
+is timed. Formulas are for ``xp`` in (numpy, torch, jax.numpy).
 """
 
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class Problem:
         return "×".join(map(str, self.shape)) + partial
 
     def small(self):
-        """The same for a look at the numbers instead of the clock."""
+        """A small version, to compare numbers instead of times."""
         batch, heads, seq, head_dim = self.shape
         return Problem((min(batch, 2), min(heads, 2), min(seq, 16), head_dim), self.n_pairs)
 
     def arrays(self):
-        """q, k, cos, sin in float32, each time new."""
+        """q, k, cos, sin in float32, new at each call."""
         return tuple(array.copy() for array in _made(self))
 
     def tables(self, precision="exact"):
@@ -39,7 +39,7 @@ class Problem:
         return rope.cos_sin(np.arange(self.shape[-2]))
 
 
-@lru_cache(maxsize=1)  # cases of one problem follow each other, and random numbers take their time
+@lru_cache(maxsize=1)  # cases of one problem follow each other, and random numbers take time
 def _made(problem):
     rng = np.random.default_rng(0)
     q = rng.standard_normal(problem.shape, dtype=np.float32)
@@ -51,8 +51,8 @@ def name(problem):
     return str(problem).replace("×", "x").replace(", ", "-").replace(" ", "-")
 
 
-# Not an array of exactly 32 MiB: there glibc changes its mind about fresh pages, and times are of two
-# kinds. These are 24, 96 and 30 MiB in float32.
+# No array of exactly 32 MiB: there glibc switches between fresh and kept pages, and there are two kinds
+# of times. These are 24, 96 and 30 MiB in float32.
 PROBLEMS = [
     Problem((1, 32, 1536, 128), 64),
     Problem((1, 32, 6144, 128), 64),
@@ -72,7 +72,7 @@ def full_width(xp, cos, sin):
 
 
 def on_first(xp, formula, width):
-    """``formula`` on the first ``width`` features, the others behind it, as models do it."""
+    """``formula`` on the first ``width`` features, followed by the others, as in models."""
 
     def partial(x, *tables):
         if x.shape[-1] == width:
@@ -94,7 +94,7 @@ def concatenating(xp):
 
 
 def by_halves(xp):
-    """The bare formula, tables of half the width: what one writes for a decode step."""
+    """The bare formula with tables of half the width, as written by hand for a decode step."""
 
     def formula(x, cos, sin):
         half = x.shape[-1] // 2
@@ -105,7 +105,7 @@ def by_halves(xp):
 
 
 def stacking(xp):
-    """Neighbours taken apart, turned, and stacked together again."""
+    """Interleaved pairs split, rotated, and stacked again."""
 
     def formula(x, cos, sin):
         pairs = x.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)
@@ -116,7 +116,7 @@ def stacking(xp):
 
 
 def meta(x, turns):
-    """Llama's original: neighbours as complex numbers in float32, times a table of unit numbers."""
+    """Llama's original: interleaved pairs as complex numbers in float32, times a table of unit numbers."""
     import torch
 
     pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))

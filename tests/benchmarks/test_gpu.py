@@ -1,4 +1,4 @@
-"""The same on a GPU, against the kernels that are written for it. Everything here skips without one."""
+"""The same on a GPU, against kernels written for it. Everything here skips without one."""
 
 from functools import partial
 
@@ -93,8 +93,8 @@ def test_liger(compare, need, torch, timed, problem, dtype):
     problem = problem if timed else problem.small()
     q, k, cos, sin = tensors(torch, problem, dtype, "cuda")
     tables = [t[None].to(q.dtype) for t in peers.full_width(torch, cos, sin)]
-    # As a model's projections leave them, (batch, seq, heads, head_dim) in memory: its kernel then
-    # writes in place, and would copy first otherwise. Rotations keep norms, however often.
+    # As from a model's projections, (batch, seq, heads, head_dim) in memory: its kernel then writes in
+    # place, and would copy first otherwise. Repeated rotations preserve norms.
     q, k = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k))
     theirs = q.clone(), k.clone()
     torch.compiler.reset()
@@ -146,7 +146,7 @@ def test_cupy(compare, need, report, timed, problem, layout):
 
 
 def test_jax(report, need):
-    """test_jax.py runs on the GPU where JAX has one; this only says so where it has none."""
+    """test_jax.py runs on the GPU where JAX has one; this only reports that there is none."""
     jax = need("jax-gpu", "jax")
     if jax.default_backend() != "gpu":
         report.leave_out("jax-gpu", "JAX finds no GPU")

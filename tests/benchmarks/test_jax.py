@@ -1,4 +1,4 @@
-"""jax.jit: what the compiler makes of ours and of the usual ways to write it."""
+"""jax.jit: ours beside the usual formulas, compiled."""
 
 from functools import partial
 
@@ -23,13 +23,13 @@ def arrays(jax, problem, dtype):
 
 
 def jitted(jax, function, *arguments):
-    """A call that returns when the result is there; it runs on every core that there is."""
+    """A call that returns when the result is computed; it runs on every core."""
     compiled = jax.jit(function)
     return lambda: compiled(*arguments).block_until_ready()
 
 
-def told(jax, what, limit=None):
-    """The case's name and its limit, which is one for processors: on a GPU it is for information."""
+def named(jax, what, limit=None):
+    """The name of a case and its limit, which is for CPUs: on a GPU, times are for information."""
     if jax.default_backend() == "cpu":
         return f"jax.jit, {what}", limit
     return f"jax-{jax.default_backend()} jit, {what}", None
@@ -46,7 +46,7 @@ def test_half(compare, jax, timed, problem, dtype):
     x, cos, sin = arrays(jax, problem, dtype)
     tables = [t.astype(dtype) for t in peers.full_width(jax.numpy, cos, sin)]
     peer = peers.on_first(jax.numpy, peers.concatenating(jax.numpy), 2 * problem.n_pairs)
-    case, limit = told(jax, "half", 1.0 if problem.shape[-1] == 64 else 0.65)
+    case, limit = named(jax, "half", 1.0 if problem.shape[-1] == 64 else 0.65)
     compare(
         case,
         "concatenating form",
@@ -64,7 +64,7 @@ def test_copy(compare, jax, timed, dtype):
     problem = LARGEST if timed else LARGEST.small()
     x, cos, sin = arrays(jax, problem, dtype)
     wanted = peers.by_halves(jax.numpy)(x.astype("float32"), cos, sin).astype(dtype)
-    case, limit = told(jax, "half", 1.2)
+    case, limit = named(jax, "half", 1.2)
     compare(
         case,
         "jitted copy",
@@ -84,7 +84,7 @@ def test_interleaved(compare, jax, timed, problem, dtype):
     problem = problem if timed else problem.small()
     x, cos, sin = arrays(jax, problem, dtype)
     peer = peers.on_first(jax.numpy, peers.stacking(jax.numpy), 2 * problem.n_pairs)
-    case, limit = told(jax, "interleaved", 1.0)
+    case, limit = named(jax, "interleaved", 1.0)
     compare(
         case,
         "stacking form",
@@ -100,7 +100,7 @@ def test_interleaved(compare, jax, timed, problem, dtype):
 def test_decode_step(compare, jax):
     x, cos, sin = arrays(jax, DECODE, "float32")
     compare(
-        told(jax, "decode step")[0],
+        named(jax, "decode step")[0],
         "formula by hand",
         ours=jitted(jax, partial(rotate, layout="half"), x, cos, sin),
         peer=jitted(jax, peers.by_halves(jax.numpy), x, cos, sin),

@@ -91,7 +91,7 @@ def test_in_place(compare, choose, timed, layout, problem):
         compare(
             case,
             "np.copyto",
-            ours=lambda: rotate(x, cos, sin, layout=layout, out=x),  # keeps norms, however often
+            ours=lambda: rotate(x, cos, sin, layout=layout, out=x),  # norms do not change
             peer=lambda: np.copyto(out, source),
             expected=lambda: wanted,
             problem=problem,
@@ -137,10 +137,10 @@ def test_peak_memory(benchmark, choose, remember_memory, timed, fast, layout, wh
 
 @pytest.mark.parametrize("axis", [0, 1, 2], ids=["batch", "heads", "length"])
 def test_cost_grows_linearly(benchmark, report, timed, axis):
-    """Time per element into an existing array, one axis growing fourfold until memory ends."""
+    """Time per element into an existing array, while one axis grows fourfold up to the memory limit."""
     most = float(os.environ.get("ROPE_XP_BENCH_GIB", "0.25")) * 2**30
     memory = measure.machine().get("memory_gib", 8) * 2**30
-    most = min(most, memory / 6) if timed else 2**16  # two arrays, tables, and room for others
+    most = min(most, memory / 6) if timed else 2**16  # two arrays, tables, and other processes
     shape = [1, 4, 384, 128] if timed else [1, 1, 16, 128]
     steps = []
     while 4 * math.prod(shape) <= most:

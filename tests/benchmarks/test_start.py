@@ -1,4 +1,4 @@
-"""What is paid before the first rotation: the import, and the tables."""
+"""The costs before the first rotation: the import, and the tables."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_exact_tables(compare, timed):
 
 
 def importing(name):
-    """Seconds that a fresh interpreter takes to import ``name``, interpreter not counted."""
+    """Seconds that a fresh interpreter takes to import ``name``, without its own start."""
     code = f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
 
     def run():

@@ -1,4 +1,4 @@
-"""torch on the CPU: eager, compiled, trained, and one token at a time."""
+"""torch on the CPU: eager, compiled, training, and decoding."""
 
 import shutil
 from functools import partial
@@ -46,7 +46,7 @@ def both(layout, q, k, cos, sin):
 
 
 def half_peer(torch, apply, cos, sin, dtype, width):
-    """transformers, with tables as its models make them: full width, dtype of the model, a batch."""
+    """transformers, with tables as in its models: full width, dtype of the model, a batch axis."""
     tables = [t[None].to(dtype) for t in peers.full_width(torch, cos, sin)]
 
     def call(q, k):
@@ -119,7 +119,7 @@ def test_compiled(compare, timed, report, torch, transformers_rope, problem, dty
         report.leave_out(case, "no C++ compiler, which torch.compile needs")
         pytest.skip(f"{case}: no C++ compiler, which torch.compile needs")
     if not timed and (problem, dtype) != (COMPILED[-1], "float32"):
-        pytest.skip("compiled once a layout when the clock does not count")
+        pytest.skip("compiled once per layout when the clock does not count")
     problem = problem if timed else problem.small()
     q, k, cos, sin = tensors(torch, problem, dtype)
     width = 2 * problem.n_pairs
@@ -178,7 +178,7 @@ def test_training_step(compare, timed, torch, transformers_rope, problem, dtype)
 
 @DTYPES
 def test_training_memory(benchmark, timed, torch, transformers_rope, remember_memory, dtype):
-    """The peak of a whole step as the kernel sees it, and what is kept for the way back."""
+    """The peak of a whole step as the operating system sees it, and what is kept for backward."""
     problem = LARGEST if timed else LARGEST.small()
     ours, peer = training(torch, problem, dtype, transformers_rope)
     ours(), peer()
@@ -227,7 +227,7 @@ def test_decode_step(compare, choose, torch, layout, fast):
 
 @DTYPES
 def test_rotary_embedding_torch(compare, need, timed, torch, dtype):
-    """It makes its cos and sin anew in each call, from float32 angles."""
+    """It computes cos and sin in each call, from float32 angles."""
     case = "torch, interleaved"
     peer = need("rotary-embedding-torch", "rotary_embedding_torch")
     problem = FIRST if timed else FIRST.small()
@@ -244,6 +244,6 @@ def test_rotary_embedding_torch(compare, need, timed, torch, dtype):
             problem=problem,
             dtype=dtype,
             numpy=to_numpy,
-            # Its frequencies are rounded otherwise than ours: half an eps of an angle.
+            # Its frequencies are rounded differently: half an eps of an angle.
             slack=problem.shape[-2] * measure.EPS["float32"],
         )

@@ -2,7 +2,7 @@
 
 The ordinary tests do not collect this file: it needs the built pages and a browser. Without Chromium
 it is skipped with a reason, but under CI it fails. ``ROPE_XP_BOOK`` names other pages than
-book/_build/html. What is wrong with a page is told in sentences, all at once.
+book/_build/html. All faults of a page are reported together, a sentence for each.
 """
 
 import contextlib
@@ -70,16 +70,16 @@ class Tab:
         self.site, self.wrong = site, []
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
-        tell = self.wrong.append
+        report = self.wrong.append
         on = self.page.on
         on(
             "console",
-            lambda m: m.type in ("error", "warning") and tell(f"the console says: {m.text}"),
+            lambda m: m.type in ("error", "warning") and report(f"the console says: {m.text}"),
         )
-        on("pageerror", lambda e: tell(f"a script failed: {e}"))
-        on("requestfailed", lambda r: tell(f"the request of {r.url} failed: {r.failure}"))
-        on("response", lambda r: r.status >= 400 and tell(f"{r.url} answers {r.status}"))
-        on("request", lambda r: self.is_foreign(r.url) and tell(f"it asks another host: {r.url}"))
+        on("pageerror", lambda e: report(f"a script failed: {e}"))
+        on("requestfailed", lambda r: report(f"the request of {r.url} failed: {r.failure}"))
+        on("response", lambda r: r.status >= 400 and report(f"{r.url} answers {r.status}"))
+        on("request", lambda r: self.is_foreign(r.url) and report(f"it asks another host: {r.url}"))
 
     def is_foreign(self, url):
         return not url.startswith((self.site + "/", "data:", "blob:"))
@@ -105,9 +105,9 @@ def scriptless(browser, site):
     tab.context.close()
 
 
-# --- what is asked of a page ---------------------------------------------------------------------
+# --- requirements for a page ---------------------------------------------------------------------
 
-# Runs in the page; gives sentences.
+# Runs in the page; returns sentences.
 LOOK = """async ({ theme, width }) => {
   const wrong = [];
   const seen = (node) => node.getClientRects().length > 0 && getComputedStyle(node).visibility !== "hidden";
@@ -154,11 +154,11 @@ LOOK = """async ({ theme, width }) => {
   // Words for pictures.
   for (const node of all("svg.plot, svg.drawing"))
     if (node.getAttribute("role") !== "img" || (node.getAttribute("aria-label") ?? "").length < 40)
-      wrong.push(`a drawing tells nothing in words: ${begin(node.getAttribute("aria-label") ?? "")}`);
+      wrong.push(`a drawing has no description in words: ${begin(node.getAttribute("aria-label") ?? "")}`);
   for (const node of all("img:not(.logo__image)"))
     if (!node.alt) wrong.push(`a picture has no alt text: ${node.src}`);
 
-  // Contrast of drawings with the ground they stand on.
+  // Contrast of drawings with their background.
   const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgba = (colour) => {
     probe.clearRect(0, 0, 1, 1);
@@ -183,13 +183,13 @@ LOOK = """async ({ theme, width }) => {
   };
   const style = getComputedStyle(root);
   const faint = rgba(style.getPropertyValue("--faint")).join(); // the grid may be faint
-  const told = new Set();
+  const seenBefore = new Set();
   const demand = (what, colour, under, least) => {
     if (colour === "none" || rgba(colour)[3] === 0 || rgba(colour).join() === faint) return;
     const found = contrast(colour, under);
     const sentence = `the ${what} ${colour} of a drawing on ${under} has a contrast of ${found.toFixed(2)}, less than ${least}`;
-    if (found < least && !told.has(sentence)) wrong.push(sentence);
-    told.add(sentence);
+    if (found < least && !seenBefore.has(sentence)) wrong.push(sentence);
+    seenBefore.add(sentence);
   };
   for (const name of ["blue", "orange", "green", "red", "purple", "sky", "grey"]) {
     const colour = style.getPropertyValue(`--${name}`);
@@ -202,20 +202,20 @@ LOOK = """async ({ theme, width }) => {
     for (const node of all("path, line, polyline, circle, rect", svg).filter((n) => !n.closest("defs, clipPath")))
       demand("line colour", getComputedStyle(node).stroke, under, 3);
   }
-  for (const node of all(".moving .told, .moving label, .moving output, .moving summary, figcaption").filter(seen))
+  for (const node of all(".moving .facts, .moving label, .moving output, .moving summary, figcaption").filter(seen))
     demand("text colour", getComputedStyle(node).color, ground(node), 4.5);
 
   // Figures that move.
   for (const figure of all(".moving")) {
     const name = figure.dataset.figure;
     if (!figure.classList.contains("started")) { wrong.push(`the figure ${name} does not start`); continue; }
-    const still = figure.querySelector(".still");
-    if (!still) wrong.push(`the figure ${name} has no still drawing`);
-    else if (seen(still)) wrong.push(`the figure ${name} shows its still drawing beside the moving one`);
-    if (!(figure.querySelector("details")?.textContent.trim().length > 40)) wrong.push(`the figure ${name} is not told in words`);
+    const drawing = figure.querySelector(".static");
+    if (!drawing) wrong.push(`the figure ${name} has no static drawing`);
+    else if (seen(drawing)) wrong.push(`the figure ${name} shows its static drawing beside the moving one`);
+    if (!(figure.querySelector("details")?.textContent.trim().length > 40)) wrong.push(`the figure ${name} has no description in words`);
     const inputs = all(".controls input, .controls select, .controls button", figure);
     if (!inputs.length) wrong.push(`the figure ${name} has nothing to move`);
-    const look = () => all("svg.drawing", figure).map((n) => n.outerHTML).join() + all(".told", figure).map((n) => n.textContent).join();
+    const look = () => all("svg.drawing", figure).map((n) => n.outerHTML).join() + all(".facts", figure).map((n) => n.textContent).join();
     for (const input of inputs) {
       const label = begin(input.closest("label")?.textContent ?? input.textContent);
       const change = (value) => {
@@ -231,7 +231,7 @@ LOOK = """async ({ theme, width }) => {
       let moved = false;
       for (const value of values) {
         change(value);
-        // A button may play: its first step comes when its time has come.
+        // A button may start a timer, whose first step comes later.
         const patience = performance.now() + (input.localName === "button" ? 3000 : 0);
         do await new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
         while (look() === before && performance.now() < patience);
@@ -247,14 +247,14 @@ LOOK = """async ({ theme, width }) => {
   return wrong;
 }"""
 
-# The page is loaded once in each theme, one time wide and then narrowed, one time the other way round.
+# The page is loaded once in each theme: in one wide and then narrowed, in the other the reverse.
 NARROW = """({ width }) => {
   const root = document.documentElement;
   return root.scrollWidth > root.clientWidth ? [`resized to ${width} it is ${root.scrollWidth} wide`] : [];
 }"""
 
 
-def told(name, wrong):
+def report(name, wrong):
     return f"\nThe page {name} of the book:\n" + "\n".join(f"- {w}." for w in dict.fromkeys(wrong))
 
 
@@ -267,7 +267,7 @@ def test_page(name, tabs):
         tab.page.set_viewport_size({"width": second, "height": 900})
         found += tab.page.evaluate(NARROW, {"width": second})
         wrong += [f"In the {theme}, {w}" for w in (*found, *tab.wrong)]
-    assert not wrong, told(name, wrong)
+    assert not wrong, report(name, wrong)
 
 
 MOVING = [
@@ -280,20 +280,20 @@ def test_some_figures_move():
 
 
 @pytest.mark.parametrize("name", MOVING)
-def test_without_scripts_the_still_drawings_are_there(name, scriptless):
+def test_without_scripts_the_static_drawings_are_there(name, scriptless):
     scriptless.open(name, 1300)
     figures = scriptless.page.locator(".moving")
     wrong = []
     for figure in figures.all():
         which = figure.get_attribute("data-figure")
-        drawing = figure.locator(".still svg")
+        drawing = figure.locator(".static svg")
         if drawing.count() != 1 or not drawing.is_visible():
-            wrong.append(f"Without JavaScript the figure {which} shows no still drawing")
+            wrong.append(f"Without JavaScript the figure {which} shows no static drawing")
         elif drawing.bounding_box()["height"] < 50:
             wrong.append(f"Without JavaScript the figure {which} is lower than 50 pixels")
         if figure.locator(".controls").count():
             wrong.append(f"Without JavaScript the figure {which} shows controls that do nothing")
-    assert not wrong, told(name, wrong)
+    assert not wrong, report(name, wrong)
 
 
 # --- search --------------------------------------------------------------------------------------
@@ -309,21 +309,23 @@ def test_search(width, tabs):
     tab.open("euler", width)
     page = tab.page
     name = f"euler at {width}"
-    assert page.locator(FIELDS).count() == 0, told(name, ["A search field is open from the start"])
+    assert page.locator(FIELDS).count() == 0, report(
+        name, ["A search field is open from the start"]
+    )
     buttons = page.locator("button.search-button__button:visible")
-    assert buttons.count() == 1, told(name, [f"{buttons.count()} search buttons are visible"])
+    assert buttons.count() == 1, report(name, [f"{buttons.count()} search buttons are visible"])
     buttons.click()
     page.wait_for_selector(FIELDS)
-    assert page.locator(FIELDS).count() == 1, told(name, ["More than one search field is open"])
+    assert page.locator(FIELDS).count() == 1, report(name, ["More than one search field is open"])
     page.keyboard.type("conjugate")
     page.keyboard.press("Enter")
     page.wait_for_url("**/search.html?q=conjugate**")
     with contextlib.suppress(playwright.TimeoutError):
         page.wait_for_selector("#search-results a[href*='euler.html']", timeout=10_000)
-    assert page.locator("#search-results a[href*='euler.html']").count(), told(
+    assert page.locator("#search-results a[href*='euler.html']").count(), report(
         "search", ['It does not find "conjugate" in the chapter on Euler\'s formula']
     )
-    assert not tab.wrong, told("search", tab.wrong)
+    assert not tab.wrong, report("search", tab.wrong)
 
 
 # --- links, without the browser ------------------------------------------------------------------
@@ -379,7 +381,7 @@ def test_links_lead_somewhere(links):
             fragment = urllib.parse.unquote(url.fragment)
             if fragment and target in links and fragment not in links[target].names:
                 wrong.setdefault(f"links to {link}, and there is no such place on that page", name)
-    assert not wrong, told("(all)", [f"{name} {what}" for what, name in wrong.items()])
+    assert not wrong, report("(all)", [f"{name} {what}" for what, name in wrong.items()])
 
 
 def test_every_page_has_the_icon(links):
@@ -388,4 +390,4 @@ def test_every_page_has_the_icon(links):
         for path, page in links.items()
         if path.stem in CHAPTERS and not page.icons
     ]
-    assert not wrong, told("(all)", wrong)
+    assert not wrong, report("(all)", wrong)

@@ -1,7 +1,7 @@
 """Every kind of mistake fails the book's build: ``nox -s book`` runs this after the good build.
 
-Tiny books with the real configuration and one mistake each, which must be named, and one without,
-which must build: else a broken configuration would pass for strictness.
+Tiny books have the real configuration and one mistake each, which the build must name. One without a
+mistake must build: otherwise a broken configuration would look like a strict one.
 """
 
 import concurrent.futures
@@ -52,7 +52,7 @@ MISTAKES = {
     "a cell that warns": (cell("import warnings\nwarnings.warn('careful')"), "stderr"),
     "an equation that is not there": ("See {eq}`eq-nowhere`.\n", "eq-nowhere"),
     "a page that is not there": ("See {doc}`nowhere`.\n", "nowhere"),
-    "a name that the library has not": ("See {func}`rope_xp.nowhere`.\n", "rope_xp.nowhere"),
+    "a name that the library does not have": ("See {func}`rope_xp.nowhere`.\n", "rope_xp.nowhere"),
     "a citation that is not there": ("See {cite:p}`nobody1900`.\n", "nobody1900"),
     "a link that leads nowhere": ("See [there](nowhere.md).\n", "nowhere"),
     "an equation's name twice": ("$$ c = d $$ (eq-here)\n", "eq-here"),
@@ -60,8 +60,8 @@ MISTAKES = {
 
 
 def build(mistake, folder):
-    """What is wrong with how the build took the mistake, or None."""
-    text, told = MISTAKES[mistake]
+    """A sentence if the build does not react to the mistake as it should, or None."""
+    text, expected = MISTAKES[mistake]
     folder.mkdir()
     for name in ("_config.yml", "offline.py", "docstrings.py"):
         shutil.copy(BOOK / name, folder)
@@ -77,13 +77,13 @@ def build(mistake, folder):
         text=True,
         check=False,
     )
-    if told is None:
+    if expected is None:
         return f"the build fails:\n{done.stdout}" if done.returncode else None
     if done.returncode == 0:
         return "the build passes"
     warned = [line for line in done.stdout.splitlines() if re.search("WARNING|ERROR|Error", line)]
-    if not re.search(told, "\n".join(warned)):
-        return f"the build fails, but does not tell of {told}:\n{done.stdout}"
+    if not re.search(expected, "\n".join(warned)):
+        return f"the build fails, but does not mention {expected}:\n{done.stdout}"
     return None
 
 
@@ -97,7 +97,7 @@ def main():
         for mistake, result in found.items():
             wrong = result.result()
             failed += wrong is not None
-            print(f"{mistake:<35} {wrong or 'as it should be'}", flush=True)
+            print(f"{mistake:<35} {wrong or 'as expected'}", flush=True)
     sys.exit(1 if failed else 0)
 
 

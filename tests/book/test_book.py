@@ -1,4 +1,4 @@
-"""The book's sources, without building it: form, references, and what a cell must not do."""
+"""The book's sources, without building it: form, references, and forbidden code in cells."""
 
 import ast
 import importlib
@@ -15,7 +15,7 @@ PAGES = {path.stem: path.read_text() for path in sorted(BOOK.glob("*.md"))}
 CONTENTS = re.findall(r"(?:file|root): (\w+)", (BOOK / "_toc.yml").read_text())
 REFERENCE = ["intro", "errata", "comparison", "api", "glossary", "bibliography"]
 CHAPTERS = [name for name in CONTENTS if name not in REFERENCE]
-NOT_WRITTEN_YET = []  # pages that are still a title; empty in a release
+NOT_WRITTEN_YET = []  # pages that have only a title so far; empty in a release
 ALL = [name for name in CONTENTS if name not in NOT_WRITTEN_YET]
 WRITTEN = [name for name in CHAPTERS if name not in NOT_WRITTEN_YET]
 
@@ -65,7 +65,7 @@ def test_the_form_of_a_chapter(name):
     assert question, f"{name}.md does not begin with its question in bold"
     assert question[1].rstrip().endswith("?")
     sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
-    for section in ("Where it lives", "Take-aways", "Problems", "Sources"):
+    for section in ("In the library", "Take-aways", "Problems", "Sources"):
         assert sections.count(section) == 1, f"{name}.md has no section {section}"
     assert sections[-3:] == ["Take-aways", "Problems", "Sources"]
     parts = dict(zip(sections, re.split(r"^## .+$", text, flags=re.MULTILINE)[1:], strict=True))
@@ -104,14 +104,25 @@ def test_equations_that_a_page_refers_to_exist(name):
     assert set(re.findall(r"\{eq\}`([^`<>]+)`", PAGES[name])) <= set(LABELS)
 
 
-def test_equations_that_docstrings_refer_to_exist():
-    found = {
-        label
-        for path in (ROOT / "rope_xp").glob("*.py")
+def labels_in_docstrings(package):
+    """The labels of equations that the files of a package refer to, and where."""
+    return {
+        label: path.relative_to(package).as_posix()
+        for path in sorted(package.rglob("*.py"))
         for label in re.findall(r":eq:`([^`]+)`", path.read_text())
     }
+
+
+def test_equations_that_docstrings_refer_to_exist():
+    found = labels_in_docstrings(ROOT / "rope_xp")
     assert len(found) > 10
-    assert found <= set(LABELS)
+    assert {label: path for label, path in found.items() if label not in LABELS} == {}
+
+
+def test_docstrings_of_packages_are_read(tmp_path):
+    (tmp_path / "scaling").mkdir()
+    (tmp_path / "scaling" / "_yarn.py").write_text('"""See :eq:`eq-nowhere`."""\n')
+    assert labels_in_docstrings(tmp_path) == {"eq-nowhere": "scaling/_yarn.py"}
 
 
 def test_every_entry_is_cited_and_every_citation_has_an_entry():
@@ -119,12 +130,22 @@ def test_every_entry_is_cited_and_every_citation_has_an_entry():
     assert set(BIBLIOGRAPHY) == CITED
 
 
-def test_the_library_page_shows_every_room():
+def public_modules(package):
+    """The public modules and packages right below ``rope_xp``."""
+    found = {path.stem for path in package.glob("*.py")}
+    found |= {path.parent.name for path in package.glob("*/__init__.py")}
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def test_the_library_page_shows_every_module():
     import rope_xp
 
     api = PAGES["api"]
-    for path in (ROOT / "rope_xp").glob("[a-z]*.py"):
-        assert f"automodule:: rope_xp.{path.stem}\n" in api, f"api.md does not show {path.stem}"
+    names = public_modules(ROOT / "rope_xp")
+    assert {"rope", "scaling"} <= {*names}  # a module and a package
+    for name in names:
+        assert f"automodule:: rope_xp.{name}\n" in api, f"api.md does not show {name}"
+    assert set(re.findall(r"automodule:: rope_xp\.(\S+)", api)) == {*names}
     for name in rope_xp.__all__:
         assert f":: rope_xp.{name}\n" in api, f"api.md does not show {name}"
 
@@ -155,8 +176,8 @@ def test_cells_call_the_library_and_give_the_same_every_time(name):
     import rope_xp
 
     public = {n for n in rope_xp.__all__ if not inspect.ismodule(getattr(rope_xp, n))}
-    for room in ("positions", "scaling", "axes", "attention", "analysis", "relative", "configs"):
-        public |= set(importlib.import_module(f"rope_xp.{room}").__all__)
+    for module in public_modules(ROOT / "rope_xp"):
+        public |= set(getattr(importlib.import_module(f"rope_xp.{module}"), "__all__", ()))
     for tree in trees(name):
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -176,7 +197,7 @@ def test_cells_call_the_library_and_give_the_same_every_time(name):
                 assert not drawn, f"{name}.md draws random numbers with {where}"
 
 
-# What the library computes stands in no cell: the rotation, the frequencies, Llama's tables.
+# No cell repeats what the library computes: the rotation, the frequencies, Llama's tables.
 AGAIN = {
     r"\*\s*(np\.)?cos\w*\s*-\s*[^\n]*\*\s*(np\.)?sin": "the rotation",
     r"\*\*\s*\(?\s*-\s*\(?\s*(2|np\.arange)[^\n]*/": "the frequencies",

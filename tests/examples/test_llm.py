@@ -165,7 +165,7 @@ def test_the_wrong_pairing_is_caught(model):
     wrong = model._replace(forward=partial(llm.forward, wrong))
     logits = logits_at(wrong, golden["ids"], golden["positions"])
     deviation = np.abs(logits[:, GOLDENS["vocabulary"]] - np.asarray(golden["logits"]))
-    assert np.max(deviation[0]) < TOLERANCE  # the first token stands at position 0: no rotation
+    assert np.max(deviation[0]) < TOLERANCE  # the first token is at position 0: no rotation
     assert np.min(np.max(deviation[1:], axis=1)) > 100 * TOLERANCE
 
 

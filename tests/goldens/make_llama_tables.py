@@ -1,4 +1,4 @@
-"""Write llama_tables.json: what transformers' Llama computes as its cos and sin.
+"""Write llama_tables.json: cos and sin as transformers' Llama computes them.
 
 pip install "torch==2.13.*" transformers==5.23.0; python tests/goldens/make_llama_tables.py
 """

@@ -15,7 +15,7 @@ LISTS = {
     "short_factor": [1 + i / 32 for i in range(32)],
     "long_factor": [1 + i**2 / 16 for i in range(32)],
 }
-# rope_type, head_dim, base, max_position_embeddings, seq_len, what else the config says
+# rope_type, head_dim, base, max_position_embeddings, seq_len, the other parameters of the config
 CASES = [
     ("linear", 128, 10000.0, 2048, None, {"factor": 8.0}),
     ("dynamic", 128, 10000.0, 2048, None, {"factor": 10.0}),
@@ -61,13 +61,13 @@ CASES = [
 ]
 
 
-def case(rope_type, head_dim, base, max_positions, seq_len, said):
+def case(rope_type, head_dim, base, max_positions, seq_len, parameters):
     config = LlamaConfig(
         hidden_size=head_dim,
         num_attention_heads=1,
         head_dim=head_dim,
         max_position_embeddings=max_positions,
-        rope_parameters={"rope_type": rope_type, "rope_theta": base, **said},
+        rope_parameters={"rope_type": rope_type, "rope_theta": base, **parameters},
     )
     inv_freq, attention_factor = ROPE_INIT_FUNCTIONS[rope_type](
         config, torch.device("cpu"), seq_len=seq_len
@@ -78,7 +78,7 @@ def case(rope_type, head_dim, base, max_positions, seq_len, said):
         "base": base,
         "max_position_embeddings": max_positions,
         "seq_len": seq_len,
-        "parameters": said,
+        "parameters": parameters,
         "inv_freq": inv_freq.double().tolist(),
         "attention_factor": attention_factor,
     }

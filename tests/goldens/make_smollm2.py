@@ -24,7 +24,7 @@ FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 VERSION = "5.23.0"
 N_NEW = 24
 N_POSITIONS = 8
-SMALLEST_GAP = 0.02  # twenty times the tolerance of the logits: equal tokens are no luck
+SMALLEST_GAP = 0.02  # twenty times the tolerance of the logits: equal tokens are not chance
 
 WEATHER = ("Fair", "Foul", "Calm", "Wild", "Cold")
 LOG = "".join(
@@ -62,7 +62,7 @@ def load() -> tuple:
     )
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=FILE)
     # The file's pre-tokenizer, smollm, splits digits off first. transformers leaves this out when it
-    # reads a GGUF file, which shows after two spaces and with digits beyond ASCII. llama.cpp has it:
+    # reads a GGUF file, which makes a difference after two spaces and with digits beyond ASCII. llama.cpp has it:
     # xllamacpp 2026.10.11549 gives the ids written here for every text below.
     backend = tokenizer.backend_tokenizer
     digits = tokenizers.pre_tokenizers.Digits(individual_digits=True)
@@ -100,7 +100,7 @@ def golden(model, tokenizer, vocabulary: list[int], case: tuple[str, bool, str])
     top_logits, top_ids = logits.topk(10)
     new, gap = greedy(model, ids)
     if gap < SMALLEST_GAP:
-        sys.exit(f"the greedy tokens of {name!r} hang on a lead of {gap}: choose another prompt")
+        sys.exit(f"the greedy tokens of {name!r} depend on a lead of {gap}: choose another prompt")
     return {
         "name": name,
         "chat": chat,
@@ -137,7 +137,7 @@ def main() -> None:
         "texts": [{"text": text, "ids": encode(tokenizer, text)} for text in TEXTS],
     }
     text = json.dumps(result, indent=1)
-    text = re.sub(r"\[[\s\d,.e-]+\]", lambda row: "".join(row[0].split()), text)  # a row a line
+    text = re.sub(r"\[[\s\d,.e-]+\]", lambda row: "".join(row[0].split()), text)  # one line per row
     Path(__file__).with_name("smollm2.json").write_text(text + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in arguments of `attention` get a sentence: the argument, the rule, the value."""
+"""Error messages of `attention` state the argument, the rule and the value."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ CASES = [
     pytest.param(
         lambda: attention.attention(X, np.ones((2, 2, 5, 8), F32), np.ones((2, 2, 5, 8), F32)),
         ValueError,
-        "the heads of `q` must be a multiple of those of `k`, got (2, 3, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8)",
+        "`q` must have a multiple of the heads of `k`, got (2, 3, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8)",
         id="heads",
     ),
     pytest.param(
         lambda: attention.attention(X, X, X[:, :, :4]),
         ValueError,
-        "`k` and `v` must agree but for their last axis",
+        "`k` and `v` must have the same shape except for the last axis",
         id="kv",
     ),
     pytest.param(
@@ -46,7 +46,7 @@ CASES = [
     pytest.param(
         lambda: attention.linear_attention(X, X[:, :2], X[:, :2]),
         ValueError,
-        "the heads of `q` must be a multiple of those of `k`, got (2, 3, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8)",
+        "`q` must have a multiple of the heads of `k`, got (2, 3, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8)",
         id="linear heads",
     ),
     pytest.param(
@@ -96,7 +96,7 @@ CASES = [
     pytest.param(
         lambda: attention.linear_attention(X, X, X, feature_map=lambda x: x[:, 0]),
         ValueError,
-        "`feature_map` must keep all axes but the last, got (2, 5, 8) from (2, 3, 5, 8)",
+        "`feature_map` must keep all axes except the last, got (2, 5, 8) from (2, 3, 5, 8)",
         id="feature map shape",
     ),
     pytest.param(
@@ -120,7 +120,7 @@ CASES = [
     pytest.param(
         lambda: attention.KVCache.empty((2, 3, 9, 8)).append(X, X).drop(4, ROPE, keep=2),
         ValueError,
-        "`n` and `keep` must be within the 5 tokens held, got 4 and 2",
+        "`n` and `keep` must be within the 5 tokens of the cache, got 4 and 2",
         id="drop",
     ),
 ]

@@ -1,10 +1,311 @@
 """Mistakes in arguments of `axes` get a sentence: the argument, the rule, the value."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
 from message_cases import GRID, X, assert_refused
 
+import rope_xp
 from rope_xp import RoPE, axes
+
+
+@dataclass(frozen=True)
+class Own:
+    """A scheme of two axes that share the frequencies, or whatever a test wants of it."""
+
+    n_axes: Any = 2
+    make_blocks: Callable = lambda rotary_dim: (rotary_dim,)
+    make_matrix: Callable = lambda rotary_dim, frequencies: [frequencies(rotary_dim)] * 2
+
+    def blocks(self, rotary_dim):
+        return self.make_blocks(rotary_dim)
+
+    def __call__(self, rotary_dim, frequencies):
+        return self.make_matrix(rotary_dim, frequencies)
+
+
+@dataclass(frozen=True)
+class OwnAxisOfPair(Own):
+    owners: Any = (0, 1, 0, 1)
+
+    def axis_of_pair(self, rotary_dim):
+        return self.owners
+
+
+@dataclass(frozen=True)
+class OnlyNAxes:
+    n_axes: int = 2
+
+
+@dataclass(frozen=True)
+class NoBlocks:
+    n_axes: int = 2
+
+    __call__ = Own.__call__
+
+
+@dataclass(frozen=True)
+class BlocksAreNoMethod:
+    n_axes: int = 2
+    blocks: tuple = (8,)
+
+    __call__ = Own.__call__
+
+
+@dataclass(frozen=True)
+class NAxesIsAMethod:
+    def n_axes(self):
+        return 2
+
+    blocks, __call__ = Own.blocks, Own.__call__
+
+
+@dataclass(frozen=True)
+class BlocksTakeNothing(Own):
+    def blocks(self):
+        return (8,)
+
+
+@dataclass(frozen=True)
+class CallTakesTheWidth(Own):
+    def __call__(self, rotary_dim): ...
+
+
+@dataclass(frozen=True)
+class WithList(Own):
+    order: Any = ()
+
+
+class EqualToItself:
+    n_axes, blocks, __call__ = 2, Own.blocks, Own.__call__
+
+
+def with_axes(scheme):
+    return lambda: RoPE(8, layout="half", axes=scheme)
+
+
+def returning(matrix):
+    return with_axes(Own(make_matrix=lambda rotary_dim, frequencies: matrix))
+
+
+def asking(*arguments):
+    """A scheme that asks for the frequencies of these arguments."""
+    return with_axes(Own(make_matrix=lambda rotary_dim, frequencies: [frequencies(*arguments)] * 2))
+
+
+FOUR = (1.0, 0.1, 0.01, 0.001)
+SCHEMES = [
+    pytest.param(
+        with_axes(axes.Axial),
+        TypeError,
+        "`axes` must be None or a value from rope_xp.axes, got <class 'rope_xp.axes.Axial'>, "
+        "a class, not a value of it",
+        id="a class",
+    ),
+    pytest.param(
+        with_axes("axial"),
+        TypeError,
+        "`axes` must be None or a value from rope_xp.axes, got 'axial', which has no `n_axes`, "
+        "`blocks(rotary_dim)`, `__call__(rotary_dim, frequencies)`",
+        id="text",
+    ),
+    pytest.param(
+        with_axes(OnlyNAxes()),
+        TypeError,
+        "got OnlyNAxes(n_axes=2), which has no `blocks(rotary_dim)`, "
+        "`__call__(rotary_dim, frequencies)`",
+        id="half made",
+    ),
+    pytest.param(
+        with_axes(NoBlocks()),
+        TypeError,
+        "got NoBlocks(n_axes=2), which has no `blocks(rotary_dim)`",
+        id="no blocks",
+    ),
+    pytest.param(
+        lambda: rope_xp.sinusoidal(np.ones((2, 3), int), 8, axes=NoBlocks()),
+        TypeError,
+        "got NoBlocks(n_axes=2), which has no `blocks(rotary_dim)`",
+        id="no blocks in a sinusoid",
+    ),
+    pytest.param(
+        with_axes(BlocksAreNoMethod()),
+        TypeError,
+        "got BlocksAreNoMethod(n_axes=2, blocks=(8,)), which has no `blocks(rotary_dim)`",
+        id="blocks no method",
+    ),
+    pytest.param(
+        with_axes(EqualToItself()),
+        TypeError,
+        "`axes` must be hashable and equal by value, as a frozen dataclass of numbers is, got <",
+        id="equal to itself",
+    ),
+    pytest.param(
+        with_axes(WithList(order=[0])),
+        TypeError,
+        ": unhashable type: 'list'",
+        id="a list",
+    ),
+    pytest.param(
+        with_axes(Own(n_axes=0)),
+        ValueError,
+        "`n_axes` must be a positive int, got 0 from Own",
+        id="no axes",
+    ),
+    pytest.param(
+        with_axes(Own(n_axes=2.0)),
+        ValueError,
+        "`n_axes` must be a positive int, got 2.0 from Own",
+        id="axes float",
+    ),
+    pytest.param(
+        with_axes(Own(n_axes=True)),
+        ValueError,
+        "`n_axes` must be a positive int, got True from Own",
+        id="axes bool",
+    ),
+    pytest.param(
+        with_axes(NAxesIsAMethod()),
+        ValueError,
+        "`n_axes` must be a positive int, got <bound method NAxesIsAMethod.n_axes",
+        id="axes method",
+    ),
+    pytest.param(
+        with_axes(Own(make_blocks=lambda rotary_dim: (3, 5))),
+        ValueError,
+        "`blocks` must be a tuple of even positive ints with sum rotary_dim=8, got (3, 5) from Own",
+        id="blocks odd",
+    ),
+    pytest.param(
+        with_axes(Own(make_blocks=lambda rotary_dim: (4, 6))),
+        ValueError,
+        "`blocks` must be a tuple of even positive ints with sum rotary_dim=8, got (4, 6) from Own",
+        id="blocks sum",
+    ),
+    pytest.param(
+        with_axes(Own(make_blocks=lambda rotary_dim: (10, -2))),
+        ValueError,
+        "`blocks` must be a tuple of even positive ints with sum rotary_dim=8, got (10, -2) from Own",
+        id="blocks negative",
+    ),
+    pytest.param(
+        with_axes(Own(make_blocks=lambda rotary_dim: [4, 4])),
+        ValueError,
+        "`blocks` must be a tuple of even positive ints with sum rotary_dim=8, got [4, 4] from Own",
+        id="blocks list",
+    ),
+    pytest.param(
+        with_axes(Own(make_blocks=lambda rotary_dim: None)),
+        ValueError,
+        "`blocks` must be a tuple of even positive ints with sum rotary_dim=8, got None from Own",
+        id="blocks None",
+    ),
+    pytest.param(
+        lambda: rope_xp.sinusoidal(np.ones((2, 3), int), 8, axes=Own(make_blocks=lambda _: (4,))),
+        ValueError,
+        "`blocks` must be a tuple of even positive ints with sum rotary_dim=8, got (4,) from Own",
+        id="blocks in a sinusoid",
+    ),
+    pytest.param(
+        with_axes(BlocksTakeNothing()),
+        TypeError,
+        "`blocks` must take the parameters (rotary_dim), got <bound method BlocksTakeNothing.blocks",
+        id="blocks signature",
+    ),
+    pytest.param(
+        with_axes(CallTakesTheWidth()),
+        TypeError,
+        "`axes` must take the parameters (rotary_dim, frequencies), got CallTakesTheWidth(",
+        id="signature",
+    ),
+    pytest.param(
+        returning(None),
+        TypeError,
+        "`matrix` must be a sequence of rows, got None from Own",
+        id="matrix None",
+    ),
+    pytest.param(
+        returning(FOUR),
+        TypeError,
+        "`matrix[0]` must be a list of numbers, got 1.0 from Own",
+        id="matrix of one axis",
+    ),
+    pytest.param(
+        returning([FOUR]),
+        ValueError,
+        "`axes` must return a matrix of shape (n_axes=2, n_pairs=4), got rows of [4] numbers from Own",
+        id="matrix too few axes",
+    ),
+    pytest.param(
+        returning([FOUR] * 3),
+        ValueError,
+        "`axes` must return a matrix of shape (n_axes=2, n_pairs=4), got rows of [4, 4, 4] numbers",
+        id="matrix too many axes",
+    ),
+    pytest.param(
+        returning([FOUR, FOUR[:3]]),
+        ValueError,
+        "`axes` must return a matrix of shape (n_axes=2, n_pairs=4), got rows of [4, 3] numbers",
+        id="matrix too few pairs",
+    ),
+    pytest.param(
+        lambda: rope_xp.sinusoidal(
+            np.ones((2, 3), int), 8, axes=Own(make_matrix=lambda *_: [FOUR[:3]] * 2)
+        ),
+        ValueError,
+        "`axes` must return a matrix of shape (n_axes=2, n_pairs=4), got rows of [3, 3] numbers",
+        id="matrix in a sinusoid",
+    ),
+    pytest.param(
+        returning([FOUR, (1.0, float("nan"), 0.0, 0.0)]),
+        ValueError,
+        "`matrix[1][1]` must be finite, got nan from Own",
+        id="matrix not finite",
+    ),
+    pytest.param(
+        returning([FOUR, "abcd"]),
+        TypeError,
+        "`matrix[1]` must be a list of numbers, got 'abcd' from Own",
+        id="matrix of text",
+    ),
+    pytest.param(
+        asking(7), ValueError, "`width` must be even and positive, got 7 from Own(", id="odd width"
+    ),
+    pytest.param(
+        asking(-2), ValueError, "`width` must be even and positive, got -2", id="negative width"
+    ),
+    pytest.param(
+        asking([8]), TypeError, "`width` must be an int, got [8]", id="width of another kind"
+    ),
+    pytest.param(
+        asking(8, -1.0),
+        ValueError,
+        "`base` must be positive and finite, got -1.0",
+        id="base of an axis",
+    ),
+    pytest.param(
+        with_axes(OwnAxisOfPair(owners=(0, 1))),
+        ValueError,
+        "`axis_of_pair` must be a tuple of n_pairs=4 ints below n_axes=2, got (0, 1) "
+        "from OwnAxisOfPair",
+        id="owners too few",
+    ),
+    pytest.param(
+        with_axes(OwnAxisOfPair(owners=(0, 1, 2, 0))),
+        ValueError,
+        "`axis_of_pair` must be a tuple of n_pairs=4 ints below n_axes=2, got (0, 1, 2, 0)",
+        id="owners unknown",
+    ),
+    pytest.param(
+        with_axes(OwnAxisOfPair(owners=None)),
+        ValueError,
+        "`axis_of_pair` must be a tuple of n_pairs=4 ints below n_axes=2, got None",
+        id="owners None",
+    ),
+]
 
 CASES = [
     pytest.param(
@@ -73,14 +374,32 @@ CASES = [
     pytest.param(
         lambda: axes.Axial(2, axis_order=1),
         TypeError,
-        "`axis_order` must be a tuple, got 1",
+        "`axis_order` must be a sequence of int, got 1",
         id="axis order int",
     ),
     pytest.param(
         lambda: axes.Axial(2, arrangement="alternating", split=True),
         ValueError,
-        "`arrangement` must be 'blocks' where they are split, got 'alternating'",
+        "`arrangement` must be 'blocks' when split=True, got 'alternating'",
         id="split",
+    ),
+    pytest.param(
+        lambda: axes.Axial(2, split="no"),
+        TypeError,
+        "`split` must be True or False, got 'no'",
+        id="split text",
+    ),
+    pytest.param(
+        lambda: axes.Axial(2, arrangement=["blocks"]),
+        ValueError,
+        "`arrangement` must be one of 'blocks', 'alternating', got ['blocks']",
+        id="arrangement list",
+    ),
+    pytest.param(
+        lambda: axes.Directions("ab"),
+        TypeError,
+        "`matrix` must be a sequence of rows, got 'ab'",
+        id="matrix text rows",
     ),
     pytest.param(
         lambda: axes.Axial(2, scale=0), ValueError, "`scale` must not be 0, got 0.0", id="scale"
@@ -112,13 +431,13 @@ CASES = [
     pytest.param(
         lambda: axes.AxisPerPair((0, 2)),
         ValueError,
-        "`pairs` must name axes 0, 1, … without a gap, got (0, 2)",
+        "`pairs` must use every axis from 0 to n_axes − 1, got (0, 2)",
         id="pairs",
     ),
     pytest.param(
         lambda: axes.AxisPerPair((0, -1)),
         ValueError,
-        "`pairs` must name axes 0, 1, … without a gap, got (0, -1)",
+        "`pairs` must use every axis from 0 to n_axes − 1, got (0, -1)",
         id="pairs negative",
     ),
     pytest.param(
@@ -154,7 +473,7 @@ CASES = [
     pytest.param(
         lambda: axes.InterleavedSections(4),
         TypeError,
-        "`sections` must be a tuple, got 4",
+        "`sections` must be a sequence of int, got 4",
         id="sections int",
     ),
     pytest.param(
@@ -286,6 +605,6 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "sentence"), CASES)
+@pytest.mark.parametrize(("call", "error", "sentence"), [*CASES, *SCHEMES])
 def test_message(call, error, sentence):
     assert_refused(call, error, sentence)

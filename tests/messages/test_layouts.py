@@ -1,4 +1,4 @@
-"""Mistakes in arguments of `layouts` get a sentence: the argument, the rule, the value."""
+"""Error messages of `layouts` state the argument, the rule and the value."""
 
 import numpy as np
 import pytest

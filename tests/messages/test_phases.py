@@ -59,7 +59,7 @@ CASES = [
     pytest.param(
         lambda: rope_xp.cos_sin(np.arange(3), [1.0], precision="double"),
         ValueError,
-        "unknown precision 'double'",
+        "`precision` must be one of 'exact', 'float32', got 'double'",
         id="cos_sin precision",
     ),
     pytest.param(

@@ -1,4 +1,4 @@
-"""Mistakes in arguments of `positions` get a sentence: the argument, the rule, the value."""
+"""Error messages of `positions` state the argument, the rule and the value."""
 
 import numpy as np
 import pytest
@@ -70,13 +70,13 @@ CASES = [
     pytest.param(
         lambda: positions.mask_grid_positions(np.ones(3, int)),
         ValueError,
-        "`mask` must have shape (..., and n_axes=2 axes of the grid), got (3,)",
+        "`mask` must have shape (..., *grid) with n_axes=2 grid axes, got (3,)",
         id="grid mask axes",
     ),
     pytest.param(
         lambda: positions.mask_grid_positions(np.ones((2, 0, 3), int)),
         ValueError,
-        "`mask` must have no axis of size 0 in its grid, got (2, 0, 3)",
+        "`mask` must have no grid axis of size 0, got (2, 0, 3)",
         id="grid mask empty",
     ),
     pytest.param(

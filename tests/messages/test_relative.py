@@ -1,4 +1,4 @@
-"""Mistakes in arguments of `relative` get a sentence: the argument, the rule, the value."""
+"""Error messages of `relative` state the argument, the rule and the value."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ CASES = [
     pytest.param(
         lambda: shaw(q=X[0]),
         ValueError,
-        "`q` and `k` must be (..., heads, seq, head_dim) with the same head_dim, got (3, 5, 8), (2, 3, 5, 8)",
+        "`q` and `k` must have shape (..., heads, seq, head_dim) with the same head_dim, got (3, 5, 8), (2, 3, 5, 8)",
         id="shaw axes",
     ),
     pytest.param(

@@ -1,10 +1,265 @@
 """Mistakes in arguments of `rope` get a sentence: the argument, the rule, the value."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from message_cases import COS, F32, ROPE, SIN, X, assert_refused, wide
 
 from rope_xp import RoPE, axes, scaling
+from rope_xp.scaling import Frequencies
+
+
+@dataclass(frozen=True)
+class Uncallable:
+    """A schedule without its method."""
+
+
+@dataclass(frozen=True)
+class OldStyle:
+    """A schedule with another signature."""
+
+    def __call__(self, rotary_dim, theta): ...
+
+
+@dataclass(frozen=True)
+class Returning:
+    """A schedule that returns what a test wants."""
+
+    make: Callable
+
+    def __call__(self, rotary_dim, base, *, seq_len=None, precision="exact"):
+        return self.make()
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """A schedule that is right within 100 tokens only."""
+
+    def __call__(self, rotary_dim, base, *, seq_len=None, precision="exact"):
+        inv_freq = scaling.inverse_frequencies(rotary_dim, base)
+        return Frequencies(inv_freq if seq_len is None or seq_len < 100 else inv_freq[1:])
+
+
+@dataclass(frozen=True)
+class WithList:
+    """A schedule with a field that has no hash."""
+
+    factors: list
+
+    __call__ = Returning.__call__
+
+
+@dataclass
+class NotFrozen:
+    """A schedule that can be changed, so it has no hash."""
+
+    __call__ = OldStyle.__call__
+
+
+class EqualToItself:
+    """A schedule that is equal to no other."""
+
+    __call__ = OldStyle.__call__
+
+
+def with_scaling(schedule, **options):
+    return lambda: RoPE(8, layout="half", scaling=schedule, **options)
+
+
+def returning(*values, **options):
+    """A RoPE whose schedule returns these frequencies and factors."""
+    return with_scaling(Returning(lambda: Frequencies(*values)), **options)
+
+
+FOUR = (1.0, 0.1, 0.01, 0.001)
+SCHEDULES = [
+    pytest.param(
+        with_scaling(scaling.Linear),
+        TypeError,
+        "`scaling` must be None or a value from rope_xp.scaling, got <class 'rope_xp.scaling.Linear'>, "
+        "a class, not a value of it",
+        id="a class",
+    ),
+    pytest.param(
+        with_scaling(Uncallable()),
+        TypeError,
+        "`scaling` must be None or a value from rope_xp.scaling, got Uncallable(), "
+        "which has no `__call__(rotary_dim, base, *, seq_len, precision)`",
+        id="no call",
+    ),
+    pytest.param(
+        with_scaling(scaling.Negated),
+        TypeError,
+        "got <class 'rope_xp.scaling.Negated'>, a class, not a value of it",
+        id="class without fields",
+    ),
+    pytest.param(
+        lambda: scaling.Negated("yarn"),
+        TypeError,
+        "`scaling` must be None or a value from rope_xp.scaling, got 'yarn', which has no `__call__(rotary_dim, base, *, seq_len, precision)`",
+        id="negated text",
+    ),
+    pytest.param(
+        with_scaling(OldStyle()),
+        TypeError,
+        "`scaling` must take the parameters (rotary_dim, base, *, seq_len, precision), got OldStyle(): "
+        "got an unexpected keyword argument 'seq_len'",
+        id="signature",
+    ),
+    pytest.param(
+        with_scaling(scaling.Negated(OldStyle())),
+        TypeError,
+        "`scaling` must take the parameters (rotary_dim, base, *, seq_len, precision), got OldStyle()",
+        id="negated signature",
+    ),
+    pytest.param(
+        with_scaling(max),
+        TypeError,
+        "`scaling` must take the parameters (rotary_dim, base, *, seq_len, precision), got <built-in",
+        id="a builtin",
+    ),
+    pytest.param(
+        with_scaling(EqualToItself()),
+        TypeError,
+        "`scaling` must be hashable and equal by value, as a frozen dataclass of numbers is, got <",
+        id="equal to itself",
+    ),
+    pytest.param(
+        with_scaling(lambda *_, **__: Frequencies(FOUR)),
+        TypeError,
+        "which is equal to itself only",
+        id="a function",
+    ),
+    pytest.param(
+        with_scaling(NotFrozen()),
+        TypeError,
+        "got NotFrozen(): unhashable type: 'NotFrozen'",
+        id="not frozen",
+    ),
+    pytest.param(
+        with_scaling(WithList([1.0])),
+        TypeError,
+        "`scaling` must be hashable and equal by value, as a frozen dataclass of numbers is, "
+        "got WithList(factors=[1.0]): unhashable type: 'list'",
+        id="a list",
+    ),
+    pytest.param(
+        with_scaling(Returning(lambda: None)),
+        TypeError,
+        "`scaling` must return Frequencies, got None from Returning",
+        id="nothing",
+    ),
+    pytest.param(
+        with_scaling(Returning(lambda: FOUR)),
+        TypeError,
+        "`scaling` must return Frequencies, got (1.0, 0.1, 0.01, 0.001) from Returning",
+        id="a tuple",
+    ),
+    pytest.param(
+        with_scaling(Returning(lambda: FOUR), axes=axes.Axial(2)),
+        TypeError,
+        "`scaling` must return Frequencies, got (1.0, 0.1, 0.01, 0.001) from Returning",
+        id="a tuple with axes",
+    ),
+    pytest.param(
+        returning(FOUR[:3]),
+        ValueError,
+        "`scaling` must return n_pairs=4 frequencies for rotary_dim=8, got 3 from Returning",
+        id="too few",
+    ),
+    pytest.param(
+        returning(FOUR + FOUR),
+        ValueError,
+        "`scaling` must return n_pairs=4 frequencies for rotary_dim=8, got 8 from Returning",
+        id="repeated",
+    ),
+    pytest.param(
+        returning(FOUR, axes=axes.Axial(2)),
+        ValueError,
+        "`scaling` must return n_pairs=2 frequencies for rotary_dim=4, got 4 from Returning",
+        id="too many for an axis",
+    ),
+    pytest.param(
+        returning(()),
+        ValueError,
+        "`scaling` must return n_pairs=4 frequencies for rotary_dim=8, got 0 from Returning",
+        id="none",
+    ),
+    pytest.param(
+        returning((1.0, 0.1, float("nan"), 0.001)),
+        ValueError,
+        "`inv_freq[2]` must be finite, got nan from Returning",
+        id="nan",
+    ),
+    pytest.param(
+        returning(np.asarray([1.0, np.inf, 0.1, 0.1])),
+        ValueError,
+        "`inv_freq[1]` must be finite, got inf from Returning",
+        id="inf",
+    ),
+    pytest.param(
+        returning(("1.0", 0.1, 0.01, 0.001)),
+        TypeError,
+        "`inv_freq[0]` must be a number, got '1.0' from Returning",
+        id="text among numbers",
+    ),
+    pytest.param(
+        returning("1234"),
+        TypeError,
+        "`inv_freq` must be a list of numbers, got '1234' from Returning",
+        id="text",
+    ),
+    pytest.param(
+        returning(0.5),
+        TypeError,
+        "`inv_freq` must be a list of numbers, got 0.5 from Returning",
+        id="one number",
+    ),
+    pytest.param(
+        returning(np.asarray(0.5)),
+        TypeError,
+        "`inv_freq` must be a list of numbers, got array(0.5) from Returning",
+        id="a scalar array",
+    ),
+    pytest.param(
+        returning(np.ones((2, 4))),
+        TypeError,
+        "`inv_freq[0]` must be a number, got array([1., 1., 1., 1.]) from Returning",
+        id="a matrix",
+    ),
+    pytest.param(
+        returning(FOUR, 0.0),
+        ValueError,
+        "`attention_factor` must be positive and finite, got 0.0 from Returning",
+        id="attention factor 0",
+    ),
+    pytest.param(
+        returning(FOUR, None),
+        TypeError,
+        "`attention_factor` must be a number, got None from Returning",
+        id="attention factor None",
+    ),
+    pytest.param(
+        returning(FOUR, 1.0, float("nan")),
+        ValueError,
+        "`softmax_factor` must be positive and finite, got nan from Returning",
+        id="softmax factor nan",
+    ),
+    pytest.param(
+        lambda: RoPE(8, layout="half", scaling=TooLong()).frequencies(100),
+        ValueError,
+        "`scaling` must return n_pairs=4 frequencies for rotary_dim=8, got 3 from TooLong",
+        id="too few at a length",
+    ),
+    pytest.param(
+        lambda: RoPE(8, layout="half", scaling=TooLong())(X, seq_len=1000),
+        ValueError,
+        "`scaling` must return n_pairs=4 frequencies for rotary_dim=8, got 3 from TooLong",
+        id="too few in a call",
+    ),
+]
 
 CASES = [
     pytest.param(
@@ -101,13 +356,13 @@ CASES = [
     pytest.param(
         lambda: RoPE(64, layout="half", precision="bf16"),
         ValueError,
-        "unknown precision 'bf16'; known: 'exact', 'float32'",
+        "`precision` must be one of 'exact', 'float32', got 'bf16'",
         id="precision",
     ),
     pytest.param(
         lambda: RoPE(64, layout="half", scaling="yarn"),
         TypeError,
-        "`scaling` must be None or a value from rope_xp.scaling, got 'yarn'",
+        "`scaling` must be None or a value from rope_xp.scaling, got 'yarn', which has no `__call__(rotary_dim, base, *, seq_len, precision)`",
         id="scaling",
     ),
     pytest.param(
@@ -346,6 +601,15 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "sentence"), CASES)
+@pytest.mark.parametrize(("call", "error", "sentence"), [*CASES, *SCHEDULES])
 def test_message(call, error, sentence):
     assert_refused(call, error, sentence)
+
+
+def test_an_error_inside_of_a_schedule_is_its_own():
+    """Only a signature that does not fit is called so."""
+
+    def broken():
+        return len(3)
+
+    assert_refused(with_scaling(Returning(broken)), TypeError, "object of type 'int' has no len()")

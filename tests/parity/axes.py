@@ -2,7 +2,7 @@
 
 One line per scheme; a mismatch fails the run. Angles must agree within 1e-5 and scores of random
 queries and keys within 1e-4, over grids of many sizes. Where theirs rounds positions times
-frequencies to float32, ours does too (``precision="float32"``): far out on a grid the rounding alone
+frequencies to float32, ours does too (``precision="float32"``): far out on a grid, the rounding alone
 is more than 1e-5. xPos is compared with rotary-embedding-torch.
 """
 
@@ -52,11 +52,11 @@ timm = timm_layers("pos_embed_sincos")
 
 
 def grid(*axes):
-    """Positions (n_axes, tokens) of all combinations, the last axis running fastest."""
+    """Positions (n_axes, tokens) of all combinations; the last axis runs fastest."""
     return torch.stack([a.flatten() for a in torch.meshgrid(*axes, indexing="ij")])
 
 
-def counted(*shape):
+def indices(*shape):
     return grid(*map(torch.arange, shape))
 
 
@@ -78,7 +78,7 @@ class Worst:
         a, b = (q @ k.mT * q.shape[-1] ** -0.5 for q, k in (ours, theirs))
         self.score = max(self.score, float((a - b).abs().max()))
 
-    def told(self):
+    def summary(self):
         bad = not (self.angle <= ANGLES and self.score <= SCORES and self.runs)
         numbers = f"{self.runs} grids, angles {self.angle:.1e}, scores {self.score:.1e} apart"
         return ("MISMATCH " if bad else "") + numbers
@@ -96,8 +96,8 @@ def compare(worst, rope, at, tables, turn):
     worst.scores(rope(q, k, positions=at[:, -256:]), (turn(q), turn(k)))
 
 
-def taken(own, theirs):
-    """``own`` with their frequencies of an axis, which are the same but for their last bits.
+def with_frequencies(own, theirs):
+    """``own`` with their frequencies of an axis, which differ in the last bits only.
 
     Where angles are large (LTX: 15,000), those bits are more than 1e-5.
     """
@@ -110,7 +110,7 @@ def taken(own, theirs):
 
 
 def diffusers_turn(tables, unbind=-1):
-    """Their rotation of the last 256 tokens: scores of all pairs of tokens are many."""
+    """Their rotation of the last 256 tokens, to limit the number of scores."""
     last = [t[-256:] for t in tables]
     return lambda x: embeddings.apply_rotary_emb(x, last, use_real_unbind_dim=unbind)
 
@@ -158,7 +158,7 @@ def timm_cat_pixels(worst):
         bands = scaling.Custom(tuple(1 + i * 55 / 15 for i in range(16))) if linear else None
         base = 10000.0 if linear else 56 ** (-16 / 15)
         own = RoPE(64, layout="interleaved", base=base, scaling=bands, axes=Axial(2, scale=math.pi))
-        rope = taken(own, module.bands)
+        rope = with_frequencies(own, module.bands)
         for shape in IMAGES:
             at = grid(*(torch.linspace(-1, 1, n) for n in shape))
             against_timm(worst, rope, at, module.get_embed(shape))
@@ -193,7 +193,7 @@ def timm_mixed(worst):
         for indexing in ("xy", "ij"):
             module = timm.RotaryEmbeddingMixed(48, depth, heads, grid_indexing=indexing)
             theirs = module.get_embed(shape)  # (depth, heads, tokens, 2 * head_dim)
-            at = counted(*shape).float()
+            at = indices(*shape).float()
             at = at.flip(0) if indexing == "xy" else at
             cos, sin = rope_xp.cos_sin(at, module.freqs[..., None, :])
             their_sin, their_cos = theirs.chunk(2, -1)
@@ -207,9 +207,9 @@ def timm_mixed(worst):
 
 
 def timm_mrope(worst):
-    """Qwen3-VL's turns in an image tower; time stands still."""
+    """Qwen3-VL's interleaved sections in an image tower; time is 0."""
     for shape in IMAGES:
-        at = torch.cat([torch.zeros(1, math.prod(shape), dtype=torch.int64), counted(*shape)])
+        at = torch.cat([torch.zeros(1, math.prod(shape), dtype=torch.int64), indices(*shape)])
         for dim, sections, axes in (
             (72, (12, 12, 12), InterleavedSections((12, 12, 12))),
             (64, (8, 12, 12), InterleavedSections((8, 12, 12))),
@@ -227,7 +227,7 @@ def timm_batch(worst):
     theirs = module.get_batch_embeds(IMAGES[:7], seq_len=seq)
     at = torch.zeros(2, 7, seq, dtype=torch.int64)
     for row, shape in enumerate(IMAGES[:7]):
-        at[:, row, : math.prod(shape)] = counted(*shape)
+        at[:, row, : math.prod(shape)] = indices(*shape)
     rope = RoPE(64, layout="interleaved", axes=Axial(2), precision="float32")
     cos, sin = rope.cos_sin(at)
     q, k = torch.randn(2, 7, 2, seq, 64)
@@ -248,7 +248,7 @@ def flux(worst):
     """Text at zero, then the image; angles in float64."""
     rope = RoPE(128, layout="interleaved", axes=Axial((16, 56, 56)))
     for shape in IMAGES:
-        at = torch.cat([torch.zeros(3, 9), counted(1, *shape)], dim=1).long()
+        at = torch.cat([torch.zeros(3, 9), indices(1, *shape)], dim=1).long()
         tables = transformer_flux.FluxPosEmbed(10000, [16, 56, 56])(at.mT)
         compare(worst, rope, at, tables, diffusers_turn(tables))
 
@@ -258,7 +258,7 @@ def flux2(worst):
     rope = RoPE(128, layout="interleaved", base=2000.0, axes=Axial(4))
     for shape in IMAGES:
         text = torch.cat([torch.zeros(3, 9), torch.arange(9.0)[None]])
-        at = torch.cat([text, counted(1, *shape, 1), counted(1, *shape, 1) + 10], dim=1).long()
+        at = torch.cat([text, indices(1, *shape, 1), indices(1, *shape, 1) + 10], dim=1).long()
         tables = transformer_flux2.Flux2PosEmbed(2000, [32] * 4)(at.mT)
         compare(worst, rope, at, tables, diffusers_turn(tables))
 
@@ -268,7 +268,7 @@ def qwen_image(worst):
     module = transformer_qwenimage.QwenEmbedRope(10000, [16, 56, 56], scale_rope=True)
     rope = RoPE(128, layout="interleaved", axes=Axial((16, 56, 56)), precision="float32")
     for t, h, w in VIDEOS:
-        at = counted(t, h, w) - torch.tensor([0, h - h // 2, w - w // 2])[:, None]
+        at = indices(t, h, w) - torch.tensor([0, h - h // 2, w - w // 2])[:, None]
         text = (max(h // 2, w // 2) + torch.arange(9)).expand(3, 9)
         both = torch.cat(module((t, h, w), device=torch.device("cpu"), max_txt_seq_len=9))
         tables = [part.repeat_interleave(2, -1) for part in (both.real, both.imag)]
@@ -282,7 +282,7 @@ def hunyuan_video(worst):
     module = transformer_hunyuan_video.HunyuanVideoRotaryPosEmbed(2, 1, [16, 56, 56], 256.0)
     for t, h, w in VIDEOS:
         tables = module(torch.empty(1, 1, t, 2 * h, 2 * w))
-        compare(worst, rope, counted(t, h, w), tables, diffusers_turn(tables))
+        compare(worst, rope, indices(t, h, w), tables, diffusers_turn(tables))
 
 
 def wan(worst):
@@ -293,7 +293,7 @@ def wan(worst):
         module = transformer_wan.WanRotaryPosEmbed(dim, (1, 2, 2), 1024)
         for t, h, w in VIDEOS:
             tables = [x[0, :, 0] for x in module(torch.empty(1, 1, t, 2 * h, 2 * w))]
-            compare(worst, rope, counted(t, h, w), tables, diffusers_turn(tables))
+            compare(worst, rope, indices(t, h, w), tables, diffusers_turn(tables))
 
 
 def cogvideox(worst):
@@ -311,7 +311,7 @@ def cogvideox(worst):
         tables = embeddings.get_3d_rotary_pos_embed(
             64, None, (h, w), t, grid_type="slice", max_size=(96, 170)
         )
-        compare(worst, rope, counted(t, h, w), tables, diffusers_turn(tables))
+        compare(worst, rope, indices(t, h, w), tables, diffusers_turn(tables))
 
 
 def cogview4(worst):
@@ -325,7 +325,7 @@ def cogview4(worst):
 
 
 def allegro(worst):
-    """Each axis paired by itself, positions over an interpolation scale."""
+    """Each axis paired separately, positions divided by an interpolation scale."""
     rope = RoPE(96, layout="half", axes=Axial(3, split=True), precision="float32")
     for (t, h, w), scale in ((v, s) for v in VIDEOS for s in ((1.0, 1.0, 1.0), (1.5, 2.0, 2.5))):
         region = ((0, 0), (h, w))
@@ -333,7 +333,7 @@ def allegro(worst):
             96, region, (h, w), t, interpolation_scale=scale
         )
         steps = [g / s for g, s in zip((grid_t, grid_h, grid_w), scale, strict=True)]
-        at, index = grid(*steps), counted(t, h, w)
+        at, index = grid(*steps), indices(t, h, w)
         cos, sin = (
             torch.cat([axis[i][n][:, :16] for axis, n in zip(tables, index, strict=True)], -1)
             for i in (0, 1)
@@ -362,16 +362,16 @@ def cosmos(worst):
 
 
 def ltx(worst):
-    """Whole tokens before heads are split off; what six does not divide stays, in front."""
+    """Whole tokens before the split into heads; the remainder of a division by six stays unrotated, in front."""
     for dim in (48, 128, 64):
         n, rest = dim // 6, dim % 6
         axes = Axial(3, arrangement="alternating", scale=math.pi / 2)
         base = 1e4 ** (-n / (n - 1))
         own = RoPE(dim, layout="interleaved", rotary_start=rest, base=base, axes=axes)
-        rope = taken(own, 1e4 ** torch.linspace(0, 1, n) * math.pi / 2)
+        rope = with_frequencies(own, 1e4 ** torch.linspace(0, 1, n) * math.pi / 2)
         module = transformer_ltx.LTXVideoRotaryPosEmbed(dim)
         for t, h, w in VIDEOS:
-            at = counted(t, h, w) * torch.tensor([[8 / 25], [32.0], [32.0]])
+            at = indices(t, h, w) * torch.tensor([[8 / 25], [32.0], [32.0]])
             at = at / torch.tensor([[20.0], [2048.0], [2048.0]])
             cos, sin = module(
                 torch.empty(1), t, h, w, rope_interpolation_scale=(8 / 25, 32.0, 32.0)
@@ -446,9 +446,9 @@ def main():
     for scheme in SCHEMES:
         worst = Worst()
         scheme(worst)
-        told = worst.told()
-        failed += told.startswith("MISMATCH")
-        print(f"{scheme.__name__:<20} {told}", flush=True)
+        result = worst.summary()
+        failed += result.startswith("MISMATCH")
+        print(f"{scheme.__name__:<20} {result}", flush=True)
     sys.exit(failed > 0)
 
 

@@ -14,8 +14,10 @@ three widths of heads; see ``vision_harness.py``.
 torch's float32 power is up to 2 ulp off and differs between processors, so frequencies can differ in
 their last bit; at a million that bit is an angle of 0.1. Where it does, tables are made from the
 module's own frequencies instead ("own bits" counts these runs), and the first bullet compares the
-frequencies. (With ours, 11 of 219 default tables were up to 3e-2 apart at the model's maximum.) Besides: the default config without its lists per layer, and in the old spelling, must
-give what transformers makes of it.
+frequencies. (With ours, 11 of 219 default tables were up to 3e-2 apart at the model's maximum.)
+
+Besides, the default config without its lists per layer, and in the old spelling, must give what
+transformers makes of it.
 """
 
 import os
@@ -28,13 +30,19 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import families_harness
 import numpy as np
 import torch
+import transformers
 import vision_harness
 from transformers import AutoConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import rope_xp
 from rope_xp import RoPE
-from rope_xp._config_reader.families import table
 from rope_xp._config_reader.layers import read
+from rope_xp._config_reader.schema import AxisPerPair, InterleavedSections
+from rope_xp._config_reader.table import known_family, read_table
+from rope_xp._config_reader.vocabulary import LayerRule
+from rope_xp.axes import Axial
+from rope_xp.configs._summary import effective_inv_freq
 
 MILLION = 1_000_000
 FREQUENCIES, ANGLES, SCORES = 1e-6, 1e-5, 1e-4
@@ -43,6 +51,12 @@ SHORT_TABLES = {"roformer": 2_000, "clvp_encoder": 20_000, "gptj": 20_000, "code
 # Its frequencies are stored permuted by axis; here they are put back in order.
 PERMUTED = {"ernie4_5_vl_moe_text"}
 PER_LAYER = ("layer_types", "no_rope_layers", "layer_rope_theta", "rope_scaling_layers")
+# The rules that read one of these.
+LISTED = (
+    LayerRule.NO_ROPE_LAYERS,
+    LayerRule.LAYER_ROPE_THETA,
+    LayerRule.ROPE_SCALING_LAYERS,
+)
 
 
 class Mismatch(Exception):
@@ -51,24 +65,24 @@ class Mismatch(Exception):
 
 def ropes_of(config, label, precision):
     """The RoPE of the layers that share a table called ``label`` in transformers."""
-    held = config.to_dict()
-    model = read(held, layout=None, precision=precision)
+    values = config.to_dict()
+    layers = read(values).layers
     if label == "main":
-        chosen = [layer for layer in model.layers if layer.label == "sliding_attention"]
+        chosen = [layer for layer in layers if layer.label == "sliding_attention"]
         if not chosen:  # the default config has no such layer
-            held["layer_types"] = ["sliding_attention"] * held["num_hidden_layers"]
-            chosen = read(held, layout=None, precision=precision).layers
+            values["layer_types"] = ["sliding_attention"] * values["num_hidden_layers"]
+            chosen = read(values).layers
     elif label == "compress":
-        chosen = [layer for layer in model.layers if layer.label != "sliding_attention"]
+        chosen = [layer for layer in layers if layer.label != "sliding_attention"]
     elif label == "unscaled":
-        held["rope_scaling_layers"] = []
-        chosen = read(held, layout=None, precision=precision).layers
+        values["rope_scaling_layers"] = []
+        chosen = read(values).layers
     elif isinstance(label, str) and label != "scaled":
-        return rope_xp.RoPE.from_config(held, layer_type=label, precision=precision)
+        return RoPE.from_config(values, layer_type=label, precision=precision)
     else:
-        return rope_xp.RoPE.from_config(held, precision=precision)
-    (rope,) = {layer.rope for layer in chosen if layer.rope is not None}
-    return rope
+        return RoPE.from_config(values, precision=precision)
+    (spec,) = {layer.spec for layer in chosen if layer.spec is not None}
+    return spec.make(RoPE, precision)
 
 
 def lengths(config, rope):
@@ -97,7 +111,7 @@ def compare(family, config, label):
         rotary = family._module_for(config, label)
         found, tables = one_call(family, config, label, rope, rotary, positions)
         seq_len = positions[-1] + 1
-        ours = np.abs(driven(rope.frequencies(seq_len).inv_freq))
+        ours = np.abs(effective_inv_freq(rope.frequencies(seq_len).inv_freq))
         if found is not None:
             factor = family.attention_scaling(config, label)
             if family.model_type != "phimoe" and rope.frequencies(None).attention_factor != factor:
@@ -109,7 +123,8 @@ def compare(family, config, label):
                 raise Mismatch(msg)
             worst[0] = max(worst[0], deviation(ours, theirs))
             worst[1] = max(
-                worst[1], deviation(np.abs(driven(exact.frequencies(seq_len).inv_freq)), theirs)
+                worst[1],
+                deviation(np.abs(effective_inv_freq(exact.frequencies(seq_len).inv_freq)), theirs),
             )
             own_bits += bool(np.any(ours.astype(np.float32) != theirs))
         worst[2] = max(worst[2], tables)
@@ -120,11 +135,6 @@ def compare(family, config, label):
         msg = f"scores {worst[2]:.1e} apart"
         raise Mismatch(msg)
     return worst, own_bits
-
-
-def driven(inv_freq):
-    """The frequency of each pair, whichever axis drives it."""
-    return inv_freq if inv_freq.ndim == 1 else inv_freq.sum(axis=0)
 
 
 def deviation(ours, theirs):
@@ -168,30 +178,24 @@ def scores(q, k):
     return q @ np.swapaxes(k, -1, -2)
 
 
-def layers(held):
-    return [layer.rope for layer in read(held, layout=None, precision="exact").layers]
+def specs(values):
+    return [layer.spec for layer in read(values).layers]
 
 
-def respelled(family, model_type):
-    """Whether the default config says the same without its lists per layer, and in the old spelling."""
-    config = family.config()
-    held = config.to_dict()
-    rules = table()["models"][model_type]
-    whole = layers(held)
-    short = {k: v for k, v in held.items() if k not in PER_LAYER}
-    listed = "layer_cycle" in rules or rules.get("layers") in PER_LAYER
-    if listed and layers(short) != whole:
+def check_other_spellings(family, model_type):
+    """Mismatch unless the default config says the same without its lists, and in the old spelling."""
+    values = family.config().to_dict()
+    rules = known_family(model_type)
+    short = {k: v for k, v in values.items() if k not in PER_LAYER}
+    has_lists = rules.layer_cycle is not None or rules.layers in LISTED
+    if has_lists and specs(short) != specs(values):
         msg = "without its lists per layer the default config reads otherwise"
         raise Mismatch(msg)
-    if (
-        rules["nested"]
-        or "base_keys" in rules
-        or "linear" not in rules.get("schedules", ["linear"])
-    ):
+    if rules.per_layer_type or rules.base_keys is not None or "linear" not in rules.rope_types:
         return
-    parameters = held.pop("rope_parameters")
+    parameters = values.pop("rope_parameters")
     old = {
-        **held,
+        **values,
         "rope_theta": 54321.0,
         "rope_scaling": {"type": "linear", "factor": 4.0},
     }
@@ -200,24 +204,26 @@ def respelled(family, model_type):
     if model_type == "cohere2_moe":  # rope_scaling is a plain field of this class, and not read
         return
     new = AutoConfig.for_model(**{k: v for k, v in old.items() if k != "transformers_version"})
-    if layers(old) != layers(new.to_dict()):
+    if specs(old) != specs(new.to_dict()):
         msg = "in the old spelling the default config reads otherwise"
         raise Mismatch(msg)
 
 
 def sectioned(family, model_type):
     """Configs with other sections than the default, and with none where the code fits them."""
-    axes = table()["models"][model_type].get("axes", {})
+    rules = known_family(model_type)
     config = family.config()
-    if "mrope_section" not in axes or table()["models"][model_type]["nested"]:
+    if getattr(rules.axes, "mrope_section", None) is None or rules.per_layer_type:
         return
     n_pairs = family._pairs(config, None)
     most = 3 * n_pairs // 8
     for sections in ([most, most, n_pairs - 2 * most], [n_pairs - 2 * most, most, most]):
-        if axes["kind"] != "AxisPerPair" or sections[0] == sections[1]:
+        if not isinstance(rules.axes, AxisPerPair) or sections[0] == sections[1]:
             changed = {**config.rope_parameters, "mrope_section": sections}
             yield f"sections {sections}", family.config(rope_parameters=changed)
-    if axes["kind"] == "InterleavedSections" and model_type != "cosmos3_edge_text":  # it insists
+    if (
+        isinstance(rules.axes, InterleavedSections) and model_type != "cosmos3_edge_text"
+    ):  # it insists
         kept = {k: v for k, v in config.rope_parameters.items() if k != "mrope_section"}
         yield "no sections, narrow heads", family.config(rope_parameters=kept, head_dim=64)
 
@@ -262,19 +268,22 @@ def check_vision(model_type):
 
 
 def check(model_type):
-    if table()["models"][model_type].get("modality") == "vision":
+    if model_type not in CONFIG_MAPPING:
+        msg = f"transformers {transformers.__version__} has no model_type {model_type!r}"
+        raise Mismatch(msg)
+    rules = known_family(model_type)
+    if isinstance(rules.axes, Axial):
         return check_vision(model_type)
     family = families_harness.load(model_type)
     worst, runs, own_bits = np.zeros(3), 0, 0
-    respelled(family, model_type)
-    known = table()["models"][model_type].get("schedules", families_harness.SCHEDULES)
+    check_other_spellings(family, model_type)
     for name, config in (*family.configs(), *sectioned(family, model_type)):
-        if name in families_harness.SCHEDULES and name not in known:
+        if name in families_harness.SCHEDULES and name not in rules.rope_types:
             continue  # the module takes it, the config class does not
         for label in family.layer_types(config):
             try:
                 found, bits = compare(family, config, label)
-                if "axes" in table()["models"][model_type]:
+                if rules.axes is not None:
                     found[2] = max(found[2], called(family, config, label))
             except (Mismatch, ValueError) as error:
                 msg = f"{name}, {label}: {error}"
@@ -288,14 +297,14 @@ def check(model_type):
 
 def main(names):
     begin, failed, total = time.monotonic(), 0, np.zeros(1, dtype=int)
-    for model_type in names or sorted(table()["models"]):
+    for model_type in names or sorted(read_table().lines):
         try:
-            told = check(model_type)
-            total += int(told.split()[0])
+            line = check(model_type)
+            total += int(line.split()[0])
         except (Mismatch, ValueError) as error:
-            told, failed = f"MISMATCH {error}", failed + 1
-        print(f"{model_type:<40} {told}", flush=True)
-    count = len(names or table()["models"])
+            line, failed = f"MISMATCH {error}", failed + 1
+        print(f"{model_type:<40} {line}", flush=True)
+    count = len(names or read_table().lines)
     print(
         f"{count - failed} of {count} families agree, {total[0]} runs, {time.monotonic() - begin:.0f} s"
     )

@@ -11,7 +11,7 @@
 ``q`` and ``k`` are torch tensors (batch, heads, seq, head_dim); ``positions`` int64 (batch, seq). All
 is done by transformers' own rotary module and apply function, found in the family's modeling file.
 Nothing here computes a frequency or turns a pair: the harness knows the *plumbing* of a family (which
-class, which function, which slice), never its mathematics. Families that leave the common shape stand
+class, which function, which slice), never its mathematics. Families that leave the common shape are
 in EXCEPTIONS, each with its reason.
 """
 
@@ -254,7 +254,7 @@ def _rotary_classes(path: Path) -> tuple[tuple[str, str], ...]:
 
 
 def _modeling_files(model_type: str) -> list[tuple[str, Path]]:
-    """(import path, file) of the modeling files of the package the config lives in."""
+    """(import path, file) of the modeling files of the package that defines the config."""
     exception = EXCEPTIONS.get(model_type)
     if exception and exception.module:
         package = f"transformers.models.{exception.module}"

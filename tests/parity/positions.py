@@ -1,7 +1,7 @@
 """transformers' own positions against ``rope_xp.positions``: ``python tests/parity/positions.py``.
 
 One line per model; a mismatch fails the run. Integer positions must be equal, DINOv3's within one
-float32 rounding of 1. The text with vision is drawn: batches of rows with several images and videos,
+float32 rounding of 1. The text with vision is random: batches of rows with several images and videos,
 padded left, right or not at all.
 """
 
@@ -23,7 +23,7 @@ from rope_xp import positions
 
 BATCHES = 100
 
-# The class, and how it sees a video: "whole", "timed" (frames at their times), "apart" (text between
+# The class, and how it treats a video: "whole", "timed" (frames at their times), "apart" (text between
 # the frames), or "merged" (two frames make one).
 MODELS = {
     "qwen2_vl": ("Qwen2VLModel", "whole"),
@@ -42,7 +42,7 @@ MODELS = {
 
 
 def stub(model, merge, tokens_per_second):
-    """As much of a model as its ``get_rope_index`` looks at."""
+    """The part of a model that its ``get_rope_index`` uses."""
     vision = SimpleNamespace(
         spatial_merge_size=merge, tokens_per_second=tokens_per_second, temporal_merge_size=2
     )
@@ -71,7 +71,7 @@ def draw_row(draw, merge, frames_apart):
 
 
 def both(model, sees, draw, seconds_known):
-    """A batch in transformers' words and in ours: positions and deltas of each."""
+    """A batch for transformers and for us: positions and deltas of each."""
     merge, per_second = draw.choice([1, 2, 3]), draw.choice([1, 2, 4, 25])
     rows = [draw_row(draw, merge, sees == "apart") for _ in range(draw.randrange(1, 5))]
     images = [grid for _, found, _ in rows for grid in found]
@@ -154,9 +154,9 @@ def main():
     checks = {name: partial(text_and_vision, name) for name in MODELS}
     failed = 0
     for name, check in {**checks, "vision towers": vision_towers, "dinov3": dinov3}.items():
-        told = check()
-        failed += told.startswith("MISMATCH")
-        print(f"{name:<40} {told}", flush=True)
+        result = check()
+        failed += result.startswith("MISMATCH")
+        print(f"{name:<40} {result}", flush=True)
     sys.exit(failed > 0)
 
 

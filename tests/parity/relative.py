@@ -25,7 +25,7 @@ HEADS = [*range(1, 65), 71, 96, 112, 128]
 
 
 def t5_bucket():
-    """Distances to ±5000, the usual settings and 1000 drawn ones."""
+    """Distances to ±5000, the usual settings and 1000 random ones."""
     draw = random.Random(20211)
     cases = [
         (each * 2, far, both)
@@ -53,7 +53,7 @@ def close(ours, theirs, rtol=0.0, atol=0.0):
 
 
 def alibi_bias_key():
-    """BLOOM's: slope · key position, padded rows too (their positions are the mask's running sum)."""
+    """BLOOM's: slope · key position, also in padded rows (positions are the running sum of the mask)."""
     mask = torch.tensor([[1] * 40, [0] * 15 + [1] * 25])
     at = (mask.cumsum(-1) - 1) * mask
     worst = 0.0
@@ -74,7 +74,7 @@ def alibi_bias_distance():
 
 
 def transformer_xl_score():
-    """XLNet's core, with its sinusoidal rows, a row more at the beginning."""
+    """XLNet's core, with its sinusoidal rows, which have one more at the beginning."""
     config = XLNetConfig(d_model=32, n_head=2, n_layer=1, d_inner=8, vocab_size=8, dropout=0.0)
     core, model, worst = XLNetRelativeAttention(config), XLNetModel(config), 0.0
     for q_len, k_len in ((5, 5), (3, 9), (1, 4)):
@@ -118,11 +118,11 @@ def main():
     failed = 0
     for check in (t5_bucket, alibi_bias_key, alibi_bias_distance, transformer_xl_score, shaw_score):
         try:
-            told = check()
+            result = check()
         except AssertionError as error:
-            told = "MISMATCH " + " ".join(str(error).split())
-        failed += told.startswith("MISMATCH")
-        print(f"{check.__name__:<40} {told}", flush=True)
+            result = "MISMATCH " + " ".join(str(error).split())
+        failed += result.startswith("MISMATCH")
+        print(f"{check.__name__:<40} {result}", flush=True)
     sys.exit(failed > 0)
 
 

@@ -1,7 +1,7 @@
 """Other libraries' own sinusoids against ``rope_xp.sinusoidal``: ``python tests/parity/sinusoids.py``.
 
-One line per scheme; a mismatch fails the run. Their code runs as it is, within 1e-5 of ours, and once
-more with float64 for its float32, within 1e-9: what is left of the first difference is their rounding.
+One line per scheme; a mismatch fails the run. Their code runs unchanged, within 1e-5 of ours, and once
+more with float64 in place of float32, within 1e-9: the rest of the first difference is their rounding.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ from rope_xp import sinusoidal
 from rope_xp.axes import Axial, Directions
 from rope_xp.positions import mask_grid_positions
 
-# timm's packages import torchvision when they are run; the one file that is wanted does without.
+# timm's packages import torchvision when they are run; the one file that is needed does not.
 for package in ("timm", "timm.layers"):
     sys.modules[package] = importlib.util.module_from_spec(importlib.util.find_spec(package))
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
@@ -52,7 +52,7 @@ def grid(*shape):
 
 @contextlib.contextmanager
 def in_float64():
-    """What is written as float32 is float64 in here."""
+    """Code that asks for float32 gets float64."""
     with (
         mock.patch.object(torch, "float32", torch.float64),
         mock.patch.object(torch.Tensor, "float", torch.Tensor.double),
@@ -60,7 +60,7 @@ def in_float64():
         yield
 
 
-# A scheme gives, of one case, ``theirs()`` and ``ours(dtype)``, which has its reals in the dtype.
+# A scheme returns, for one case, ``theirs()`` and ``ours(dtype)``, which has its reals in the dtype.
 
 
 def mae(module, shape, dim, base):
@@ -224,7 +224,7 @@ def sam3_boxes(width):
 
 
 def sam_points(n_pairs):
-    """Random Fourier features: every pair has a direction of its own."""
+    """Random Fourier features: every pair has its own direction."""
     module = SamPositionalEmbedding(SimpleNamespace(scale=1.0, num_pos_feats=n_pairs))
     points = torch.rand(2, 3, 9, 2, dtype=torch.float64)
     matrix = 2 * math.pi * module.positional_embedding.detach().double()
@@ -241,7 +241,7 @@ def sam_points(n_pairs):
 
 
 def timesteps(times, scale, dim, flip, shift, period):
-    """Odd sizes end in a zero, which is the caller's."""
+    """Odd sizes end in a zero, which the caller has to add."""
 
     def ours(dtype):
         table = sinusoidal(
@@ -288,9 +288,9 @@ SCHEMES = {
         timesteps,
         ((torch.linspace(-3.3, 50, 77, dtype=torch.float64), 1, *case) for case in TIMES),
     ),
-    # A float32 angle of 999 allows no better, to theirs; ours of integers are exact.
+    # A float32 angle of 999, as theirs are, allows no better; ours of integers are exact.
     "timesteps, whole": (timesteps, ((torch.arange(1000), 1, *case) for case in TIMES), 1e-4),
-    # To both; with times in [0, 1] that are multiplied by 1000.
+    # For both; with times in [0, 1] that are multiplied by 1000.
     "timesteps, scaled": (
         timesteps,
         ((torch.linspace(0, 1, 97, dtype=torch.float64), 1000, *case) for case in TIMES),
@@ -300,7 +300,7 @@ SCHEMES = {
 
 
 def compare(scheme, cases, atol=1e-5):
-    """The largest differences, of their code as it is and of it in float64."""
+    """The largest differences, of their code unchanged and in float64."""
     apart, wide, runs = 0.0, 0.0, 0
     for case in cases:
         theirs, ours = scheme(*case)
@@ -315,8 +315,8 @@ def compare(scheme, cases, atol=1e-5):
         own = ours(torch.float64)
         torch.testing.assert_close(own, exact, rtol=0, atol=1e-9)  # and of the same dtype
         wide = max(wide, float((own - exact).abs().max()))
-    told = f", in float64 {wide:.1e}" if wide else ""
-    return f"{runs:>4} cases, {apart:.1e} apart{told}"
+    in_double = f", in float64 {wide:.1e}" if wide else ""
+    return f"{runs:>4} cases, {apart:.1e} apart{in_double}"
 
 
 @torch.no_grad()
@@ -325,11 +325,11 @@ def main():
     failed = 0
     for name, scheme in SCHEMES.items():
         try:
-            told = compare(*scheme)
+            result = compare(*scheme)
         except AssertionError as error:
-            told = "MISMATCH " + " ".join(str(error).split())
-        failed += told.startswith("MISMATCH")
-        print(f"{name:<40} {told}", flush=True)
+            result = "MISMATCH " + " ".join(str(error).split())
+        failed += result.startswith("MISMATCH")
+        print(f"{name:<40} {result}", flush=True)
     sys.exit(failed > 0)
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from rope_xp._config_reader.families import table
+from rope_xp._config_reader.table import known_family
 
 PREFIX = 5  # class and register tokens before the patches, where a family has them
 MEMORY = ("edgetam_video", "sam2_video", "sam3_tracker_video")
@@ -102,7 +102,7 @@ def deviation(cos, sin, their_cos, their_sin):
 @functools.cache
 def _source(model_type):
     """The modeling file of the family, imported, and its rotary class: the one at ``source``."""
-    file, line = table()["models"][model_type]["source"].rsplit(":", 1)
+    file, line = known_family(model_type).source.rsplit(":", 1)
     module = importlib.import_module("transformers.models." + file[:-3].replace("/", "."))
     lines = Path(module.__file__).read_text(encoding="utf-8").splitlines()
     return module, getattr(module, re.match(r"class (\w+)", lines[int(line) - 1])[1])

@@ -1,243 +1,387 @@
 """Small sabotages of the library, each of which the tests must catch: ``python tests/tools/mutants.py``.
 
-Every mutant is one replacement in a copy of the package. Survivors are printed and fail the run.
+A mutant is one replacement in a copy of the package, a row of `mutant_rows`. Survivors are printed
+and fail the run. ``-k TEXT`` takes the rows that contain a text, ``--backend torch`` those of one
+library, and ``--check`` only says which rows do not match the code.
+
+The rows of each library have a process, which imports the library, pytest and other slow modules
+once, but never rope_xp; each mutant's tests run in forks of it. For NumPy, which has most rows, the
+tests run once before, in a copy with a probe at every row. So it is known which tests get to a row:
+these run first, the quickest in front, then all others. Only what passes all has survived.
 """
 
+import argparse
+import ast
+import compileall
+import gc
+import importlib
+import json
 import os
+import resource
+import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import time
+import traceback
+from collections import defaultdict, deque
 from pathlib import Path
-
-import rope_xp
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-FILES = [
-    "scaling",
-    "rotation",
-    "evaluation",
-    "rope",
-    "phases",
-    "axes",
-    "positions",
-    "grids",
-    "vision_text",
-    "additive",
-    "relative",
-    "attention",
-    "layouts",
-    "analysis",
-    "configs",
-    "messages",
-    "laws",
-]
-
-MUTANTS = [
-    ("rotation.py", "a * cos - b * sin", "a * cos + b * sin"),
-    ("rotation.py", "a * sin + b * cos", "b * sin + a * cos"),
-    ("_evaluation.py", "        sin = -sin\n", "        sin = +sin\n"),
-    ("_evaluation.py", "-s if task.inverse else s", "s"),
-    ("_evaluation.py", "xp.negative(held_s, out=held_s)", "pass"),
-    ("_evaluation.py", "if at_table != known:\n                known = at_table\n                held_c", "if known is None:\n                known = at_table\n                held_c"),
-    ("_evaluation.py", "self.free.append(other.array)", "self.free.append(self.array)"),
-    ("_evaluation.py", "(slice(0, task.start), slice(task.end, None))", "(slice(0, task.start),)"),
-    ("_evaluation.py", "not dispatch.can_write_over(out, x, cos, sin)", "False"),
-    ("_evaluation.py", "if a.shape[axis] > 1 else a for a", "if a is arrays[0] else a for a"),
-    ("dispatch.py", "min(most, share_of_x)", "most * 64"),
-    ("dispatch.py", "(cos, sin) if itself else (x, cos, sin)", "(cos, sin)"),
-    ("dispatch.py", "asked is None and not fast", "False"),
-    ("rotation.py", "2: [seq_axis], 3: [0, seq_axis]", "2: [ndim - 2], 3: [0, ndim - 2]"),
-    ("rotation.py", "3: [0, seq_axis]", "3: [seq_axis - 1, seq_axis]"),
-    ("rotation.py", 'if "float64" in names else xp.float32', "if False else xp.float32"),
-    ("rotation.py", "dtypes[0] if same else compute", "dtypes[0]"),
-    ("rotation.py", "size not in (1, wanted)", "size > wanted"),
-    ("rotation.py", "is type(rotary_start) is int and type(inverse)", "is type(rotary_start) and type(inverse)"),
-    ("rotation.py", "slice(start + 1, end, 2)", "slice(start, end, 2)"),
-    ("phases.py", "steps=steps)", "steps=1)"),
-    ("phases.py", "((position >> 15) & 1)", "0"),
-    ("phases.py", "rest *= _UNIT\n", "rest *= 0\n"),
-    ("phases.py", "rest += coarse * _UNIT_LOW", "pass"),
-    ("phases.py", "rest += xp.astype(turn, dtype)", "rest = xp.astype(turn, dtype)"),
-    ("phases.py", "terms = 9 if", "terms = 4 if"),
-    ("phases.py", "else 5\n", "else 3\n"),
-    ("phases.py", "quarter *= sign", "pass"),
-    ("phases.py", "cos * attention_factor, sin * attention_factor", "cos * attention_factor, sin"),
-    ("phases.py", 'exact = precision == "exact" and', "exact ="),
-    ("phases.py", 'wide = precision == "exact" and "float64" in', 'wide = "float64" in'),
-    ("phases.py", "rest += finer", "pass"),
-    ("phases.py", "slice(start, start + at_once)", "slice(start, start + at_once - 1)"),
-    ("phases.py", "if not 0 < at_once", "if True or not 0 < at_once"),
-    ("phases.py", "angles + product", "product"),
-    ("phases.py", "total = total + term\n    return", "total = term\n    return"),
-    ("phases.py", "(*range(1, positions.ndim), 0))", "tuple(range(positions.ndim))[::-1])"),
-    ("phases.py", "i / n_pairs + 0.4", "2 * i / n_pairs + 0.4"),
-    ("phases.py", "positions, xp.int32, xp) - centre", "positions, xp.int32, xp)"),
-    ("rotation.py", "start + width, column + n", "start + width, column"),
-    ("rotation.py", "start, column = start + width,", "start, column = start,"),
-    ("axes.py", "range(place, rotary_dim // 2, n)", "range(a, rotary_dim // 2, n)"),
-    ("axes.py", "[(a, w, j) for j", "[(a, rotary_dim, j) for j"),
-    ("axes.py", "order, tuple(widths[a] for a in order)", "order, widths"),
-    ("axes.py", "[i] * self.scale", "[i]"),
-    ("axes.py", "*bases[a])[i]", "*bases[-1])[i]"),
-    ("axes.py", "i < self.n_axes * self.sections[a]", "i < self.n_axes * self.sections[0]"),
-    ("axes.py", "i % self.n_axes for i", "(i + 1) % self.n_axes for i"),
-    ("axes.py", "if k < n_still else", "if k < 0 else"),
-    ("axes.py", "(first + k + 1) *", "(k + 1) *"),
-    ("axes.py", "range(10)", "range(60)"),
-    ("axes.py", "if self.split else (rotary_dim,)", "if not self.split else (rotary_dim,)"),
-    ("scaling.py", "2 * i / rotary_dim", "i / rotary_dim"),
-    ("scaling.py", "r(base) ** r(e)", "r(base) ** e"),
-    ("scaling.py", "keep = r(1 - along)", "keep = r(along)"),
-    ("scaling.py", "min(last, rotary_dim - 1)", "min(last, rotary_dim // 4)"),
-    ("scaling.py", "math.floor(first), math.ceil(last)", "math.ceil(first), math.floor(last)"),
-    ("scaling.py", "self._gain(self.mscale_all_dim) ** 2", "self._gain(self.mscale_all_dim)"),
-    ("scaling.py", "self._gain(self.mscale) / self._gain(self.mscale_all_dim)", "self._gain(self.mscale)"),
-    ("scaling.py", "seq_len > self.original_max", "seq_len >= self.original_max"),
-    ("scaling.py", "seq_len > self.max_position", "seq_len > 1.5 * self.max_position"),
-    ("scaling.py", "if wavelength < r(length / high)", "if wavelength < r(length / low)"),
-    ("scaling.py", "self.partial_rotary_factor * rotary_dim // 2", "self.partial_rotary_factor * rotary_dim"),
-    ("scaling.py", "return rotary_dim / (rotary_dim - 2)", "return 1.0"),
-    ("rope.py", "1 / factor if inverse else factor", "factor"),
-    ("rope.py", "inv_freq, 1.0, table_dtype", "inv_freq, self._schedule(seq_len).attention_factor, table_dtype"),
-    ("rope.py", "delta = delta[..., None]", "delta = delta[None, ...]"),
-    ("rope.py", "return self._scheduled(seq_len)", "return self._scheduled(None)"),
-    ("_alignment.py", 'xp.float64 if "float64" in names else', "xp.float32 if names else"),
-    ("rope.py", "rotary_start=self.rotary_start,\n", ""),
-    ("positions.py", 'side="right"', 'side="left"'),
-    ("positions.py", "xp.where(seen[0] > 0, seen[0] - 1, seen[0])", "seen[0]"),
-    ("positions.py", "_backends.cast(offset[..., None], steps.dtype, found)", "offset[..., None]"),
-    ("_checks.py", "first + n > POSITION_RANGE[1]", "first > POSITION_RANGE[1]"),
-    ("positions.py", "(2 * world_size - 1 - rank) * n", "(world_size + rank) * n"),
-    ("grids.py", "indexing=indexing)", "indexing='ij')"),
-    ("grids.py", "n, n + 2, n + 1, n + 3", "n, n + 1, n + 2, n + 3"),
-    ("grids.py", "range(n // 2 - n, n // 2)", "range(-(n // 2), n - n // 2)"),
-    ("grids.py", "(2 * k + 1) / length - 1", "2 * k / length - 1"),
-    ("grids.py", "int(to_float32(k * step))", "int(k * step)"),
-    ("grids.py", "        step = to_float32(step)", "        step = float(step)"),
-    ("grids.py", "require_position_range(name, last)", "pass"),
-    ("grids.py", "float(value + step) for value", "float(value) for value"),
-    ("vision_text.py", "max(max(times) + 1, h, w)", "max(len(times), h, w)"),
-    ("vision_text.py", "if advance == \"max\" else", "if advance else"),
-    ("vision_text.py", "        after = max(after, end)", "        after = end"),
-    ("vision_text.py", "return times, h // merge, w // merge", "return times, w // merge, h // merge"),
-    ("vision_text.py", "] * len(times)", "]"),
-    ("additive.py", "(n_pairs - shift).__float__()", "n_pairs"),
-    ("additive.py", 'if order == "cos_sin"', "if False"),
-    ("additive.py", "start += width // 2", "start += 0"),
-    ("additive.py", "else axes.blocks(dim), 0", "else (dim,), 0"),
-    ("additive.py", "n_pairs, b = width // 2", "n_pairs, b = dim // 2"),
-    ("positions.py", "slice(-1, None), *(slice(None),) * after", "slice(-1, None)"),
-    ("positions.py", "(last + 1e-6)", "last"),
-    ("positions.py", "for axis in range(-n_axes, 0)]", "for axis in range(-1, -n_axes - 1, -1)]"),
-    ("relative.py", "(2 * k + 1) / (2 * lower)", "(2 * k + 2) / (2 * lower)"),
-    ("relative.py", "-xp.abs(steps)", "steps"),
-    ("relative.py", "in both.values())\n    return key", "in both.values())\n    key, query = both.values()\n    return key"),
-    ("relative.py", "[1 - distance for", "[-distance for"),
-    ("relative.py", "    r = to_float32\n", "    r = float\n"),
-    ("relative.py", "flat[..., q_len - 1 : q_len * width - 1]", "flat[..., q_len : q_len * width]"),
-    ("relative.py", "(q + v[:, None, :])", "(q + u[:, None, :])"),
-    ("attention.py", "+ (k_len - q_len)", ""),
-    ("attention.py", "q.shape[-1] ** -0.5", "v.shape[-1] ** -0.5"),
-    ("attention.py", "total == 0", "total < 0"),
-    ("attention.py", "<= q_positions", "< q_positions"),
-    ("attention.py", "rope.shift(self.k[..., keep + n :, :], -n", "rope.shift(self.k[..., keep + n :, :], n"),
-    ("attention.py", "- self.length\n        new", "\n        new"),
-    ("attention.py", "steps <= steps[:, None]", "steps < steps[:, None]"),
-    ("attention.py", "states[..., :-1, :, :])", "states[..., 1:, :, :])"),
-    ("attention.py", "start[..., None, :, :], states", "0 * start[..., None, :, :], states"),
-    ("attention.py", "attention_factor ** 2", "attention_factor"),
-    ("attention.py", "q = rope(q, offset=k_len - q_len, ", "q = rope(q, "),
-    ("attention.py", "xp.where(empty, xp.zeros_like(mixed), mixed)", "mixed"),
-    ("attention.py", "_CHUNK = 64", "_CHUNK = 2**20"),
-    ("layouts.py", "pair_slices(source", "pair_slices(target"),
-    ("analysis.py", "turn(a, b, c, -d)", "turn(a, b, c, d)"),
-    ("analysis.py", "xp.concat((part[..., 1:], xp.zeros_like(part[..., :1])), axis=-1) - part", "part[..., 1:] - part[..., :-1]"),
-    ("analysis.py", "xp.mean(sums, axis=-1)", "xp.mean(sums[..., :-1], axis=-1)"),
-    ("analysis.py", "block < -slack", "block < 0"),
-    ("analysis.py", "found if found < limit", "found if found <= limit"),
-    ("analysis.py", "np.concatenate((cos, -sin)", "np.concatenate((cos, sin)"),
-    ("analysis.py", "length * np.abs(", "length * ("),
-    ("_backends.py", 'xp.float64 if "float64" in kinds', "xp.float32 if kinds"),
-    ("_layers.py", "layout or family[", "family["),
-    ("families.py", "{**{k: v for k, v in group.items()", "{**{k: v for k, v in {}.items()"),
-    ("_layers.py", 'case "no_rope_layers":', 'case "no_rope":'),
-    ("_layers.py", "(i + 1) % every)", "i % every)"),
-    ("_layers.py", "label == \"sliding_attention\"\n            case \"sliding only, if", "True\n            case \"sliding only, if"),
-    ("_sizes.py", "int(head_dim * factor)", "round(head_dim * factor / 4) * 2"),
-    ("_layers.py", 'head_dim - rotary_dim if family.get("tail") else 0', "0"),
-    ("_layers.py", "made = made if scaled else None", "pass"),
-    ("_layers.py", "if stray is not None and ropes and stray not in", "if False and stray not in"),
-    ("_layers.py", "made = Negated(made)", "pass"),
-    ("_layers.py", "{\"mscale_softmax\": False}", "{}"),
-    ("_layers.py", "cycle = cycle if family[\"layer_cycle\"][0] == rare else cycle[::-1]", "pass"),
-    ("families.py", "if inner or key not in FIELDS:", "if key not in FIELDS:"),
-    ("axes_reader.py", "if len(told) != n_axes:", "if False:"),
-    ("axes_reader.py", "i < len(default) * default[a]", "True"),
-    ("axes_reader.py", "pairs += list(run) * sizes[0]", "pairs += sorted(list(run) * sizes[0])"),
-    ("axes_reader.py", "default=interleaved) != interleaved", "default=interleaved) is None"),
-    ("_sizes.py", "head_dim % (2 * int(family", "head_dim % (int(family"),
-    ("_sizes.py", "heads *= reading", "heads * reading"),
-    ("families.py", 'inner or family.get("part", False)', "inner"),
-    ("families.py", '"patch_size" in config and', "False and"),
-    ("configs.py", "if owner == axis]", "if owner != axis]"),
-    ("_config_reading.py", "if len(set(map(repr, told.values()))) > 1:", "if False:"),
-    ("_config_reading.py", "if len(set(told.values())) > 1:", "if False:"),
-    ("_config_reading.py", "if key not in required | optional | ANYWHERE | set(extra):", "if False:"),
-    ("_config_reading.py", "not 0 < value < 2.0**1023", "False"),
-    ("_config_reading.py", "length is not None and len(value) != length", "False"),
-    ("configs.py", "inv_freq, length) >= 1", "inv_freq, length) >= 0.5"),
-    ("configs.py", "abs(s - 1) < 1e-9", "s < 0"),
-]  # fmt: skip
+PACKAGE = ROOT / "rope_xp"
+# Imported before the forks: modules alone, because the threads of a library would be lost in them.
+WARM = ["pytest", "hypothesis", "mpmath", "ml_dtypes", "array_api_compat.numpy", "numpy.testing"]
+LIBRARIES = {
+    "numpy": [],
+    "torch": ["torch", "array_api_compat.torch"],
+    "jax": ["jax.numpy"],
+    "dask": ["dask.array", "array_api_compat.dask.array"],
+    "strict": ["array_api_strict"],
+}
+GUARDS = "tests/backends/test_guards.py"
+TESTS = {
+    "numpy": ["tests/unit", "tests/messages", "tests/configs", "tests/backends/test_kernels.py"],
+    "torch": [GUARDS, "tests/backends/test_kernels.py", "tests/backends/test_torch.py"],
+    "jax": [GUARDS, "tests/backends/test_jax.py"],
+    "dask": [GUARDS, "tests/backends/test_dask.py"],
+    "strict": [GUARDS, "tests/unit"],
+}
+# They read the source, and would see any change of some texts, whatever it does.
+LEFT_OUT = ["tests/unit/test_structure.py"]
+# Part of the paths of a unit's tests, where that is not its name.
+OWN_TESTS = {
+    "_backends": "libraries",
+    "_config_reader": "configs",
+    "_exact_phases": "phases",
+    "_validation": "messages",
+}
+FEW = 12  # tests that run before all others that get to a row
+MINUTES = 10  # of CPU time, after which a mutant that goes on for ever counts as caught
 
 
-def survives(mutant):
+class Row(NamedTuple):
+    unit: str
+    old: str
+    new: str
+
+    def __str__(self):
+        return f"{self.unit}: {self.old.strip()!r} -> {self.new.strip()!r}"
+
+
+# -- rows and the code -----------------------------------------------------------------------------
+
+
+def find(row, package=PACKAGE):
+    """The one file of the row's unit that has its text; ValueError unless the text is there once."""
+    unit = package / row.unit
+    files = [unit.with_suffix(".py"), *sorted(unit.rglob("*.py")), *sorted(unit.rglob("*.json"))]
+    texts = {file: file.read_text() for file in files if file.exists()}
+    counts = {file: text.count(row.old) for file, text in texts.items()}
+    if sum(counts.values()) != 1:
+        where = ", ".join(f"{n} in {file.name}" for file, n in counts.items() if n) or "none"
+        msg = (
+            f"{row}: the text must occur once in {row.unit!r}, got {where if texts else 'no file'}"
+        )
+        raise ValueError(msg)
+    file = max(counts, key=counts.get)
+    changed = texts[file].replace(row.old, row.new)
+    try:
+        ast.parse(changed) if file.suffix == ".py" else json.loads(changed)
+    except (SyntaxError, ValueError) as error:
+        msg = f"{row}: {file.name} cannot be read with the new text, {error}"
+        raise ValueError(msg) from None
+    return file.relative_to(package)
+
+
+def broken(rows, package=PACKAGE):
+    """A sentence for each row that names no one place."""
+    for row in rows:
+        try:
+            find(row, package)
+        except ValueError as error:
+            yield str(error)
+
+
+def statement(tree, line):
+    """The innermost statement at ``line``, if a function runs it; None for what importing runs."""
+    around = [
+        node
+        for node in ast.walk(tree)  # from outside to inside
+        if isinstance(node, ast.stmt) and node.lineno <= line <= node.end_lineno
+    ]
+    inside = any(isinstance(node, ast.FunctionDef) for node in around[:-1])
+    return around[-1] if inside else None
+
+
+class Probes(ast.NodeTransformer):
+    """Puts a probe in front of statements: it adds the number of a row to ``sys.reached``."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers  # statement: numbers of rows
+
+    def visit(self, node):
+        self.generic_visit(node)
+        probes = [
+            ast.parse(f"__import__('sys').__dict__.setdefault('reached', set()).add({n})").body
+            for n in self.numbers.get(node, ())
+        ]
+        return [*sum(probes, []), node] if probes else node
+
+
+def add_probes(rows, package):
+    at = defaultdict(list)
+    for number, row in enumerate(rows):
+        at[find(row, package)].append((number, row))
+    for file in (package / file for file in at if file.suffix == ".py"):
+        text = file.read_text()
+        tree, numbers = ast.parse(text), defaultdict(list)
+        for number, row in at[file.relative_to(package)]:
+            start = text.index(row.old) + len(row.old) - len(row.old.lstrip())
+            node = statement(tree, text.count("\n", 0, start) + 1)
+            if node is not None:
+                numbers[node].append(number)
+        file.write_text(ast.unparse(Probes(numbers).visit(tree)))
+
+
+# -- tests in forks --------------------------------------------------------------------------------
+
+
+class Choice:
+    """For pytest: which tests run, in which order, and what is found out about them."""
+
+    def __init__(self, wanted=None, done=()):
+        self.wanted = None if wanted is None else {name: i for i, name in enumerate(wanted)}
+        self.done = set(done)
+        self.found = []
+
+    def pytest_collection_modifyitems(self, items):
+        if self.wanted is None:
+            items[:] = [item for item in items if item.nodeid not in self.done]
+        else:
+            items[:] = [item for item in items if item.nodeid in self.wanted]
+            items.sort(key=lambda item: self.wanted[item.nodeid])
+
+    def pytest_runtest_logstart(self):
+        sys.reached, self.failed, self.start = set(), False, time.process_time()
+
+    def pytest_runtest_logreport(self, report):
+        self.failed = self.failed or report.failed
+
+    def pytest_runtest_logfinish(self, nodeid):
+        seconds = time.process_time() - self.start
+        self.found.append(Test(nodeid, seconds, self.failed, tuple(sys.reached)))
+
+
+class Test(NamedTuple):
+    name: str
+    seconds: float
+    failed: bool
+    reached: tuple[int, ...]  # numbers of rows
+
+    @property
+    def file(self):
+        return self.name.partition("::")[0]
+
+
+class Trial(NamedTuple):
+    """One run of tests on the copy of the package in a folder."""
+
+    folder: Path
+    files: list[str]
+    choice: Choice
+    options: tuple[str, ...] = ()
+
+    def run(self):
+        """In a fork, to its end."""
+        import hypothesis.configuration
+        import pytest
+
+        sys.path.insert(0, str(self.folder))
+        # For the processes that tests start; safe: not the package in the current folder.
+        os.environ.update(PYTHONPATH=str(self.folder), PYTHONSAFEPATH="1")
+        hypothesis.configuration.set_hypothesis_home_dir(self.folder / "hypothesis")
+        limit = 60 * MINUTES
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+        options = [*self.options, "-q", "--tb=short", f"--basetemp={self.folder / 'tmp'}"]
+        code = pytest.main([*options, *self.files], [self.choice])
+        used = getattr(sys.modules.get(PACKAGE.name), "__file__", None)
+        if used is not None and Path(used).parent != self.folder / PACKAGE.name:
+            msg = f"the tests used {used}, not the copy in {self.folder}"
+            raise RuntimeError(msg)
+        (self.folder / "found.json").write_text(json.dumps(self.choice.found))
+        return code
+
+    def fork(self):
+        """The id of a process that runs it."""
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 70
+        try:
+            log = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            code = self.run()
+        except BaseException:  # noqa: BLE001 - what comes after the fork is not for it
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def outcome(self, code):
+        """Whether all tests passed, and what was found of each; SystemExit unless tests decided."""
+        found = self.folder / "found.json"
+        tests = [Test(*each) for each in json.loads(found.read_text())] if found.exists() else []
+        # 1: a test failed, 2: a file could not be imported, 5: no tests, < 0: crash, or out of time
+        if code not in (0, 1, 2, 5) and code > 0:
+            raise SystemExit((self.folder / "log").read_text())
+        return code in (0, 5), tests
+
+
+def side_by_side(jobs, workers):
+    """Run jobs: generators that yield a `Trial` and are sent the code with which it ended."""
+    waiting, running = deque((job, None) for job in jobs), {}
+    while waiting or running:
+        while waiting and len(running) < workers:
+            job, code = waiting.popleft()
+            try:
+                running[job.send(code).fork()] = job
+            except StopIteration:
+                pass
+        if running:
+            pid, status = os.wait()
+            waiting.appendleft((running.pop(pid), os.waitstatus_to_exitcode(status)))
+
+
+# -- one library -----------------------------------------------------------------------------------
+
+
+class Library:
+    """The rows of one library, in a folder with copies of the package."""
+
+    def __init__(self, name, rows, folder):
+        self.name, self.rows, self.folder = name, rows, Path(folder)
+        self.tests, self.failed, self.survivors = [], [], []
+        self.clean, self.probed = self.folder / "clean", self.folder / "probed"
+        for folder in (self.clean, self.probed):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=ignored)
+        if name == "numpy":
+            add_probes(rows, self.probed / PACKAGE.name)
+        for folder in (self.clean, self.probed):
+            compileall.compile_dir(folder, quiet=1)
+
+    def copy(self, name, original):
+        return Path(shutil.copytree(original, self.folder / name))
+
+    def files(self, unit=""):
+        """Files of tests, those of a unit in front."""
+        paths = [ROOT / name for name in TESTS[self.name]]
+        files = [f for p in paths for f in (sorted(p.rglob("test_*.py")) if p.is_dir() else [p])]
+        names = [file.relative_to(ROOT).as_posix() for file in files]
+        own = OWN_TESTS.get(unit, unit.partition("/")[0].strip("_"))
+        return sorted(
+            (name for name in names if name not in LEFT_OUT), key=lambda name: own not in name
+        )
+
+    def without_mutant(self, file):
+        """A job: the tests of a file, and which rows each of them gets to."""
+        folder = self.copy(file.replace("/", " "), self.probed)
+        trial = Trial(folder, [file], Choice())
+        passed, tests = trial.outcome((yield trial))
+        self.tests += tests
+        if not passed:
+            self.failed.append((trial.folder / "log").read_text())
+        shutil.rmtree(folder)
+
+    def choices(self, number):
+        """Files and tests in them, those that are likeliest to notice in front."""
+        unit = self.rows[number].unit
+        reach = sorted((t for t in self.tests if number in t.reached), key=lambda t: t.seconds)
+        for some in (reach[:FEW], reach[FEW:]):
+            if some:
+                yield sorted({t.file for t in some}), Choice([t.name for t in some])
+        yield self.files(unit), Choice(done=[t.name for t in reach])
+
+    def with_mutant(self, number):
+        """A job: one row."""
+        row, start = self.rows[number], time.monotonic()
+        for files, choice in self.choices(number):
+            folder = self.copy(str(number), self.clean)
+            path = folder / PACKAGE.name / find(row)
+            path.write_text(path.read_text().replace(row.old, row.new))
+            # Of a file of the same size, written in the same second, it would pass for new.
+            for bytecode in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+                bytecode.unlink()
+            trial = Trial(folder, files, choice, ("-x",))
+            passed, tests = trial.outcome((yield trial))
+            shutil.rmtree(folder)
+            if not passed:
+                by = next((t.name for t in tests if t.failed), "the import, a crash or the clock")
+                print(f"caught   {row} by {by} ({time.monotonic() - start:.1f} s)", flush=True)
+                return
+        self.survivors.append(row)
+        print(f"SURVIVED {row} ({time.monotonic() - start:.1f} s)", flush=True)
+
+    def run(self, workers):
+        side_by_side([self.without_mutant(file) for file in self.files()], workers)
+        if self.failed:
+            raise SystemExit("\n".join(["Tests fail without a mutant.", *self.failed]))
+        side_by_side([self.with_mutant(number) for number in range(len(self.rows))], workers)
+
+
+def run_library(name, rows, workers):
+    """In a process of its own: what it imports is not for other libraries. The number of survivors."""
+    os.environ.update(ROPE_XP_BACKEND=name, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    if name == "numpy":
+        sys.modules["numba"] = None  # what NumPy does without: with it fewer kernels are taken
+    os.chdir(ROOT)
+    for module in (*WARM, *LIBRARIES[name]):
+        importlib.import_module(module)
+    gc.freeze()  # collecting garbage in a fork need not look at all this
+    sys.dont_write_bytecode = False  # of tests, so that their asserts are rewritten once
     with tempfile.TemporaryDirectory() as folder:
-        return survives_in(folder, *mutant)
-
-
-def survives_in(folder, file, old, new):
-    package = Path(folder) / "rope_xp"
-    shutil.copytree(Path(rope_xp.__file__).parent, package)
-    # Bytecode of a file of the same size, written in the same second, would pass for new.
-    for stale in (package / "__pycache__").glob(f"{Path(file).stem}.*.pyc"):
-        stale.unlink()
-    text = (package / file).read_text()
-    if text.count(old) != 1:
-        msg = f"{file} has {text.count(old)} of {old!r}; a mutant must name one place"
-        raise SystemExit(msg)
-    (package / file).write_text(text.replace(old, new))
-    stem = {"dispatch.py": "evaluation"}.get(file, Path(file).stem.removeprefix("_"))
-    own = stem if stem in FILES else "configs"
-    rest = [name for name in FILES if name != own]
-    return passes(folder, [own]) and passes(folder, rest)  # its own tests are likeliest to notice
-
-
-def passes(folder, names):
-    # -P: not the package in the current folder, but the copy that PYTHONPATH names.
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", "-x", "-q", *(f"tests/test_{n}.py" for n in names)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(folder), "ROPE_XP_BACKEND": "numpy"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode not in (0, 1):
-        raise SystemExit(done.stdout + done.stderr)
-    return done.returncode == 0
+        library = Library(name, rows, folder)
+        library.run(workers)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    seconds = sum(u.ru_utime + u.ru_stime for u in used)
+    alive = len(library.survivors)
+    print(f"{name}: {len(rows) - alive} of {len(rows)} mutants caught; {seconds:.0f} s of CPU time")
+    for row in library.survivors:
+        print(f"  survived: {row}")
+    return alive
 
 
 def main():
-    alive = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process of its own
-        for (file, old, new), lives in zip(MUTANTS, pool.map(survives, MUTANTS), strict=True):
-            alive += lives
-            verdict = "SURVIVED" if lives else "caught  "
-            print(f"{verdict} {file}: {old.strip()!r} -> {new.strip()!r}", flush=True)
-    print(f"{len(MUTANTS) - alive} of {len(MUTANTS)} mutants caught")
-    sys.exit(alive > 0)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="only list rows that do not match")
+    parser.add_argument("--backend", choices=LIBRARIES, help="rows of one library")
+    parser.add_argument("-k", metavar="TEXT", default="", help="rows that contain this")
+    parser.add_argument("-n", type=int, default=os.cpu_count(), help="processes side by side")
+    options = parser.parse_args()
+    table = runpy.run_path(str(Path(__file__).with_name("mutant_rows.py")))["ROWS"]
+    table = {
+        name: [row for row in (Row(*row) for row in rows) if options.k in str(row)]
+        for name, rows in table.items()
+        if options.backend in (None, name)
+    }
+    sentences = [sentence for rows in table.values() for sentence in broken(rows)]
+    if sentences or options.check:
+        print(*sentences, sep="\n")
+        print(f"{len(sentences)} of {sum(map(len, table.values()))} rows do not match the code")
+        sys.exit(bool(sentences))
+    if options.backend:
+        sys.exit(run_library(options.backend, table[options.backend], options.n) > 0)
+    codes = [
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--backend", name], check=False)
+        for name, rows in table.items()
+        if rows
+    ]
+    sys.exit(any(done.returncode for done in codes))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def test_timesteps_and_leading_axes(lib):
 
 
 def test_the_next_position_is_a_rotation_of_this_one(lib):
-    """The shift of a sinusoid is linear: the additive ancestor already carried the rotation."""
+    """A shift of a sinusoidal encoding is a rotation of it."""
     frequencies = reference.inv_freq(8)
     table = rope_xp.sinusoidal(lib.array([7, 10]), 8, order="cos_sin")
     turned = rope_xp.rotate(
@@ -66,7 +66,7 @@ def grid(*shape):
 
 
 def row(place, widths, order="sin_cos", shift=0.0, base=10000.0):
-    """The oracle's rows of a place's coordinates, one after the other."""
+    """The concatenated encodings of the coordinates of a patch."""
     return [
         value
         for m, width in zip(place, widths, strict=True)
@@ -75,13 +75,13 @@ def row(place, widths, order="sin_cos", shift=0.0, base=10000.0):
 
 
 def sines_first(place, dim):
-    """All sines, then all cosines, of a place on two axes."""
+    """All sines, then all cosines, of a patch on two axes."""
     y, x = (reference.sinusoidal(m, dim // 2, order="sin_cos") for m in place)
     n = dim // 4
     return y[:n] + x[:n] + y[n:] + x[n:]
 
 
-# On rows and columns, or times, rows and columns: shape, dim, keywords, the row of a place.
+# For rows and columns, or times, rows and columns: shape, dim, keywords, the encoding of a patch.
 GRIDS = {
     "MAE": ((3, 5), 16, {"axes": Axial(2, split=True)}, lambda p: row(p, (8, 8))),
     "timm": ((5, 2), 16, {"axes": Axial(2)}, lambda p: sines_first(p, 16)),
@@ -146,7 +146,7 @@ def test_real_coordinates_and_leading_axes(lib):
 
 
 def test_a_padded_batch_of_images(lib):
-    """DETR: every image spans 2π, whatever its size; channels last."""
+    """DETR: every image spans 2π, for any size; channels last."""
     mask = np.zeros((2, 3, 4), bool)
     mask[0, :2, :3] = mask[1] = True
     places = mask_grid_positions(lib.array(mask), scale=2 * np.pi)
@@ -161,7 +161,7 @@ def test_a_padded_batch_of_images(lib):
 
 @pytest.mark.eager
 def test_equal_coordinates_are_one_axis(lib):
-    """Schemes that promise it for rotations keep the promise for sums."""
+    """Schemes for which rotations are those of one axis give the encoding of one axis, too."""
     at = lib.array([0, 3, 70])
     same = lib.array(np.asarray([[0, 3, 70]] * 3))
     for scheme in (Sections((2, 1, 1)), AxisPerPair((0, 1, 2, 1))):
@@ -187,7 +187,7 @@ def test_random_directions(lib):
 
 
 def test_grids_are_exact_far_out(lib):
-    """Integer coordinates keep their phases at any size, as on one axis."""
+    """Phases of large integer coordinates are exact, as on one axis."""
     table = rope_xp.sinusoidal(lib.array([[2**30], [-(2**31)]]), 4, axes=Axial(2))
     expected = [float(f) for m in (2**30, -(2**31)) for f in reference.exact_cos_sin(m, 1.0)[::-1]]
     np.testing.assert_allclose(lib.numpy(table)[0], expected, rtol=0, atol=2e-7)

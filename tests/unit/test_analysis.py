@@ -1,4 +1,4 @@
-"""What follows from the math, against loops over complex numbers and numbers in papers."""
+"""Analysis of frequencies, against loops over complex numbers and numbers from papers."""
 
 import math
 
@@ -16,7 +16,7 @@ DISTANCES = [0, 1, -1, 7, 1000, -54_321, 2**31 - 1, -(2**31)]
 
 
 def result_of(lib, dtype=None):
-    """The name of the dtype, and how far its sums of n terms of size 1 may be off, per term."""
+    """The name of the result dtype, and the tolerance of a sum of terms of size 1, per term."""
     name = dtype or ("float64" if lib.has_float64 else "float32")
     return name, {"float64": 4e-15, "float32": 4e-7}[name]
 
@@ -47,7 +47,7 @@ def test_the_longest_wavelength():
 
 @pytest.mark.parametrize(("base", "length", "pairs"), [(1e4, 4096, 18), (5e5, 8192, 29)])
 def test_pairs_that_never_complete_a_turn(base, length, pairs):
-    """Arithmetic for Llama 2 and 3; the critical dimension is twice what is left of 64."""
+    """Llama 2 and 3; the critical dimension is twice the number of the other pairs."""
     inv_freq = RoPE(128, layout="half", base=base).frequencies().inv_freq
     assert np.sum(analysis.turns(inv_freq, length) < 1) == pairs
 
@@ -78,7 +78,7 @@ def angles(m, frequencies):
     return [math.atan2(float(sin), float(cos)) for cos, sin in exact]
 
 
-def test_what_is_no_array_gives_numpy():
+def test_numbers_and_sequences_give_numpy():
     for distance in (5, [5, 6], np.int64(5), 2.5, np.asarray(5)):
         got = analysis.decay_bound(distance, INV_FREQ)
         assert isinstance(got, np.ndarray | np.float64)
@@ -97,7 +97,7 @@ def test_the_decay_curve_is_even_and_starts_at_the_mean_of_its_counts():
 
 
 def test_the_decay_curve_is_not_monotone():
-    """RoFormer's figure 2 goes to 256, and goes up 115 times on the way."""
+    """RoFormer's figure 2 shows distances to 256; up to there the curve increases 115 times."""
     curve = analysis.decay_bound(np.arange(20_001), INV_FREQ)
     assert np.sum(np.diff(curve[:256]) > 0) == 115
     assert np.argmin(curve) == 19_306
@@ -112,7 +112,7 @@ def test_the_decay_curve_is_not_monotone():
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["float64", "float32", "bfloat16"])
 def test_the_score_curve_is_the_score_of_rotated_vectors(lib, rng, layout, name):
-    """Distance is query minus key. The library that rotates rounds more than the curve."""
+    """Distance is query minus key. The rotation rounds more than the curve."""
     if name == "bfloat16" and lib.name in ("strict", "dask"):
         pytest.skip("has no bfloat16")
     rope = RoPE(8, layout=layout, base=100.0)
@@ -170,12 +170,12 @@ def scores(draw):
 
 @given(scores(), st.integers(-(2**30), 2**30), st.integers(-(2**30), 2**30))
 def test_the_bound_holds(made, m, n):
-    """Of numbers, exactly; of floats, but for rounding, because one pair can meet its bound.
+    """In exact arithmetic, and up to rounding in floats, because the score of one pair equals its bound.
 
-    Each cos and sin is off by 1e-15 at most and each operation by 2⁻⁵³ of its result. The score
-    adds n_pairs terms whose sizes sum to Σ|h|, each turned twice; the bound sums n_pairs moduli of
-    at most n_pairs terms, times the largest difference, at most twice the largest |h|. All
-    together that is below 1e-14 · n_pairs² · Σ|h|, or where products underflow, next to nothing.
+    Each cos and sin has an error of at most 1e-15, and each operation a relative error of 2⁻⁵³. The
+    score adds n_pairs terms whose sizes sum to Σ|h|, each rotated twice. The bound sums n_pairs moduli
+    of at most n_pairs terms, times the largest difference, which is at most twice the largest |h|.
+    The total error is below 1e-14 · n_pairs² · Σ|h|, or 1e-300 if products underflow.
     """
     q, k, inv_freq, layout = made
     n_pairs = len(inv_freq)
@@ -213,7 +213,7 @@ def bound_over_trivial(h, distance):
 
 
 def test_how_tight_the_bound_is(rng):
-    """It beats Σ|h| where h tapers, and says nothing for constant or random h."""
+    """It is smaller than Σ|h| if h decreases slowly, and larger for constant or random h."""
     at = [0, 10, 100, 1000]
     taper = bound_over_trivial(1 - np.arange(64) / 64 + 0j, at)
     np.testing.assert_allclose(taper, [1.00, 0.55, 0.31, 0.14], atol=0.005)
@@ -227,7 +227,7 @@ def test_how_tight_the_bound_is(rng):
     np.testing.assert_allclose(np.median(ratio, axis=0), [144, 80, 45, 20], rtol=0.1)
 
 
-# How far a base reaches
+# The context that a base allows
 
 
 @pytest.mark.parametrize(
@@ -249,20 +249,20 @@ def test_the_context_bound_against_the_oracle(inv_freq):
     found, wanted = (
         f(inv_freq, limit=50) for f in (analysis.context_bound, reference.first_negative)
     )
-    if found != wanted:  # where a sum is zero but for rounding
+    if found != wanted:  # where a sum is zero up to rounding
         at = min(m for m in (found, wanted) if m is not None)
         assert abs(analysis.advantage(at, inv_freq)) < 1e-13
 
 
 def test_the_context_bound_across_blocks():
-    """One slow pair: a quarter of its turn, wherever the blocks end."""
+    """One slow pair, whose cos becomes negative near the ends of blocks."""
     for quarter in (4095, 4096, 4097, 64 * 4096 - 1, 64 * 4096, 700_000):
         inv_freq = [math.pi / 2 / (quarter - 0.5)]
         assert analysis.context_bound(inv_freq) == quarter
 
 
-def test_what_is_negative_by_rounding_only_is_zero():
-    """Thirds of a turn: the sum is 0 twice in three distances, in floats −9e-16 at m = 2."""
+def test_sums_that_are_negative_only_by_rounding_count_as_zero():
+    """Thirds of a turn: the sum is 0 at two of three distances, and −9e-16 in floats at m = 2."""
     third = 2 * math.pi / 3
     assert analysis.advantage(2, [third, third, 0.0]) < 0
     assert analysis.context_bound([third, third, 0.0], limit=20) is None

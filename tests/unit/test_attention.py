@@ -1,7 +1,9 @@
 """Reference attention, linear attention and the cache."""
 
 import math
+import pickle
 import tracemalloc
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -45,7 +47,7 @@ def test_bias_and_mask(lib, rng):
     np.testing.assert_allclose(lib.numpy(masked), causal, atol=1e-6)
     np.testing.assert_allclose(lib.numpy(added), causal, atol=1e-6)
     shifted = attention(*arrays, bias=lib.array(np.full((2, 4, 4), 3.0), "float32"))
-    plain = attention(*arrays)  # the same number on every score changes nothing
+    plain = attention(*arrays)  # adding a constant to all scores changes nothing
     np.testing.assert_allclose(lib.numpy(shifted), lib.numpy(plain), atol=1e-6)
 
 
@@ -74,7 +76,7 @@ def test_causal_mask(lib):
 
 
 def cached(lib, rope, q, k, v, chunks, capacity):
-    """Attention of the whole, fed to a cache in chunks."""
+    """Attention of a sequence that is appended to a cache in chunks."""
     cache = KVCache.empty(
         (*k.shape[:-2], capacity, k.shape[-1]),
         xp=lib.xp,
@@ -110,7 +112,7 @@ def test_chunks_through_the_cache_are_the_whole(lib, rng, chunks):
 
 @pytest.mark.parametrize("keep", [0, 2])
 def test_dropping_tokens_moves_the_later_ones(lib, rng, keep):
-    """As if the dropped tokens had never been there, without rotating the kept ones again."""
+    """The result is as if the dropped tokens had never been in the cache."""
     rope = RoPE(8, layout="interleaved", rotary_dim=4)
     q, k, v = rng.standard_normal((3, 2, 6, 8)).astype(np.float32)
     cache, _ = cached(lib, rope, q, k, v, [6], capacity=8)
@@ -120,6 +122,15 @@ def test_dropping_tokens_moves_the_later_ones(lib, rng, keep):
     assert shorter.length == direct.length == 3
     np.testing.assert_allclose(lib.numpy(shorter.k), lib.numpy(direct.k), rtol=0, atol=2e-6)
     np.testing.assert_array_equal(lib.numpy(shorter.v), lib.numpy(direct.v))
+
+
+def test_the_cache_says_that_it_comes_from_the_package():
+    assert KVCache.__module__ == attention.__module__ == "rope_xp.attention"
+    assert set(get_type_hints(KVCache)) == {"k", "v", "length"}
+    cache = KVCache.empty((1, 2, 4))._replace(length=1)
+    again = pickle.loads(pickle.dumps(cache))
+    assert type(again) is KVCache
+    assert again.length == 1
 
 
 # Below, at and above a chunk of 64; fewer queries than keys, and more.
@@ -137,7 +148,7 @@ LENGTHS = [
 
 
 def linear_oracle(q, k, v, rope=None, causal=False, at=None, phi=reference.elu_plus_one):
-    """Every row of (..., heads, seq, width), against its shared key head."""
+    """Each head of (heads, seq, width) with the key head that it shares."""
     if q.ndim > 2:
         group = q.shape[0] // k.shape[0]
         return np.stack(
@@ -191,7 +202,7 @@ def test_linear_with_heads(lib, rng, causal, heads, kv_heads):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_without_a_rotation(lib, rng, causal):
-    """No encoding, and one position for all, are the same: then weights are a distribution."""
+    """No encoding and equal positions give the same, and weights that sum to 1."""
     q, k, v = tokens(rng, 70, 70)
     arrays = [lib.array(a) for a in (q, k, v)]
     plain = lib.numpy(linear_attention(*arrays, causal=causal))
@@ -240,7 +251,7 @@ def test_linear_with_positions_of_each_row(lib, rng):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_with_a_feature_map(lib, rng, causal):
-    """Also one that changes the width, as then the encoding's head_dim is that of the features."""
+    """Also one that changes the width: head_dim of the encoding is the width of the features."""
     q, k, v = tokens(rng, 66, 66)
     arrays = [lib.array(a) for a in (q, k, v)]
     rope = RoPE(8, layout="half")
@@ -262,7 +273,7 @@ def test_linear_with_a_feature_map(lib, rng, causal):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_zeros_where_the_denominator_is_zero(lib, causal):
-    """Though the rotated features meet: q and k have no feature in common, R(1) q and k have."""
+    """q and k have no feature in common, but R(1) q and k have."""
     q = lib.array([[1.0, 0.0], [1.0, 0.0]], "float32")
     k = lib.array([[0.0, 1.0], [0.0, 1.0]], "float32")
     rope = RoPE(2, layout="half")
@@ -272,7 +283,7 @@ def test_linear_zeros_where_the_denominator_is_zero(lib, causal):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("q_len", "k_len"), [(0, 0), (0, 3), (3, 0)])
-def test_linear_of_nothing(lib, causal, q_len, k_len):
+def test_linear_of_empty_sequences(lib, causal, q_len, k_len):
     q, k = (
         lib.array(np.ones((2, q_len, 4)), "float32"),
         lib.array(np.ones((2, k_len, 4)), "float32"),
@@ -291,7 +302,7 @@ def test_linear_computes_in_float32_at_least(lib, rng, dtype):
     assert got.dtype == arrays[0].dtype
     wanted = linear_oracle(*map(lib.numpy, arrays), RoPE(8, layout="half"), causal=True)
     precise = dtype == "float64" and lib.has_float64
-    half = {"float16": 2.0**-11, "bfloat16": 2.0**-8}.get(dtype, 0.0)  # the result's rounding
+    half = {"float16": 2.0**-11, "bfloat16": 2.0**-8}.get(dtype, 0.0)  # rounding of the result
     tolerance = 1e-13 if precise else 2e-6
     np.testing.assert_allclose(lib.numpy(got), wanted, rtol=half, atol=tolerance)
 
@@ -335,7 +346,7 @@ def test_linear_at_a_length_that_the_schedule_depends_on(lib, rng):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_memory(causal, rng):
-    """NumPy's own count: 4096² scores would be 64 MiB; `attention` is the check that it counts."""
+    """4096² scores would be 64 MiB; `attention` shows that tracemalloc sees NumPy's memory."""
     q, k, v = tokens(rng, 4096, 4096)
 
     def peak(function, **options):

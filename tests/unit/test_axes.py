@@ -1,15 +1,13 @@
 """Several axes: which axis drives which pair, by hand, by the oracle, and by law."""
 
-import copy
-import dataclasses
 import itertools
 import math
-import pickle
 
 import mpmath
 import numpy as np
 import pytest
 import reference
+from values import SCHEMES, SHARED
 
 import rope_xp
 from rope_xp import RoPE, scaling
@@ -120,7 +118,7 @@ def test_split_by_hand(lib):
 
 # -- by the oracle ---------------------------------------------------------------------------------
 
-SCHEMES = {
+ORACLES = {
     "equal": (Axial(3), 12, lambda lay: reference.axial((4, 4, 4), 100.0, lay)),
     "widths": (Axial((2, 4, 6)), 12, lambda lay: reference.axial((2, 4, 6), 100.0, lay)),
     "split": (
@@ -128,7 +126,7 @@ SCHEMES = {
         12,
         lambda lay: reference.axial((2, 4, 6), 100.0, lay, split=True),
     ),
-    "assigned": (
+    "axis per pair": (
         AxisPerPair((2, 0, 1, 1, 0)),
         10,
         lambda lay: reference.assigned((2, 0, 1, 1, 0), 3, 100.0, lay),
@@ -162,9 +160,9 @@ def expected(x, at, pairs_of, start):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", ORACLES)
 def test_rotation_is_the_oracles(lib, rng, name, layout):
-    axes, rotary_dim, oracle = SCHEMES[name]
+    axes, rotary_dim, oracle = ORACLES[name]
     rope = RoPE(
         rotary_dim + 3,
         layout=layout,
@@ -280,11 +278,9 @@ def test_learned_matrix_is_the_constant_one(lib, rng):
 
 # -- laws ------------------------------------------------------------------------------------------
 
-ONE_LIST = [AxisPerPair((2, 0, 1, 1, 0, 2)), Sections((2, 1, 3)), InterleavedSections((2, 2, 2))]
-
 
 @pytest.mark.eager
-@pytest.mark.parametrize("axes", [*ONE_LIST, Sections((4, 1, 1)), InterleavedSections((4, 1, 1))])
+@pytest.mark.parametrize("axes", [*SHARED, Sections((4, 1, 1)), InterleavedSections((4, 1, 1))])
 @pytest.mark.parametrize("precision", ["exact", "float32"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_equal_coordinates_are_one_axis(lib, rng, axes, layout, precision):
@@ -306,7 +302,7 @@ def test_schedules_go_through(scale):
     one = RoPE(12, layout="half", scaling=scale)
     for seq_len in (None, 300):
         wanted = one.frequencies(seq_len)
-        for axes in ONE_LIST:
+        for axes in SHARED:
             found = RoPE(12, layout="half", scaling=scale, axes=axes).frequencies(seq_len)
             np.testing.assert_array_equal(found.inv_freq.sum(axis=0), wanted.inv_freq)
             assert found[1:] == wanted[1:]
@@ -330,9 +326,7 @@ def test_one_axial_axis_is_one_axis(lib, rng, layout, split):
     )
 
 
-@pytest.mark.parametrize(
-    "axes", [Axial(3), Axial((2, 4, 6), split=True), *ONE_LIST], ids=lambda a: repr(a)
-)
+@pytest.mark.parametrize("axes", [s for s in SCHEMES if hasattr(s, "axis_of_pair")], ids=repr)
 def test_a_step_along_one_axis_changes_its_pairs_only(rng, axes):
     at = rng.integers(-1000, 1000, (3, 4))
     rope = RoPE(12, layout="half", axes=axes)
@@ -346,7 +340,7 @@ def test_a_step_along_one_axis_changes_its_pairs_only(rng, axes):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("axes", [Axial(3), Axial((2, 4, 6), split=True), *ONE_LIST, GOLDEN])
+@pytest.mark.parametrize("axes", SCHEMES, ids=repr)
 def test_scores_depend_on_differences_of_coordinates(rng, axes, layout):
     rope = RoPE(12, layout=layout, axes=axes)
     q, k = rng.standard_normal((2, 1, 12))
@@ -386,7 +380,7 @@ def test_split_is_each_axis_rotated_alone(lib, rng):
         np.testing.assert_allclose(y[..., start : start + width], alone, rtol=0, atol=1e-6)
         start += width
     np.testing.assert_array_equal(y[..., [0, 13]], x[..., [0, 13]])
-    # For neighbouring pairs there is nothing to split.
+    # With interleaved pairs there is nothing to split.
     same = [RoPE(12, layout="interleaved", axes=Axial(3, split=s)) for s in (False, True)]
     a, b = (lib.numpy(r(lib.array(x[..., :12]), positions=lib.array(at))) for r in same)
     np.testing.assert_array_equal(a, b)
@@ -463,27 +457,10 @@ def test_golden_directions_are_spread_evenly():
     assert len({*zip(x, y, strict=True)}) == 64
 
 
-# -- the value -------------------------------------------------------------------------------------
+# -- the values ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "axes",
-    [Axial(2), Axial((4, 6, 6), split=True), Axial(2, bases=(3, 4.5)), *ONE_LIST, GOLDEN],
-    ids=lambda a: type(a).__name__,
-)
-def test_equal_by_value_hashable_frozen_and_picklable(axes):
-    n = 16 if axes == Axial((4, 6, 6), split=True) else 12
-    a, b = RoPE(n, layout="half", axes=axes), RoPE(n, layout="half", axes=copy.deepcopy(axes))
-    assert a == b
-    assert hash(a) == hash(b)
-    assert a != RoPE(n, layout="half")
-    assert pickle.loads(pickle.dumps(a)) == a
-    assert eval(repr(a)) == a
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        axes.n_axes = 7
-
-
-def test_values_are_normalised():
+def test_values_are_normalized():
     assert Axial([4, np.int64(6)], axis_order=[1, 0], scale=2) == Axial(
         (4, 6), axis_order=(1, 0), scale=2.0
     )
@@ -533,7 +510,7 @@ def test_xpos_by_hand(lib):
 
 @pytest.mark.parametrize("far", [0, 2**30])
 def test_xpos_scores_fade_with_the_distance(lib, rng, far):
-    """ζ^((m−n)/b) in each pair's part of the score, wherever the two stand; exact however far out."""
+    """ζ^((m−n)/b) in each pair's part of the score, wherever the two are, and exact however far out."""
     rope = RoPE(8, layout="half", base=100.0)
     q, k = rng.standard_normal((2, 6, 8)).astype(np.float32)
     at = lib.array(np.arange(6) * 50 + far)

@@ -1,4 +1,4 @@
-"""Where patches are."""
+"""Positions of patches."""
 
 import random
 from fractions import Fraction
@@ -122,12 +122,12 @@ def test_times_are_truncated_as_float32_products():
     for step in (0.1, 1 / 3, 2 / 29.97, 2.1, 50.0):
         wanted = (np.arange(300, dtype=np.float32) * np.float32(step)).astype(np.int64)
         np.testing.assert_array_equal(time_axis(300, step, truncate=True), wanted)
-    # Two frames of 25 a second: the last second begins at 2, where float64 would truncate to 1.
+    # At 25 frames per second the product rounds up to 2 in float32; float64 would truncate to 1.
     step = float(np.float32(2 / 25))
     assert (time_axis(26, step, truncate=True)[25], int(25 * step)) == (2, 1)
 
 
-def test_normalised_sides_keep_the_shape_of_patches():
+def test_normalized_sides_keep_the_shape_of_patches():
     h, w = 3, 8
     separate = grid_positions(normalized_axis(h), normalized_axis(w))
     np.testing.assert_allclose(separate.min(axis=1), [-1 + 1 / 3, -1 + 1 / 8])
@@ -137,7 +137,7 @@ def test_normalised_sides_keep_the_shape_of_patches():
 
 
 def test_equal_coordinates_on_a_grid_have_exact_phases(lib):
-    """Grid positions are what `RoPE` with axes takes."""
+    """`RoPE` with axes accepts grid positions."""
     rope = rope_xp.RoPE(8, layout="half", axes=rope_xp.axes.Axial(2))
     cos, _ = rope.cos_sin(made(lib, 2, 3, offset=2**20))
     inv_freq = rope.frequencies().inv_freq
@@ -164,7 +164,7 @@ CASES = {
     "empty": (lambda: grid_positions(2, []), ValueError, "`shape[1]` must have at least one coordinate, got []"),
     "coordinate": (lambda: grid_positions(2, [1, True]), TypeError, "`shape[1][1]` must be a number, got True"),
     "nan": (lambda: grid_positions(2, [float("nan")]), ValueError, "`shape[1][0]` must be finite, got nan"),
-    "indexing": (lambda: grid_positions(2, 3, indexing="yx"), ValueError, "`indexing` must be 'ij' or 'xy', got 'yx'"),
+    "indexing": (lambda: grid_positions(2, 3, indexing="yx"), ValueError, "`indexing` must be one of 'ij', 'xy', got 'yx'"),
     "offsets": (lambda: grid_positions(2, 3, offset=(1, 2, 3)), ValueError, "`offset` must be a number or one for each of 2 axes, got (1, 2, 3)"),
     "offset": (lambda: grid_positions(2, 3, offset=True), TypeError, "`offset` must be a number, got True"),
     "offset of an axis": (lambda: grid_positions(2, 3, offset=(0, "1")), TypeError, "`offset[1]` must be a number, got '1'"),
@@ -175,9 +175,9 @@ CASES = {
     "merge line": (lambda: grid_positions(4, merge=2), ValueError, "`merge` must be 1 for a grid of one axis, got 2"),
     "far": (lambda: grid_positions(2, 3, offset=2**31 - 2), ValueError, "`shape[1]` must keep positions in [-2**31, 2**31), got 2147483646 for 3 tokens"),
     "far coordinate": (lambda: grid_positions(2, [0, 2**31]), ValueError, "`shape[1]` must keep positions in [-2**31, 2**31), got 2147483648"),
-    "narrow": (lambda: grid_positions(2, 200, dtype=np.int8), ValueError, "`dtype` must hold the positions 0 to 199 of `shape[1]`, got int8"),
-    "unsigned": (lambda: grid_positions(2, centered_axis(2), dtype=np.uint32), ValueError, "`dtype` must hold the positions -1 to 0 of `shape[1]`, got uint32"),
-    "float32": (lambda: grid_positions(2, 3, offset=2**24, dtype=np.float32), ValueError, "`dtype` must hold the positions 16777216 to 16777217 of `shape[0]`, got float32"),
+    "narrow": (lambda: grid_positions(2, 200, dtype=np.int8), ValueError, "`dtype` must represent the positions 0 to 199 of `shape[1]`, got int8"),
+    "unsigned": (lambda: grid_positions(2, centered_axis(2), dtype=np.uint32), ValueError, "`dtype` must represent the positions -1 to 0 of `shape[1]`, got uint32"),
+    "float32": (lambda: grid_positions(2, 3, offset=2**24, dtype=np.float32), ValueError, "`dtype` must represent the positions 16777216 to 16777217 of `shape[0]`, got float32"),
     "half": (lambda: grid_positions(2, 3, dtype=np.float16), TypeError, "`dtype` must be an integer dtype, float32 or float64 for these coordinates, got float16"),
     "real": (lambda: grid_positions(2, [0.5], dtype=np.int32), TypeError, "`dtype` must be float32 or float64 for these coordinates, got int32"),
     "real offset": (lambda: grid_positions(2, 2, offset=0.5, dtype=np.int32), TypeError, "`dtype` must be float32 or float64 for these coordinates, got int32"),
@@ -192,6 +192,7 @@ CASES = {
     "seq_len": (lambda: positions.zigzag_positions(6, 0, 2), ValueError, "`seq_len` must be a positive multiple of 2 * world_size = 4, got 6"),
     "seq_len zero": (lambda: positions.zigzag_positions(0, 0, 2), ValueError, "`seq_len` must be a positive multiple of 2 * world_size = 4, got 0"),
     "seq_len bool": (lambda: positions.zigzag_positions(True, 0, 2), TypeError, "`seq_len` must be an int, got True"),
+    "seq_len far": (lambda: positions.zigzag_positions(2**32, 1, 2), ValueError, "`seq_len` must keep positions in [-2**31, 2**31), got 4294967296"),
     "rank": (lambda: positions.zigzag_positions(8, 2, 2), ValueError, "`rank` must be in [0, world_size=2), got 2"),
     "rank negative": (lambda: positions.zigzag_positions(8, -1, 2), ValueError, "`rank` must be in [0, world_size=2), got -1"),
     "world": (lambda: positions.zigzag_positions(8, 0, 0), ValueError, "`world_size` must be positive, got 0"),

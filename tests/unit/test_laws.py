@@ -114,15 +114,15 @@ def test_float32_is_float64_rounded(rope, seed, m):
 
 @settings(max_examples=30)
 @given(ropes(), SEEDS, st.integers(0, 2**30))
-def test_causal_attention_does_not_see_where_it_stands(rope, seed, m):
-    """The whole of attention, not only a score, is the same at every offset."""
+def test_causal_attention_is_the_same_at_every_offset(rope, seed, m):
+    """The whole of attention, not only a score."""
     rope = RoPE(**vars_of(rope))
     q, k, v = vectors(rope, seed, 3, 5)
 
-    def mixed(offset):
+    def attended(offset):
         return attention.attention(*rope(q, k, offset=offset), v, causal=True)
 
-    close(mixed(m), mixed(0))
+    close(attended(m), attended(0))
 
 
 @given(st.integers(0, 9), FAR)

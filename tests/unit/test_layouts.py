@@ -1,4 +1,4 @@
-"""From one pairing to the other."""
+"""Conversion between layouts."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_rotating_and_converting_commute(lib, rng, source, target, part):
 
 
 def test_converted_weights_give_the_same_scores(lib, rng):
-    """Meta's interleaved weights in a half-layout model: once and for all, with a bias."""
+    """Meta's interleaved weights and biases, converted for a model with half layout."""
     hidden = rng.standard_normal((5, 12)).astype(np.float32)
     weight = rng.standard_normal((2, 16, 12)).astype(np.float32)  # q and k: (heads * 8, in)
     bias = rng.standard_normal((2, 16)).astype(np.float32)
@@ -74,7 +74,7 @@ def test_converted_weights_give_the_same_scores(lib, rng):
     half_bias = [lib.numpy(rope_xp.convert_layout(lib.array(b), **options)) for b in bias]
     stored = scores("interleaved", weight, bias)
     np.testing.assert_allclose(scores("half", half_weight, half_bias), stored, atol=2e-4)
-    assert np.abs(scores("half", weight, bias) - stored).max() > 1  # the mistake it prevents
+    assert np.abs(scores("half", weight, bias) - stored).max() > 1  # without the conversion
 
 
 def test_any_dtype(lib):

@@ -49,7 +49,7 @@ def errors(lib, cos, sin, positions, frequencies):
 
 
 def test_constants():
-    """The two constants that stand as literals, from π with 600 bits."""
+    """The two literal constants, from π with 600 bits."""
     with mpmath.workprec(600):
         turns = mpmath.floor(mpmath.mpf(2) ** 256 / (2 * mpmath.pi))
         low = 2 * mpmath.pi / 2**30 - mpmath.mpf(_exact_phases._UNIT_HIGH)

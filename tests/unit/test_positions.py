@@ -1,4 +1,4 @@
-"""Where tokens are."""
+"""Positions of tokens."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_token_positions_are_numpy_by_default():
     ("starts", "total", "expected"),
     [
         ([0, 3, 5], 5, [0, 1, 2, 0, 1]),
-        ([0, 3, 5], 8, [0, 1, 2, 0, 1, 0, 1, 2]),  # padding after the last counts on from 0
+        ([0, 3, 5], 8, [0, 1, 2, 0, 1, 0, 1, 2]),  # padding is numbered from 0
         ([0, 2, 2, 4], 4, [0, 1, 0, 1]),  # an empty sequence
         ([0], 2, [0, 1]),
         ([0, 4], 0, []),
@@ -114,7 +114,7 @@ def test_mask_grid_positions(lib, dtype):
 
 @pytest.mark.x64
 def test_mask_grid_positions_of_one_span(lib):
-    """The last patch of every line is at the scale, but for 1e-6; lines of padding stay at 0."""
+    """The last patch of every line is at the scale up to 1e-6; lines of padding are at 0."""
     mask = lib.array([[[1, 1, 0], [1, 1, 0]], [[1, 1, 1], [1, 1, 1]]])
     got = positions.mask_grid_positions(mask, scale=6.0)
     assert got.dtype == lib.dtype("float32")

@@ -21,7 +21,7 @@ def test_slopes(lib, n_heads):
     assert tuple(got.shape) == (n_heads,)
     assert got.dtype == lib.dtype("float32")
     wanted = np.asarray(reference.alibi_slopes(n_heads), dtype=np.float32)
-    np.testing.assert_array_equal(lib.numpy(got), wanted)  # to the last bit, everywhere
+    np.testing.assert_array_equal(lib.numpy(got), wanted)  # the same bits for all libraries
 
 
 def test_slopes_by_hand():
@@ -53,7 +53,7 @@ def test_positions_of_any_integer_type(lib, dtype):
 @pytest.mark.x64
 def test_differences_of_the_whole_domain(lib):
     if not lib.has_float64:
-        pytest.skip("no 64-bit integers here")
+        pytest.skip("no 64-bit integers")
     q, k = lib.array([2**31 - 1], "int32"), lib.array([-(2**31)], "int32")
     assert lib.numpy(relative.relative_positions(q, k)) == [[-(2**32) + 1]]
 
@@ -76,7 +76,7 @@ def test_batches_and_real_positions(lib):
     assert got.dtype == lib.dtype("float32")
     if lib.has_float64:
         assert relative.alibi_bias(lib.array([0.5]), half, 1).dtype == lib.dtype("float64")
-    if lib.name != "strict":  # which knows no smaller type
+    if lib.name != "strict":  # which has no smaller type
         small = relative.alibi_bias(lib.array([9]), lib.array([0]), 1, dtype=lib.dtype("float16"))
         assert small.dtype == lib.dtype("float16")
 
@@ -152,7 +152,7 @@ def test_t5(lib, bidirectional, num_buckets, max_distance):
 
 
 def test_t5_at_boundaries(lib):
-    """Where the logarithm is a whole number, float32 decides: what transformers 5.23.0 gives."""
+    """Where the logarithm is an integer, rounding to float32 decides, as in transformers 5.23.0."""
     distances = lib.array([-64, -32, -16, -15, 16, 32, 64, 127, 128])
     got = lib.numpy(buckets(lib, distances))
     np.testing.assert_array_equal(got, [14, 12, 10, 9, 26, 28, 30, 31, 31])
@@ -230,7 +230,7 @@ def everything(q, k, r, u, at):
 
 
 def test_compiled_and_lazy(lib, rng):
-    """Only shapes are looked at: jax.jit, torch.compile in one graph, Dask."""
+    """No values are inspected: jax.jit, torch.compile(fullgraph=True), Dask."""
     q, k = rng.standard_normal((2, 2, 3, 4, 8)).astype(np.float32)
     r, u = rng.standard_normal((7, 8)).astype(np.float32), np.ones((3, 8), np.float32)
     plain = q, k, r, u, np.arange(4) + 7
@@ -253,6 +253,6 @@ def test_compiled_and_lazy(lib, rng):
         with dask.config.set(scheduler=refuse):
             got = everything(*arguments)
     else:
-        pytest.skip("nothing to compile, nothing lazy")
+        pytest.skip("this library neither compiles nor is lazy")
     for ours, wanted in zip(got, everything(*plain), strict=True):
         np.testing.assert_allclose(lib.numpy(ours), wanted, rtol=0, atol=2e-6)

@@ -1,9 +1,8 @@
 """RoPE: the value, and rotation through it."""
 
-import copy
 import dataclasses
 import math
-import pickle
+import types
 
 import numpy as np
 import pytest
@@ -29,36 +28,61 @@ def close(lib, got, wanted, atol=1e-6):
 # -- the value -------------------------------------------------------------------------------------
 
 
-def test_equal_by_value_hashable_frozen_and_picklable():
-    a, b = RoPE(64, layout="half", base=10000), RoPE(64, layout="half", rotary_dim=64)
-    assert a == b
-    assert hash(a) == hash(b)
-    assert a == RoPE(64, layout="half", scaling=scaling.Default())
-    assert a != RoPE(64, layout="interleaved")
-    assert a != RoPE(64, layout="half", base=500000.0)  # the bug of caches keyed on sizes only
-    assert pickle.loads(pickle.dumps(a)) == a == copy.deepcopy(a)
-    assert dataclasses.replace(a, base=5.0) == RoPE(64, layout="half", base=5.0)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        a.base = 1.0
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "RoPE(64, layout='half')",
-        "RoPE(64, layout='interleaved', base=500000.0)",
-        "RoPE(64, layout='half', rotary_dim=16, rotary_start=8, precision='float32')",
-        "RoPE(64, layout='half', rotary_start=32)",
-    ],
-)
-def test_printing_reads_like_the_call_that_makes_it(text):
-    assert repr(eval(text)) == text
-
-
 def test_holds_python_values_only():
     rope = RoPE(np.int64(64), layout="half", base=np.float32(10000.0), rotary_dim=np.int32(32))
     for value in (rope.head_dim, rope.base, rope.rotary_dim, rope.n_pairs):
         assert type(value) in (int, float)
+
+
+@dataclasses.dataclass(frozen=True)
+class Odd:
+    """A schedule with numbers of NumPy, in a result of its own class."""
+
+    kind: str
+
+    def __call__(self, rotary_dim, base, *, seq_len, precision):
+        inv_freq = np.asarray(scaling.inverse_frequencies(rotary_dim, base), dtype=np.float32)
+        made = {
+            "array": inv_freq,
+            "list": list(inv_freq),
+            "generator": (w for w in inv_freq),
+            "integers": [1, 0, -1, 2],
+        }
+        return types.SimpleNamespace(
+            inv_freq=made[self.kind], attention_factor=np.float32(1.5), softmax_factor=np.int64(2)
+        )
+
+
+@pytest.mark.parametrize("kind", ["array", "list", "generator", "integers"])
+def test_a_schedule_may_return_numbers_of_any_kind(kind):
+    """They become Python floats, and those of a call are those of the first one."""
+    rope = RoPE(8, layout="half", scaling=Odd(kind))
+    for found in (rope.frequencies(), rope.frequencies(9)):
+        assert found.inv_freq.dtype == np.float64
+        assert [type(factor) for factor in found[1:]] == [float, float]
+        assert found[1:] == (1.5, 2.0)
+        np.testing.assert_array_equal(found.inv_freq, rope.frequencies().inv_freq)
+    assert rope(np.ones((3, 8), np.float32)).shape == (3, 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagonal:
+    """A scheme with no more than `rope_xp.axes.Axes` requires, and a matrix of NumPy."""
+
+    n_axes: int = 2
+
+    def blocks(self, rotary_dim):
+        return (rotary_dim,)
+
+    def __call__(self, rotary_dim, frequencies):
+        return np.asarray([frequencies(rotary_dim)] * 2)
+
+
+def test_a_scheme_needs_three_members(rng):
+    rope, x = RoPE(8, layout="half", axes=Diagonal()), rng.standard_normal((3, 8))
+    turned = rope(x, positions=np.asarray([[1, 2, 3], [4, 5, 6]]))
+    np.testing.assert_allclose(turned, RoPE(8, layout="half")(x, positions=np.asarray([5, 7, 9])))
+    assert hash(rope) == hash(RoPE(8, layout="half", axes=Diagonal()))
 
 
 def test_frequencies():
@@ -66,6 +90,15 @@ def test_frequencies():
     assert inv_freq.dtype == np.float64
     np.testing.assert_allclose(inv_freq, [1.0, 0.1, 0.01, 0.001], rtol=1e-15)
     assert (attention_factor, softmax_factor) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("seq_len", [None, 9])
+def test_frequencies_are_a_new_array_each_time(seq_len):
+    """A caller who writes into them changes no other result."""
+    rope = RoPE(8, layout="half", base=100.0)
+    before = rope.frequencies(seq_len).inv_freq.copy()
+    rope.frequencies(seq_len).inv_freq[:] = 0
+    np.testing.assert_array_equal(rope.frequencies(seq_len).inv_freq, before)
 
 
 def test_frequencies_of_a_partial_rotation_count_the_rotated_part():

@@ -56,7 +56,6 @@ def imports(package, path):
             base = node.module or ""
             if node.level:
                 base = ".".join([*here[: len(here) - node.level + 1], *filter(None, [node.module])])
-            yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
             yield from (a.value for a in node.args[:1] if isinstance(a, ast.Constant))
@@ -67,9 +66,9 @@ def internal(package):
     known = {dotted(package, path): path for path in sources(package)}
     graph = {}
     for name, path in known.items():
-        found = {i for i in imports(package, path) if i in known} - {name}
-        # ``from rope_xp import scaling`` names the package itself, too.
-        graph[name] = found - {"rope_xp"} if name != "rope_xp" else found
+        # ``from rope_xp.scaling import YaRN`` imports the file of the package.
+        found = {i if i in known else i.rpartition(".")[0] for i in imports(package, path)}
+        graph[name] = (found & set(known)) - {name}
     return graph
 
 
@@ -129,7 +128,7 @@ def second_formulas(package):
     ]
     yield from found[1:]
     if not found:
-        yield "the formula stands nowhere"
+        yield "there is no formula"
 
 
 def docstring_lines(parsed):

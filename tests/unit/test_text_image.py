@@ -1,4 +1,4 @@
-"""Where text and patches are that stand in one sequence."""
+"""Positions of text with images and videos in one sequence."""
 
 import random
 
@@ -36,7 +36,7 @@ def made(lib, parts, **options):
             [[0, 0, 2], [0, 1, 2], [0, 0, 2]],
             3,
         ),
-        (  # five frames of one token: text goes on beside them, the next token after them
+        (  # five frames of one token: the text overlaps them, the next token comes after them
             [(5, 1, 1), 2],
             {},
             [[0, 1, 2, 3, 4, 1, 2], [0, 0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 0, 1, 2]],
@@ -48,7 +48,7 @@ def made(lib, parts, **options):
             [[0, 1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 5, 6], [0, 0, 0, 0, 0, 5, 6]],
             7,
         ),
-        (  # an image beside a long video: the next token comes after both
+        (  # an image that overlaps a long video: the next token comes after both
             [(5, 1, 1), (1, 1, 1)],
             {},
             [[0, 1, 2, 3, 4, 1], [0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]],
@@ -116,7 +116,7 @@ def test_parts_are_found_from_token_types():
 
 CASES = {
     "no part": (lambda: text_image_positions([]), ValueError, "`parts` must have at least one part, got none"),
-    "negative": (lambda: text_image_positions([1, -2]), ValueError, "`parts[1]` must be a number of text tokens, not negative, got -2"),
+    "negative": (lambda: text_image_positions([1, -2]), ValueError, "`parts[1]` must be a non-negative number of text tokens, got -2"),
     "float": (lambda: text_image_positions([2.0]), TypeError, "`parts[0]` must be a number of text tokens or a grid (t, h, w), got 2.0"),
     "bool": (lambda: text_image_positions([True]), TypeError, "`parts[0]` must be an int, got True"),
     "array": (lambda: text_image_positions([np.ones(3)]), TypeError, "`parts[0]` must be a number of text tokens or a grid (t, h, w), got an array of numpy"),
@@ -128,19 +128,19 @@ CASES = {
     "bool size": (lambda: text_image_positions([(1, True, 4)]), TypeError, "`parts[0][1]` must be an int, got True"),
     "merge": (lambda: text_image_positions([(1, 4, 5)], merge=2), ValueError, "`merge` must divide both sides of the grid 4 x 5, got 2"),
     "merge zero": (lambda: text_image_positions([(1, 4, 5)], merge=0), ValueError, "`merge` must be positive, got 0"),
-    "advance": (lambda: text_image_positions([1], advance="time"), ValueError, "`advance` must be 'side' or 'max', got 'time'"),
+    "advance": (lambda: text_image_positions([1], advance="time"), ValueError, "`advance` must be one of 'side', 'max', got 'time'"),
     "offset": (lambda: text_image_positions([1], offset=1.5), TypeError, "`offset` must be an int, got 1.5"),
     "far": (lambda: text_image_positions([1], offset=2**31), ValueError, "`offset` must keep positions in [-2**31, 2**31), got 2147483648"),
     "far part": (lambda: text_image_positions([1, ((0, 2**31 - 1), 1, 1)]), ValueError, "must keep positions in [-2**31, 2**31), got 2147483648"),
     "padding": (lambda: text_image_positions([1], padding=3), TypeError, "`padding` must be two numbers of tokens, before and after, got 3"),
-    "padding negative": (lambda: text_image_positions([1], padding=(0, -1)), ValueError, "`padding` must not be negative, got (0, -1)"),
+    "padding negative": (lambda: text_image_positions([1], padding=(0, -1)), ValueError, "`padding` must be non-negative, got (0, -1)"),
     "padding bool": (lambda: text_image_positions([1], padding=(True, 0)), TypeError, "`padding[0]` must be an int, got True"),
     "dtype": (lambda: text_image_positions([1], dtype=np.float32), TypeError, "`dtype` must be an integer dtype, got float32"),
-    "narrow": (lambda: text_image_positions([200], dtype=np.int8), ValueError, "`dtype` must hold the positions 0 to 199 of `parts`, got int8"),
+    "narrow": (lambda: text_image_positions([200], dtype=np.int8), ValueError, "`dtype` must represent the positions 0 to 199 of `parts`, got int8"),
     "type": (lambda: text_image_parts([0, 3]), ValueError, "`token_types[1]` must be 0 (text), 1 (image) or 2 (video), got 3"),
     "type bool": (lambda: text_image_parts([True]), TypeError, "`token_types[0]` must be an int, got True"),
-    "too few": (lambda: text_image_parts([0, 1, 1], images=[(1, 1, 1)]), ValueError, "`images` must fill the 2 tokens of type 1 from token 1 on, got grids of 1"),
-    "too many": (lambda: text_image_parts([2], videos=[(2, 1, 1)]), ValueError, "`videos` must fill the 1 tokens of type 2 from token 0 on, got grids of 2"),
+    "too few": (lambda: text_image_parts([0, 1, 1], images=[(1, 1, 1)]), ValueError, "`images` must fill the 2 tokens of type 1 from token 1 on, got grids of 1 tokens"),
+    "too many": (lambda: text_image_parts([2], videos=[(2, 1, 1)]), ValueError, "`videos` must fill the 1 tokens of type 2 from token 0 on, got grids of 2 tokens"),
     "left over": (lambda: text_image_parts([0], images=[(1, 1, 1)]), ValueError, "`images` must all have tokens of type 1, got 1 without"),
     "grid": (lambda: text_image_parts([0], images=[(1, 0, 1)]), ValueError, "`images[0][1]` must be positive, got 0"),
     "parts merge": (lambda: text_image_parts([0], videos=[(1, 3, 2)], merge=2), ValueError, "`merge` must divide both sides of the grid 3 x 2, got 2"),

@@ -1,0 +1,128 @@
+"""What is read: `ModelSpec`, a plain description of a model and of each of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from rope_xp._config_reader.schema import Family
+from rope_xp.axes import Axes
+from rope_xp.scaling import Schedule
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """What a config says about a layer that rotates: the arguments of `rope_xp.RoPE`, and where from.
+
+    Parameters
+    ----------
+    head_dim, layout, base, rotary_dim, rotary_start, scaling, axes
+        As in `rope_xp.RoPE`.
+    source : str
+        Where the rope parameters are, for sentences; does not count when specs are compared.
+    """
+
+    head_dim: int
+    layout: str
+    base: float
+    rotary_dim: int
+    rotary_start: int
+    scaling: Schedule | None
+    axes: Axes | None
+    source: str = field(compare=False)
+
+    def make(self, rope_class: Callable[..., T], precision: str) -> T:
+        """``rope_class`` of these arguments; what it refuses is said with the source."""
+        try:
+            return rope_class(
+                self.head_dim,
+                layout=self.layout,
+                base=self.base,
+                rotary_dim=self.rotary_dim,
+                rotary_start=self.rotary_start,
+                scaling=self.scaling,
+                axes=self.axes,
+                precision=precision,
+            )
+        except ValueError as error:
+            msg = f"{error} (from {self.source})"
+            raise ValueError(msg) from None
+
+
+class Layer(NamedTuple):
+    """One layer: what its config calls it, and what it says about it; None: it does not rotate."""
+
+    label: str | None
+    spec: LayerSpec | None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What `read` finds.
+
+    Parameters
+    ----------
+    model_type : str
+    family : Family
+    layers : tuple of Layer
+        All layers of the model if ``has_layer_count``, else one of each kind.
+    has_layer_count : bool
+        Whether the config says how many layers there are, and which is which.
+    max_positions : int, optional
+        The longest context that the config names.
+    """
+
+    model_type: str
+    family: Family
+    layers: tuple[Layer, ...]
+    has_layer_count: bool
+    max_positions: int | None
+
+    def make(self, rope_class: Callable[..., T], precision: str) -> dict[LayerSpec, T]:
+        """``rope_class`` of every distinct layer that rotates, so that what is wrong in any is refused."""
+        specs = dict.fromkeys(layer.spec for layer in self.layers if layer.spec is not None)
+        return {spec: spec.make(rope_class, precision) for spec in specs}
+
+    def only_spec(self, layer_type: str | None) -> LayerSpec:
+        """The one spec of the layers of a type, or of all layers that rotate.
+
+        Raises
+        ------
+        ValueError
+            If there is no layer of this type, if none rotates, or if they differ.
+        """
+        labels = sorted({layer.label for layer in self.layers if layer.label})
+        model = f"model_type {self.model_type!r}"
+        if layer_type is not None and not labels:
+            msg = (
+                f"`layer_type` must be None for {model}, whose layers are alike, got {layer_type!r}"
+            )
+            raise ValueError(msg)
+        if layer_type is not None and layer_type not in labels:
+            known = ", ".join(map(repr, labels))
+            msg = f"`layer_type` must be one of {known}, got {layer_type!r}"
+            raise ValueError(msg)
+        found = {
+            layer.spec
+            for layer in self.layers
+            if layer.spec is not None and layer_type in (None, layer.label)
+        }
+        if not found:
+            rule = self.family.enabled_if
+            where = "" if layer_type is None else f" in layers of type {layer_type!r}"
+            unless = "" if rule is None else f" unless `{rule.key}` is {rule.equals!r}"
+            msg = f"{model} has no rotary encoding{where}{unless}"
+            raise ValueError(msg)
+        if len(found) > 1 and layer_type is None and len(labels) > 1:
+            msg = f"`layer_type` is required for {model}, whose layers differ: {', '.join(labels)}"
+            raise ValueError(msg)
+        if len(found) > 1:
+            msg = (
+                f"`layer_type` must name layers that agree, got {layer_type!r} of {model}: "
+                "use layer_ropes"
+            )
+            raise ValueError(msg)
+        return found.pop()

@@ -1,0 +1,41 @@
+"""Shapes of queries, keys and values, and heads that share keys (grouped-query attention)."""
+
+from __future__ import annotations
+
+from rope_xp._backends import Array, Namespace
+
+
+def require_shapes(q: Array, k: Array, v: Array) -> None:
+    """ValueError unless the shapes fit together as those of queries, keys and values."""
+    got = f"got {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
+    if not (q.ndim == k.ndim == v.ndim >= 2):
+        msg = f"`q`, `k` and `v` must have the same number of axes, at least 2, {got}"
+        raise ValueError(msg)
+    if k.shape[:-1] != v.shape[:-1]:
+        msg = f"`k` and `v` must have the same shape except for the last axis, {got}"
+        raise ValueError(msg)
+    if q.shape[-1] != k.shape[-1]:
+        msg = f"`q` and `k` must have the same last axis (head_dim), {got}"
+        raise ValueError(msg)
+    if q.ndim > 2 and (k.shape[-3] == 0 or q.shape[-3] % k.shape[-3]):
+        msg = f"`q` must have a multiple of the heads of `k`, {got}"
+        raise ValueError(msg)
+
+
+def split_groups(rows: Array, shared: Array, xp: Namespace) -> Array:
+    """(..., heads, q_len, d) as (..., kv_heads, group, q_len, d) if heads share keys."""
+    if not _is_grouped(rows, shared):
+        return rows
+    kv_heads = shared.shape[-3]
+    group = rows.shape[-3] // kv_heads
+    return xp.reshape(rows, (*rows.shape[:-3], kv_heads, group, *rows.shape[-2:]))
+
+
+def broadcast_kv(rows: Array, shared: Array) -> Array:
+    """Keys or values with an axis of size 1 for the group, to match `split_groups`."""
+    return shared[..., None, :, :] if _is_grouped(rows, shared) else shared
+
+
+def _is_grouped(rows: Array, shared: Array) -> bool:
+    grouped: bool = rows.ndim > 2 and rows.shape[-3] != shared.shape[-3]
+    return grouped

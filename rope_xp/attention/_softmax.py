@@ -1,0 +1,119 @@
+"""Reference attention with a softmax, and the causal mask."""
+
+from __future__ import annotations
+
+import math
+
+from rope_xp import _backends
+from rope_xp._backends import Array
+from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
+
+
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    causal: bool = False,
+    bias: Array | None = None,
+    scale: float | None = None,
+) -> Array:
+    r"""Scaled dot-product attention, :math:`\mathrm{softmax}(s\,q k^\top + B)\,v`.
+
+    Parameters
+    ----------
+    q : array, shape (..., heads, q_len, head_dim), floating
+        Rotated queries.
+    k, v : array, shape (..., kv_heads, k_len, head_dim) and (..., kv_heads, k_len, v_dim)
+        Rotated keys, and values. ``heads`` is a multiple of ``kv_heads``: query head h reads
+        key head h // (heads // kv_heads).
+    causal : bool
+        Mask later keys. The last query is aligned with the last key, as with a cache.
+    bias : array, optional
+        Broadcasts to (..., heads, q_len, k_len). A floating bias is added to the scores; a boolean
+        one is True where a query may attend to a key.
+    scale : float, optional
+        Default: ``head_dim ** -0.5``.
+
+    Returns
+    -------
+    array, shape (..., heads, q_len, v_dim), dtype of ``q``
+        Computed in float32 at least. Zeros for a query that may attend to no key.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+    TypeError
+        If an array is not floating (``bias``: floating or boolean), or libraries are mixed.
+
+    Notes
+    -----
+    A reference implementation, which needs memory for all scores at once. ``torch.autocast`` rounds
+    its matrix products, too.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1; shared key heads: Ainslie et al.
+    2023, arXiv:2305.13245.
+    Book: :eq:`eq-permutation`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> q = k = np.eye(2)
+    >>> attention(q, k, np.asarray([[1.0], [2.0]]), causal=True, scale=0.0)
+    array([[1. ],
+           [1.5]])
+    """
+    xp = _backends.namespace(q=q, k=k, v=v, bias=bias)
+    _backends.require_floating(q=q, k=k, v=v)
+    require_shapes(q, k, v)
+    is_mask = bias is not None and _backends.is_boolean(bias)
+    if not is_mask:
+        _backends.require_floating(bias=bias)
+    result, compute = q.dtype, _backends.compute_dtype(xp, q, k, v)
+    q, k, v = (_backends.cast(array, compute, xp) for array in (q, k, v))
+
+    *rows, q_len, head_dim = q.shape
+    k_len = k.shape[-2]
+    scale = head_dim**-0.5 if scale is None else scale
+    scores = split_groups(q * scale, k, xp) @ xp.matrix_transpose(broadcast_kv(q, k))
+    scores = xp.reshape(scores, (*rows, q_len, k_len))
+    never = xp.asarray(-math.inf, dtype=compute, device=_backends.device(q))
+    if causal:
+        steps = xp.arange(max(q_len, k_len), device=_backends.device(q))
+        mask = steps[None, :k_len] <= steps[:q_len, None] + (k_len - q_len)
+        scores = xp.where(mask, scores, never)
+    if is_mask:
+        scores = xp.where(bias, scores, never)
+    elif bias is not None:
+        scores = scores + _backends.cast(bias, compute, xp)
+
+    peak = xp.max(scores, axis=-1, keepdims=True)
+    weights = xp.exp(scores - xp.where(peak == never, xp.zeros_like(peak), peak))
+    total = xp.sum(weights, axis=-1, keepdims=True)
+    weights = weights / xp.where(total == 0, xp.ones_like(total), total)
+    output = split_groups(weights, v, xp) @ broadcast_kv(weights, v)
+    return _backends.cast(xp.reshape(output, (*rows, q_len, v.shape[-1])), result, xp)
+
+
+def causal_mask(q_positions: Array, k_positions: Array) -> Array:
+    """Which keys a query may attend to: those whose position is not after its own.
+
+    Parameters
+    ----------
+    q_positions, k_positions : array, shape (q_len,), (k_len,) or (batch, q_len), (batch, k_len)
+
+    Returns
+    -------
+    array of bool, shape (q_len, k_len) or (batch, 1, q_len, k_len)
+        For the ``bias`` of `attention`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> causal_mask(np.asarray([1]), np.asarray([0, 1, 2]))
+    array([[ True,  True, False]])
+    """
+    _backends.namespace(q_positions=q_positions, k_positions=k_positions)
+    mask = k_positions[..., None, :] <= q_positions[..., :, None]  # (..., q_len, k_len)
+    return mask if mask.ndim == 2 else mask[..., None, :, :]

@@ -1,0 +1,118 @@
+"""What every axis scheme is built on: the protocol, its checks, and the matrix."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from rope_xp._validation import as_floats, as_int, call_checked, is_listable, require_value
+
+Matrix = tuple[tuple[float, ...], ...]  # (n_axes, n_pairs)
+
+# The schedule's frequencies for a width, and for a base if it is not that of the encoding:
+# ``frequencies(width, base=None)``, (width // 2,).
+FrequencyFunction = Callable[..., Sequence[float]]
+
+
+class Axes(Protocol):
+    """What `rope_xp.RoPE` requires of its ``axes``: these members, a hash, and equality by value.
+
+    A frozen dataclass whose fields are numbers and tuples has the last two. `rope_xp.RoPE` checks the
+    number of axes, the blocks and the matrix when it is made.
+
+    A scheme in which one axis drives each pair can also have a method ``axis_of_pair(rotary_dim)``
+    that returns these axes, n_pairs ints; `rope_xp.configs.explain` prints them. It is optional,
+    because a dense matrix has no such axes.
+    """
+
+    @property
+    def n_axes(self) -> int:
+        """Number of position axes."""
+
+    def blocks(self, rotary_dim: int) -> tuple[int, ...]:
+        """Widths of the parts that are paired independently; mostly one, ``rotary_dim``."""
+
+    def __call__(self, rotary_dim: int, frequencies: FrequencyFunction) -> Matrix:
+        """The matrix, (n_axes, n_pairs), from the schedule's ``frequencies(width, base=None)``."""
+
+
+def require_axes(axes: Any) -> None:
+    """TypeError or ValueError unless ``axes`` is None or has the members that `Axes` lists."""
+    if axes is None:
+        return
+    missing = [] if hasattr(axes, "n_axes") else ["n_axes"]
+    missing += [] if callable(getattr(axes, "blocks", None)) else ["blocks(rotary_dim)"]
+    missing += [] if callable(axes) else ["__call__(rotary_dim, frequencies)"]
+    require_value("axes", axes, missing)
+    if type(axes.n_axes) is not int or axes.n_axes < 1:
+        msg = f"`n_axes` must be a positive int, got {axes.n_axes!r} from {type(axes).__name__}"
+        raise ValueError(msg)
+
+
+def require_pairing(axes: Any, rotary_dim: int) -> None:
+    """ValueError unless the blocks, and ``axis_of_pair`` if there is one, fit ``rotary_dim``."""
+    name, n_pairs = type(axes).__name__, rotary_dim // 2
+    blocks = call_checked("blocks", "(rotary_dim)", axes.blocks, rotary_dim)
+    even = _is_ints(blocks) and all(width > 0 and width % 2 == 0 for width in blocks)
+    if not even or sum(blocks) != rotary_dim:
+        msg = (
+            f"`blocks` must be a tuple of even positive ints with sum rotary_dim={rotary_dim}, "
+            f"got {blocks!r} from {name}"
+        )
+        raise ValueError(msg)
+    if not hasattr(axes, "axis_of_pair"):
+        return
+    owners = call_checked("axis_of_pair", "(rotary_dim)", axes.axis_of_pair, rotary_dim)
+    known = _is_ints(owners) and all(0 <= axis < axes.n_axes for axis in owners)
+    if not known or len(owners) != n_pairs:
+        msg = (
+            f"`axis_of_pair` must be a tuple of n_pairs={n_pairs} ints below n_axes={axes.n_axes}, "
+            f"got {owners!r} from {name}"
+        )
+        raise ValueError(msg)
+
+
+def checked_matrix(axes: Any, rotary_dim: int, frequencies: FrequencyFunction) -> Matrix:
+    """What ``axes`` returns, as Python floats.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it does not take these arguments, or returns anything but n_axes rows of n_pairs finite
+        numbers.
+    """
+    made = call_checked("axes", "(rotary_dim, frequencies)", axes, rotary_dim, frequencies)
+    shape = f"(n_axes={axes.n_axes}, n_pairs={rotary_dim // 2})"
+    try:
+        rows = as_sequence("matrix", made)
+        rows = tuple(as_floats(f"matrix[{a}]", row) for a, row in enumerate(rows))
+    except (TypeError, ValueError) as error:
+        msg = f"{error} from {type(axes).__name__}"
+        raise type(error)(msg) from None
+    lengths = [len(row) for row in rows]
+    if lengths != [rotary_dim // 2] * axes.n_axes:
+        msg = (
+            f"`axes` must return a matrix of shape {shape}, got rows of {lengths} numbers "
+            f"from {type(axes).__name__}"
+        )
+        raise ValueError(msg)
+    return rows
+
+
+def one_axis_per_pair(n_axes: int, axes: Sequence[int], values: Sequence[float]) -> Matrix:
+    """The matrix, (n_axes, n_pairs), of the axis and the frequency of each pair."""
+    pairs = list(zip(axes, values, strict=True))
+    return tuple(tuple(w if a == axis else 0.0 for a, w in pairs) for axis in range(n_axes))
+
+
+def as_ints(name: str, values: Any) -> tuple[int, ...]:
+    return tuple(as_int(name, value) for value in as_sequence(name, values, of="int"))
+
+
+def as_sequence(name: str, values: Any, *, of: str = "rows") -> tuple[Any, ...]:
+    if not is_listable(values):
+        msg = f"`{name}` must be a sequence of {of}, got {values!r}"
+        raise TypeError(msg)
+    return tuple(values)
+
+
+def _is_ints(values: Any) -> bool:
+    return isinstance(values, tuple) and all(type(value) is int for value in values)

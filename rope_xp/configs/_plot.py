@@ -1,0 +1,72 @@
+"""Wavelengths before and after scaling, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rope_xp import analysis
+from rope_xp.configs._summary import contexts, effective_inv_freq, read_kinds, unscaled
+from rope_xp.rope import RoPE
+
+
+def plot(
+    config: Mapping[str, Any] | str | Path,
+    path: str | Path,
+    seq_len: int | None = None,
+    *,
+    layout: str | None = None,
+) -> None:
+    """Draw the wavelengths before and after scaling against the context, one panel per kind of layer.
+
+    Parameters
+    ----------
+    config, seq_len, layout
+        As in `explain`.
+    path : str or Path
+        The picture to write; its ending says which kind.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `explain`.
+    ImportError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - a plot alone needs it
+    except ImportError:
+        msg = "`plot` needs matplotlib: pip install matplotlib, or rope_xp[plot]"
+        raise ImportError(msg) from None
+    model, kinds = read_kinds(config, layout)
+    ropes: dict[RoPE, str] = {}
+    for label, rope, _ in kinds:
+        if rope is not None:
+            ropes.setdefault(rope, label or "all layers")
+    if not ropes:
+        msg = f"`config` must have layers that rotate to be drawn, got {model.model_type!r}"
+        raise ValueError(msg)
+    figure = Figure(figsize=(5.5 * len(ropes), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(ropes), squeeze=False, sharey=True)[0]
+    for panel, (rope, label) in zip(panels, ropes.items(), strict=True):
+        after = analysis.wavelengths(effective_inv_freq(rope.frequencies(seq_len).inv_freq))
+        before = analysis.wavelengths(unscaled(rope))
+        panel.plot(before, color="0.6", marker="o", markersize=4, mfc="white", lw=1, label="before")
+        panel.plot(after, color="black", marker=".", markersize=4, lw=1.2, label="after scaling")
+        original, extended = contexts(rope, model.max_positions)
+        lines = {"original context": (original, "--"), "extended context": (extended, ":")}
+        if original == extended:
+            lines = {"context": (original, "--")}
+        for name, (length, style) in lines.items():
+            if length is not None:
+                panel.axhline(length, color="0.25", ls=style, lw=1.2, label=f"{name}, {length:,}")
+        panel.set_yscale("log")
+        panel.set_xlabel("pair")
+        panel.set_title(label, fontsize=10)
+        panel.legend(fontsize=8, frameon=False, loc="upper left")
+    unit = "tokens" if all(rope.axes is None for rope in ropes) else "steps"
+    panels[0].set_ylabel(f"wavelength ({unit} per turn)")
+    schedules = {"default" if r.scaling is None else type(r.scaling).__name__ for r in ropes}
+    figure.suptitle(f"{model.model_type}: {', '.join(sorted(schedules))}", fontsize=11)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,83 @@
+"""One stretch for all pairs, or a larger base: position interpolation and NTK-aware scaling."""
+
+from dataclasses import dataclass
+
+from rope_xp._validation import require_context_length, require_scale_factor
+from rope_xp.scaling._base import Frequencies, inverse_frequencies, rounding
+
+
+@dataclass(frozen=True)
+class Linear:
+    r"""Position interpolation: :math:`\theta_i / s`, every pair slower by ``factor``.
+
+    Source: Chen et al. 2023, arXiv:2306.15595. Numbers compared with transformers 5.23.0.
+    Book: :eq:`eq-linear`.
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        require_scale_factor("factor", self.factor)
+
+    def __call__(
+        self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
+    ) -> Frequencies:
+        r = rounding(precision)
+        inv_freq = inverse_frequencies(rotary_dim, base, precision=precision)
+        return Frequencies(tuple(r(f / r(self.factor)) for f in inv_freq))
+
+
+@dataclass(frozen=True)
+class NTK:
+    r"""NTK-aware: the base becomes :math:`b\,s^{d_r/(d_r-2)}`, which slows the last pair by ``factor``.
+
+    HunYuan's ``alpha`` is this ``factor``. (diffusers' ``ntk_factor`` has no exponent; vLLM's "ntk"
+    is another formula.) Source: bloc97 2023; compared with transformers 5.23.0's HunYuan.
+    Book: :eq:`eq-ntk`.
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        require_scale_factor("factor", self.factor)
+
+    def __call__(
+        self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
+    ) -> Frequencies:
+        base = base * self.factor ** _exponent(rotary_dim)
+        return Frequencies(inverse_frequencies(rotary_dim, base, precision=precision))
+
+
+@dataclass(frozen=True)
+class DynamicNTK:
+    r"""NTK-aware with a stretch that follows the length: :math:`s\,n/n_0 - (s - 1)`.
+
+    ``n`` is the given ``seq_len`` and at least ``max_position_embeddings``, :math:`n_0`; up to there
+    nothing changes. Nothing is remembered: transformers keeps the longest length it has seen until
+    one shorter than n₀ comes; vLLM fixes n at :math:`s\,n_0`. Keys rotated at one length do not fit
+    queries rotated at another. Compared with transformers 5.23.0.
+
+    Book: :eq:`eq-dynamic`.
+    """
+
+    factor: float
+    max_position_embeddings: int
+
+    def __post_init__(self) -> None:
+        require_scale_factor("factor", self.factor)
+        require_context_length("max_position_embeddings", self.max_position_embeddings)
+
+    def __call__(
+        self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
+    ) -> Frequencies:
+        if seq_len is not None and seq_len > self.max_position_embeddings:
+            r = rounding(precision)
+            stretch = r(r(r(self.factor) * r(seq_len)) / r(self.max_position_embeddings))
+            stretch = r(stretch - r(self.factor - 1))
+            base = r(r(base) * r(stretch ** _exponent(rotary_dim)))
+        return Frequencies(inverse_frequencies(rotary_dim, base, precision=precision))
+
+
+def _exponent(rotary_dim: int) -> float:
+    """The exponent d / (d − 2). A single pair turns by 1 whatever the base: any exponent will do."""
+    return rotary_dim / (rotary_dim - 2) if rotary_dim > 2 else 0.0
