@@ -18,7 +18,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.allow_parallel = True
 nox.options.parallel = min(os.cpu_count() or 1, 4)
 
-# pyenv's shims run the other Pythons only if they are told which there are.
+# pyenv's shims run the other Pythons only if they know which there are.
 if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
     done = subprocess.run(
         ["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True
@@ -67,7 +67,7 @@ def run_tests(session, environment, backend, *files, **env):
 @nox.session(default=False, reuse_venv=True)
 def libraries(session):
     """The environment of all array libraries, for the sessions that require it."""
-    session.install(*TOOLS, *LIBRARIES, ".[fast,vision]")
+    session.install(*TOOLS, *LIBRARIES, ".[fast,vision,llm]")
 
 
 @nox.session(python=False, requires=["libraries"])
@@ -171,9 +171,6 @@ def parity(session):
 @nox.session(default=False, tags=["full"], python=False, requires=["libraries"])
 def model(session):
     """The example that runs a language model, on three libraries."""
-    inside(
-        session, "libraries", "pip", "install", "rope_xp[llm]"
-    )  # installed: only what is missing
     inside(session, "libraries", "pip", "install", *MODEL)
     for backend in ("numpy", "torch", "jax"):
         run_tests(session, "libraries", backend, "tests/examples/test_llm.py")
