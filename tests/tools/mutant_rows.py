@@ -163,4 +163,87 @@ NUMPY = [
     ("configs", "abs(s - 1) < 1e-9", "s < 0"),
 ]
 
-ROWS = {"numpy": NUMPY}
+# torch: what decides whether memory is read and written behind its back, and the step of its graph.
+TORCH = [
+    ("_backends/torch", "plain = type(first) is type(second) is type(third) is torch.Tensor", "plain = isinstance(first, torch.Tensor)"),
+    ("_backends/torch", "or not first.device == second.device == third.device", ""),
+    ("_backends/torch", "if not plain or is_tracing() or", "if not plain or"),
+    ("_backends/torch", "is_compiling() or bool(torch.jit.is_tracing())", "is_compiling()"),
+    ("_backends/torch", "is_compiling() or bool(torch.jit.is_tracing())", "bool(torch.jit.is_tracing())"),
+    ("_backends/torch", "or names.dispatch_mode_depth() > 0", ""),
+    ("_backends/torch", "type(t) in (torch.Tensor, torch.nn.Parameter) and", "True and"),
+    ("_backends/torch", "type(t) in (torch.Tensor, torch.nn.Parameter)", "type(t) is torch.Tensor"),
+    ("_backends/torch", "and t.layout is torch.strided", ""),
+    ("_backends/torch", "except RuntimeError:  # under vmap, grad and jvp\n        return True", "except RuntimeError:\n        return False"),
+    ("_backends/torch", "return torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None", "return False"),
+    ("_backends/torch", "and names.innermost_transform() is None", ""),
+    ("_backends/torch", "return is_transformed(tensor) and names is not None and", "return False and"),
+    ("_backends/torch", "return not is_transformed(tensor) and", "return"),
+    ("_backends/torch", "and tensor.data_ptr() != 0", ""),
+    ("_backends/torch", "and not tensor.is_neg()", ""),
+    ("_backends/torch", "torch.is_grad_enabled() and any(", "any("),
+    ("_backends/torch", "torch.is_grad_enabled() and any(t.requires_grad for t in tensors)", "tensors[0].requires_grad"),
+    ("_backends/torch", 't.device.type == "cpu" and is_memory', "is_memory"),
+    ("_backends/torch", "and not is_differentiated(*given)", ""),
+    ("_backends/torch", "and is_memory(torch.empty(1))", ""),
+    ("_backends/torch", "device=x.device)", ")"),
+    ("_backends/torch", "array.dtype != dtype or last", "last"),
+    ("_backends/torch", "last != 1 or", ""),
+    ("_backends/torch", "(*strides, array.storage_offset())", "strides"),
+    ("_backends/torch", "(*strides, array.storage_offset())", "(array.storage_offset(),)"),
+    ("_backends/torch", "n_pairs % 8 == 0 and", ""),
+    ("_backends/torch", "and count % (8 * used) == 0", ""),
+    ("_backends/torch", "if array.dtype == torch.bfloat16 else array", "if False else array"),
+    ("_backends/torch", "torch.autograd.graph.increment_version(out)", "pass"),
+    ("_backends/torch", "if not out.is_inference():", "if True:"),
+    ("_backends/torch", "or array.requires_grad:", ":"),
+    ("_backends/torch", "if not is_accessible(array) or", "if"),
+    ("_backends/torch", "if torch.compiler.is_dynamo_compiling():", "if False:"),
+    ("_kernels/torch_autograd", "out is None\n        and", "True\n        and"),
+    ("_kernels/torch_autograd", "and torch_facts.is_plain(x, cos, sin)", ""),
+    ("_kernels/torch_autograd", "(torch_facts.is_differentiated(x) or torch_facts.is_transformed(x))", "torch_facts.is_differentiated(x)"),
+    ("_kernels/torch_autograd", "torch_facts.is_memory(t) and not", "not"),
+    ("_kernels/torch_autograd", "and not t.requires_grad for", "for"),
+    ("_kernels/torch_autograd", 'if not hasattr(k, "DELEGATES"))', ")"),
+    ("_kernels/torch_autograd", "if torch_facts.is_batched_gradient(gradient):", "if False:"),
+    ("_kernels/torch_autograd", "inverse=not ctx.plan.inverse", "inverse=ctx.plan.inverse"),
+    ("_kernels/torch_autograd", "x.movedim(dim, 0)", "x"),
+    ("_kernels/torch_autograd", "create_graph=torch.is_grad_enabled()", ""),
+    ("_kernels/complex_pairs", "x.dtype == cos.dtype and x.dtype", "x.dtype"),
+    ("_kernels/complex_pairs", "and x.dtype.itemsize > 2", ""),
+    ("_kernels/complex_pairs", "if not known.rounds_uniformly(x, cos.shape[-1]):", "if False:"),
+    ("_kernels/numba_cpu", "known.mark_written(whole.out)", "pass"),
+]
+
+JAX = [
+    ("_backends/jax", "isinstance(array, jax.core.Tracer)", "True"),
+    ("_backends/jax", "isinstance(array, jax.core.Tracer)", "False"),
+    ("_backends/jax", 'device=lambda array: None, is_writable', "is_writable"),
+    ("_backends/jax", ", is_writable=lambda array: False", ""),
+    ("_kernels/pad", "jax.numpy.asarray(-0.0, array.dtype)", "jax.numpy.asarray(0.0, array.dtype)"),
+    ("_kernels/pad", "and not narrow", ""),
+    ("_kernels/pad", "plan.interleaved and arrays", "arrays"),
+    ("_kernels/pad", "step - 1)]", "0)]"),
+    ("_kernels/pad", "slice(plan.end, width))", ")"),
+    ("_kernels/pad", "_backends.cast(x[..., features], plan.compute, xp)", "x[..., features]"),
+]
+
+DASK = [
+    ("_backends/dask", "if x.numblocks[-1] > 1:", "if False:"),
+    ("_backends/dask", "concatenate=True, ", ""),
+    ("_backends/dask", "(*axes[:-1], x.ndim)", "axes"),
+    ("_backends/dask", "    device=lambda array: None,\n", ""),
+    ("_backends/dask", "is_writable=lambda array: False,", ""),
+    ("_backends/dask", "    map_blocks=map_blocks,\n", ""),
+    ("rotation", "(None,) * (x.ndim - t.ndim), ...", "None, ..."),
+]
+
+STRICT = [
+    ("_backends/library", 'getattr(array, "device", None)', "None"),
+    ("_backends/namespaces", "elif device(array) != where:", "elif False:"),
+    ("_backends/namespaces", "and (where is None or array.device == where):", ":"),
+    ("_backends/namespaces", "dtypes(device=device(array), ", "dtypes("),
+    ("_backends/dtypes", "xp.arange(0, device=device)", "xp.arange(0)"),
+]
+
+ROWS = {"numpy": NUMPY, "torch": TORCH, "jax": JAX, "dask": DASK, "strict": STRICT}

@@ -43,7 +43,7 @@ LIBRARIES = {
 GUARDS = "tests/backends/test_guards.py"
 TESTS = {
     "numpy": ["tests/unit", "tests/messages", "tests/configs", "tests/backends/test_kernels.py"],
-    "torch": [GUARDS, "tests/backends/test_kernels.py", "tests/backends/test_torch.py"],
+    "torch": [GUARDS, "tests/backends/test_torch_transforms.py", "tests/backends/test_kernels.py"],
     "jax": [GUARDS, "tests/backends/test_jax.py"],
     "dask": [GUARDS, "tests/backends/test_dask.py"],
     "strict": [GUARDS, "tests/unit"],
