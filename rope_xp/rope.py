@@ -278,7 +278,7 @@ class RoPE:
                     f"tables are not repeated to head_dim here"
                 )
                 raise ValueError(msg)
-        return self._rotate(x, cos, sin, seq_axis, inverse, out)
+        return self._rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse, out=out)
 
     def __call__(
         self,
@@ -396,7 +396,7 @@ class RoPE:
             delta = delta[..., None]  # (batch, 1)
         inv_freq, dtype = self._schedule(seq_len).inv_freq, _backends.compute_dtype(xp, k)
         cos, sin = self._tables(delta, inv_freq, 1.0, dtype, xp)
-        return self._rotate(k, cos, sin, seq_axis)
+        return self._rotate(k, cos, sin, seq_axis=seq_axis)
 
     def _schedule(self, seq_len: int | None) -> Frequencies:
         """Frequencies as Python floats: arrays begin in `phases`."""
@@ -460,6 +460,7 @@ class RoPE:
         x: Array,
         cos: Array,
         sin: Array,
+        *,
         seq_axis: int,
         inverse: bool = False,
         out: Array | None = None,
@@ -508,7 +509,11 @@ class RoPE:
         inv_freq, factor, _ = self._schedule(seq_len)
         factor, dtype = 1 / factor if inverse else factor, _backends.compute_dtype(xp, q, k)
         cos, sin = self._tables(positions, inv_freq, factor, dtype, xp)
-        rotated = [self._rotate(x, cos, sin, seq_axis, inverse) for x in (q, k) if x is not None]
+        rotated = [
+            self._rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse)
+            for x in (q, k)
+            if x is not None
+        ]
         return rotated[0] if k is None else tuple(rotated)
 
     def _on_every_axis(self, positions: Array, xp: Namespace) -> Array:

@@ -57,7 +57,9 @@ class Library:
             name = {"float64": "float32", "int64": "int32", "uint64": "uint32"}.get(name, name)
         if self.name == "dask":
             values = values.astype(name)
-            return self.xp.from_array(values, chunks=tuple(max(1, -(-n // 2)) for n in values.shape))
+            return self.xp.from_array(
+                values, chunks=tuple(max(1, -(-n // 2)) for n in values.shape)
+            )
         if self.name == "numpy":
             return values.astype(self.dtype(name))
         if values.dtype.name not in ("float64", "float32", "bool"):

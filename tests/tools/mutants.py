@@ -13,8 +13,10 @@ these run first, the quickest in front, then all others. Only what passes all ha
 import argparse
 import ast
 import compileall
+import contextlib
 import gc
 import importlib
+import itertools
 import json
 import os
 import resource
@@ -127,7 +129,7 @@ class Probes(ast.NodeTransformer):
             ast.parse(f"__import__('sys').__dict__.setdefault('reached', set()).add({n})").body
             for n in self.numbers.get(node, ())
         ]
-        return [*sum(probes, []), node] if probes else node
+        return [*itertools.chain(*probes), node] if probes else node
 
 
 def add_probes(rows, package):
@@ -248,10 +250,8 @@ def side_by_side(jobs, workers):
     while waiting or running:
         while waiting and len(running) < workers:
             job, code = waiting.popleft()
-            try:
+            with contextlib.suppress(StopIteration):
                 running[job.send(code).fork()] = job
-            except StopIteration:
-                pass
         if running:
             pid, status = os.wait()
             waiting.appendleft((running.pop(pid), os.waitstatus_to_exitcode(status)))
@@ -267,13 +267,13 @@ class Library:
         self.name, self.rows, self.folder = name, rows, Path(folder)
         self.tests, self.failed, self.survivors = [], [], []
         self.clean, self.probed = self.folder / "clean", self.folder / "probed"
-        for folder in (self.clean, self.probed):
+        for place in (self.clean, self.probed):
             ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=ignored)
+            shutil.copytree(PACKAGE, place / PACKAGE.name, ignore=ignored)
         if name == "numpy":
             add_probes(rows, self.probed / PACKAGE.name)
-        for folder in (self.clean, self.probed):
-            compileall.compile_dir(folder, quiet=1)
+        for place in (self.clean, self.probed):
+            compileall.compile_dir(place, quiet=1)
 
     def copy(self, name, original):
         return Path(shutil.copytree(original, self.folder / name))
