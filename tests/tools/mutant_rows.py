@@ -35,6 +35,7 @@ NUMPY = [
     ("phases", "cos * attention_factor, sin * attention_factor", "cos * attention_factor, sin"),
     ("phases", 'if precision == "exact" and', "if"),
     ("phases", 'wide = precision == "exact" and "float64" in', 'wide = "float64" in'),
+    ("phases", 'wide = wide and precision == "exact"', "pass"),
     ("phases", "slice(start, start + size)", "slice(start, start + size - 1)"),
     ("phases", "if not 0 < block", "if True or not 0 < block"),
     ("phases", "angles + product", "product"),

@@ -159,6 +159,18 @@ def test_real_positions(lib, precision):
             assert abs(lib.numpy(sin)[row, pair] - math.sin(position * frequency)) < 2e-7
 
 
+def test_learned_frequencies_are_rounded_with_precision_float32(rng):
+    """Angles are float32 products there, even if positions, frequencies and result are float64."""
+    at, learned = rng.integers(0, 1000, (2, 5)) * 1.0, rng.uniform(0.1, 1, (2, 3, 1, 4))
+    cos, sin = rope_xp.cos_sin(at, learned, precision="float32")
+    first, second = (
+        at[a].astype(np.float32)[:, None] * learned[a].astype(np.float32) for a in range(2)
+    )
+    assert cos.dtype == sin.dtype == np.float64
+    np.testing.assert_array_equal(cos, np.cos(first + second))
+    np.testing.assert_array_equal(sin, np.sin(first + second))
+
+
 def test_learned_frequencies(lib):
     """An array of the positions' library is data: same values, on the floating path."""
     frequencies = [1.0, 0.25, 0.001]
