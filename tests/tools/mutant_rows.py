@@ -188,7 +188,6 @@ NUMPY = [
 
 # torch: what decides whether memory is read and written behind its back, and the step of its graph.
 TORCH = [
-    ("_backends/torch", "plain = type(first) is type(second) is type(third) is torch.Tensor", "plain = isinstance(first, torch.Tensor)"),
     ("_backends/torch", "or not first.device == second.device == third.device", ""),
     ("_backends/torch", "if not plain or is_tracing() or", "if not plain or"),
     ("_backends/torch", "is_compiling() or bool(torch.jit.is_tracing())", "is_compiling()"),
@@ -209,7 +208,6 @@ TORCH = [
     ("_backends/torch", 't.device.type == "cpu" and is_memory', "is_memory"),
     ("_backends/torch", "and not is_differentiated(*given)", ""),
     ("_backends/torch", "and is_memory(torch.empty(1))", ""),
-    ("_backends/torch", "device=x.device)", ")"),
     ("_backends/torch", "array.dtype != dtype or last", "last"),
     ("_backends/torch", "last != 1 or", ""),
     ("_backends/torch", "(*strides, array.storage_offset())", "strides"),
@@ -218,8 +216,6 @@ TORCH = [
     ("_backends/torch", "and count % (8 * used) == 0", ""),
     ("_backends/torch", "if array.dtype == torch.bfloat16 else array", "if False else array"),
     ("_backends/torch", "torch.autograd.graph.increment_version(out)", "pass"),
-    ("_backends/torch", "if not out.is_inference():", "if True:"),
-    ("_backends/torch", "or array.requires_grad:", ":"),
     ("_backends/torch", "if not is_accessible(array) or", "if"),
     ("_backends/torch", "if torch.compiler.is_dynamo_compiling():", "if False:"),
     ("_kernels/torch_autograd", "out is None\n        and", "True\n        and"),
@@ -227,7 +223,6 @@ TORCH = [
     ("_kernels/torch_autograd", "(torch_facts.is_differentiated(x) or torch_facts.is_transformed(x))", "torch_facts.is_differentiated(x)"),
     ("_kernels/torch_autograd", "torch_facts.is_memory(t) and not", "not"),
     ("_kernels/torch_autograd", "and not t.requires_grad for", "for"),
-    ("_kernels/torch_autograd", 'if not hasattr(k, "DELEGATES"))', ")"),
     ("_kernels/torch_autograd", "if torch_facts.is_batched_gradient(gradient):", "if False:"),
     ("_kernels/torch_autograd", "inverse=not ctx.plan.inverse", "inverse=ctx.plan.inverse"),
     ("_kernels/torch_autograd", "x.movedim(dim, 0)", "x"),
@@ -236,6 +231,22 @@ TORCH = [
     ("_kernels/complex_pairs", "and x.dtype.itemsize > 2", ""),
     ("_kernels/complex_pairs", "if not known.rounds_uniformly(x, cos.shape[-1]):", "if False:"),
     ("_kernels/numba_cpu", "known.mark_written(whole.out)", "pass"),
+]
+
+# NumPy with numba.
+FAST = [
+    ("_kernels/numba_cpu", "sign * s[p])\n                                y", "s[p])\n                                y"),
+    ("_kernels/numba_cpu", "and a.strides[-1] == a.itemsize", ""),
+    ("_kernels/numba_cpu", "a.dtype.isnative and", ""),
+    ("_kernels/numba_cpu", "and cos.dtype == sin.dtype", ""),
+    ("_kernels/numba_cpu", "np.uint32(0x7FC00000) if np.isnan(value) else rounded", "rounded"),
+    ("_kernels/numba_cpu", "np.uint32(0x7FFF) + odd", "np.uint32(0x8000)"),
+    ("_kernels/numba_cpu", "and a.strides[-2] == a.shape[-1] * a.itemsize", ""),
+    ("_kernels/numba_cpu", "a.shape[-2] == rows and", ""),
+    ("_kernels/numba_cpu", "x = out  # whole", "pass  # whole"),
+    ("_kernels/numba_cpu", "copy = out.ctypes.data != x.ctypes.data", "copy = False"),
+    ("_kernels/numba_cpu", "_failures().append(str(error))", "pass"),
+    ("_kernels/numba_cpu", "i if n > 1 else 0 for", "i for"),
 ]
 
 JAX = [
@@ -248,20 +259,26 @@ JAX = [
     ("_kernels/pad", "plan.interleaved and arrays", "arrays"),
     ("_kernels/pad", "step - 1)]", "0)]"),
     ("_kernels/pad", "slice(plan.end, width))", ")"),
-    ("_kernels/pad", "_backends.cast(x[..., features], plan.compute, xp)", "x[..., features]"),
 ]
 
 DASK = [
     ("_backends/dask", "if x.numblocks[-1] > 1:", "if False:"),
     ("_backends/dask", "concatenate=True, ", ""),
     ("_backends/dask", "(*axes[:-1], x.ndim)", "axes"),
-    ("_backends/dask", "    device=lambda array: None,\n", ""),
     ("_backends/dask", "is_writable=lambda array: False,", ""),
     ("_backends/dask", "    map_blocks=map_blocks,\n", ""),
     ("rotation", "(None,) * (x.ndim - t.ndim), ...", "None, ..."),
+    ("rotation", "if _backends.is_lazy_chunked(x):", "if False:"),
+    ("_validation", "return size == size", "return True"),
 ]
 
+# Devices, and one without float64.
 STRICT = [
+    ("phases", "device=device)\n\n    terms", ")\n\n    terms"),
+    ("relative", "xp.asarray(slopes, dtype=dtype, device=device)", "xp.asarray(slopes, dtype=dtype)"),
+    ("positions", "steps = xp.arange(n, dtype=dtype, device=device)", "steps = xp.arange(n, dtype=dtype)"),
+    ("positions", "[value + step for value in axis], dtype=dtype, device=device", "[value + step for value in axis], dtype=dtype"),
+    ("attention", "xp.zeros(shape, dtype=dtype, device=device)", "xp.zeros(shape, dtype=dtype)"),
     ("_backends/library", 'getattr(array, "device", None)', "None"),
     ("_backends/namespaces", "elif device(array) != where:", "elif False:"),
     ("_backends/namespaces", "and (where is None or array.device == where):", ":"),
@@ -269,4 +286,4 @@ STRICT = [
     ("_backends/dtypes", "xp.arange(0, device=device)", "xp.arange(0)"),
 ]
 
-ROWS = {"numpy": NUMPY, "torch": TORCH, "jax": JAX, "dask": DASK, "strict": STRICT}
+ROWS = {"numpy": NUMPY, "fast": FAST, "torch": TORCH, "jax": JAX, "dask": DASK, "strict": STRICT}
