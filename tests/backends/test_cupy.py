@@ -9,12 +9,14 @@ nothing for NVRTC.
 
 import inspect
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, _backends, analysis, attention, axes, positions, relative
+from rope_xp import RoPE, analysis, attention, axes, positions, relative
+from rope_xp._backends.namespaces import LIBRARIES
 from rope_xp._kernels import force_kernel
 from rope_xp.axes import Axial
 
@@ -44,7 +46,7 @@ class Recorder:
 
 
 def everything():
-    """All the library's ways, on small arrays."""
+    """All that the library can do, on small arrays."""
     x = np.ones((2, 4, 5, 8), dtype=np.float32)
     for layout in ("half", "interleaved"):
         for precision in ("exact", "float32"):
@@ -106,10 +108,11 @@ def everything():
 @pytest.fixture(scope="module")
 def recorded():
     patch = pytest.MonkeyPatch()
-    recorder = Recorder(_backends._named("numpy"))
-    plain = _backends._named
-    patch.setattr(_backends, "_named", lambda root: recorder if root == "numpy" else plain(root))
-    with force_kernel("concat"):  # as CuPy's arrays are rotated; NumPy's have ways of their own
+    numpy = LIBRARIES["numpy"]
+    recorder = Recorder(numpy.load())
+    recording = replace(numpy, load=lambda: recorder, shared_namespace=lambda *_: recorder)
+    patch.setitem(LIBRARIES, "numpy", recording)
+    with force_kernel("concat"):  # as CuPy's arrays are rotated; NumPy has kernels of its own
         everything()
     patch.undo()
     return recorder
