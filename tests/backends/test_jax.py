@@ -1,15 +1,17 @@
 """What only JAX has: jit, grad, vmap, static arguments, 32 bits by default."""
 
+import sys
 from functools import partial
 
 import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, analysis, attention, axes, positions
-from rope_xp.axes import Axial
+from rope_xp import RoPE, attention, axes, positions
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
+import under_jit
+
 jnp = jax.numpy
 pytestmark = pytest.mark.backend("jax")
 
@@ -102,45 +104,6 @@ def test_vmap_over_rows_with_their_offsets():
     q = jnp.asarray(np.random.default_rng(0).standard_normal((4, 3, 5, 8)), jnp.float32)
     offset = jnp.asarray([0, 5, 70, 10**6])
     close(jax.vmap(lambda q, o: ROPE(q, offset=o))(q, offset), ROPE(q, offset=offset))
-
-
-def test_jit_everything_else():
-    k = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 8)), jnp.float32)
-    for function, arguments in (
-        (lambda k, d: ROPE.shift(k, d), (k, jnp.asarray([1, -2]))),
-        (lambda k: attention.attention(*ROPE(k, k), k, causal=True), (k,)),
-        (lambda k: attention.linear_attention(k, k, k, rope=RoPE(8, layout="half")), (k,)),
-        (
-            lambda k: attention.linear_attention(k, k, k, rope=RoPE(8, layout="half"), causal=True),
-            (jnp.sin(jnp.arange(2 * 70 * 8.0)).reshape(2, 70, 8),),
-        ),
-        (lambda at: rope_xp.sinusoidal(at, 8), (jnp.arange(5),)),
-        (lambda c: positions.packed_positions(c, 7), (jnp.asarray([0, 3, 5]),)),
-        (lambda m: positions.mask_positions(m), (jnp.asarray([[0, 1, 1]]),)),
-        (
-            lambda m: rope_xp.sinusoidal(
-                positions.mask_grid_positions(m, scale=6.28), 8, axes=Axial(2, split=True)
-            ),
-            (jnp.ones((2, 3, 4), bool),),
-        ),
-        (
-            lambda w: rope_xp.convert_layout(w, source="half", target="interleaved", head_dim=8),
-            (k,),
-        ),
-    ):
-        close(jax.jit(function)(*arguments), function(*arguments))
-
-
-def test_jit_analysis_with_static_frequencies():
-    q = jnp.asarray(np.random.default_rng(0).standard_normal((3, 8)), jnp.float32)
-    at = jnp.asarray([0, 5, -1_000_000])
-    inv_freq = tuple(RoPE(8, layout="half").frequencies().inv_freq.tolist())
-    curve = partial(jax.jit, static_argnums=1)(analysis.decay_bound)
-    close(curve(at, inv_freq), analysis.decay_bound(np.asarray(at), inv_freq))
-    for function in (analysis.abel_bound, analysis.score_curve):
-        jitted = partial(jax.jit, static_argnums=(3, 4))(function)
-        wanted = function(np.asarray(q), np.asarray(q), np.asarray(at), inv_freq, "half")
-        close(jitted(q, q, at, inv_freq, "half"), wanted, atol=1e-4)
 
 
 def largest(jaxpr):
@@ -236,11 +199,6 @@ def test_grad_of_learned_directions():
     close(grad, jnp.einsum("hsi,as->ahi", cos, at)[:, :, None], atol=1e-4)
 
 
-def test_jit_xpos():
-    step = jax.jit(lambda at: rope_xp.phases.xpos_scale(at, 4, center=100))
-    close(step(jnp.arange(300)), rope_xp.phases.xpos_scale(np.arange(300), 4, center=100))
-
-
 def test_mixed_with_numpy():
     with pytest.raises(TypeError, match=r"`positions` must be .* same library as `q` \(jax"):
         ROPE(jnp.ones((5, 8)), positions=np.arange(5))
@@ -257,3 +215,19 @@ def test_grids_under_jit():
     for got, wanted in zip(jax.jit(where)(x), where(x), strict=True):
         assert got.dtype == wanted.dtype
         close(got, wanted)
+
+
+def test_tests_with_lib_call_compiled_programs(monkeypatch):
+    """`under_jit`: arrays are traced, all else goes in and comes out as it is."""
+    under_jit.replace(monkeypatch, sys.modules[__name__])
+    x = jnp.ones((3, 8))
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        attention.linear_attention(x, x, x, feature_map=lambda x: x if x[0, 0] > 0 else -x)
+    cos, sin = ROPE.cos_sin(jnp.arange(3))
+    assert all(isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer) for a in (cos, sin))
+    where, after = positions.text_image_positions([2, (1, 2, 2)], xp=jnp)
+    assert (where.shape, type(after), after) == ((3, 6), int, 4)
+    cache = attention.KVCache.empty((8, 8), xp=jnp).append(x, x)
+    assert (type(cache), type(cache.length), cache.length) == (attention.KVCache, int, 3)
+    with pytest.raises(ValueError, match="`k` must fit into the cache of 8 tokens"):
+        cache.append(jnp.ones((6, 8)), jnp.ones((6, 8)))
