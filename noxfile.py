@@ -180,9 +180,10 @@ def model(session):
 def pythons(session):
     """The tests on the other Pythons; of JAX, which compiles for minutes, those of its own file."""
     session.install(*TOOLS, "array-api-strict>=2.6", "jax", ".")
+    environment = Path(session.virtualenv.location).name
     for backend in ("numpy", "strict"):
-        run_tests(session, session.name, backend)
-    run_tests(session, session.name, "jax", "tests/backends/test_jax.py")
+        run_tests(session, environment, backend)
+    run_tests(session, environment, "jax", "tests/backends/test_jax.py")
 
 
 def fetch_mathjax(session):
