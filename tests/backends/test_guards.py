@@ -5,15 +5,17 @@ Each has its row in ``tests/tools/mutant_rows.py``: without the guard its test f
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import _backends, rotation
+from rope_xp import _backends, attention, positions, relative, rotation
 from rope_xp._backends import torch as torch_facts
 from rope_xp._kernels import Operands, force_kernel, numba_cpu
 from rope_xp._kernels.evaluate import select_kernel
 
 on_torch = pytest.mark.backend("torch")
+needs_numba = pytest.mark.skipif(not numba_cpu.is_available(), reason="numba is not installed")
 
 
 @pytest.fixture
@@ -236,7 +238,7 @@ def test_batched_gradients_have_gradients(torch):
 
 
 @on_torch
-@pytest.mark.skipif(not numba_cpu.is_available(), reason="numba is not installed")
+@needs_numba
 @pytest.mark.parametrize(
     ("dtype", "table_dtype", "kernel"),
     [
@@ -272,3 +274,48 @@ def test_what_jax_pads(layout, dtype):
     jax.eval_shape(look, jax.ShapeDtypeStruct((3, 8), dtype))
     narrow = layout == "interleaved" and dtype == "bfloat16"
     assert seen == ["concat", "concat" if narrow else "pad"]
+
+
+# -- array-api-strict ------------------------------------------------------------------------------
+
+MADE = {
+    "alibi_slopes": lambda **where: relative.alibi_slopes(3, **where),
+    "token_positions": lambda **where: positions.token_positions(3, **where),
+    "zigzag_positions": lambda **where: positions.zigzag_positions(8, 0, 2, **where),
+    "grid_positions": lambda **where: positions.grid_positions(2, (0.5, 1.5), (1, 2), **where),
+    "text_image_positions": lambda **where: positions.text_image_positions([3], **where)[0],
+    "KVCache": lambda **where: attention.KVCache.empty((2, 3, 4), **where).k,
+}
+
+
+@pytest.mark.backend("strict")
+@pytest.mark.parametrize("name", MADE)
+def test_new_arrays_are_made_on_the_device(name):
+    """On the default device they could not meet the arrays that they were made for."""
+    xp = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    device = xp.Device("device1")
+    assert MADE[name](xp=xp, device=device).device == device
+
+
+# -- NumPy with numba ------------------------------------------------------------------------------
+
+
+@needs_numba
+def test_the_other_byte_order_is_not_for_numba():
+    """It refuses to compile that, and would be switched off for all that comes later."""
+    x, table = np.ones((64, 64, 128), dtype=np.float32), np.ones((64, 64), dtype=np.float32)
+    swapped = x.astype(x.dtype.newbyteorder())
+    assert kernel_for(x, table, "half") == "numba_cpu"
+    assert kernel_for(swapped, table, "half") == "tiled"
+
+
+@needs_numba
+def test_tables_of_two_dtypes_are_not_for_numba(rng):
+    """It would multiply by the narrow one in its own dtype, before it widens the product."""
+    x = rng.standard_normal((5, 8), dtype=np.float32)
+    cos, sin = rng.standard_normal((2, 5, 4))
+    found = []
+    for kernel in ("numba_cpu", "concat"):
+        with force_kernel(kernel):
+            found.append(rope_xp.rotate(x, cos.astype(np.float32), sin, layout="half"))
+    np.testing.assert_array_equal(*found)
