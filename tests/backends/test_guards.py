@@ -319,3 +319,26 @@ def test_tables_of_two_dtypes_are_not_for_numba(rng):
         with force_kernel(kernel):
             found.append(rope_xp.rotate(x, cos.astype(np.float32), sin, layout="half"))
     np.testing.assert_array_equal(*found)
+
+
+@needs_numba
+def test_rows_with_gaps_are_not_merged(rng):
+    """One row out of several needs a copy of these: the result would be in it, and not in ``out``."""
+    x, (cos, sin) = rng.standard_normal((5, 8)), rng.standard_normal((2, 5, 4))
+    out = np.zeros((5, 10))
+    with force_kernel("numba_cpu"):
+        rope_xp.rotate(x, cos, sin, layout="interleaved", out=out[:, 1:9])
+    with force_kernel("concat"):
+        expected = rope_xp.rotate(x, cos, sin, layout="interleaved")
+    np.testing.assert_array_equal(out, np.pad(expected, ((0, 0), (1, 1))))
+
+
+@needs_numba
+def test_several_blocks_are_rotated_in_the_result(rng):
+    """Each call copies whole rows: from ``x`` again, it would undo the blocks before."""
+    x, (cos, sin) = rng.standard_normal((5, 10)), rng.standard_normal((2, 5, 4))
+    found = []
+    for kernel in ("numba_cpu", "concat"):
+        with force_kernel(kernel):
+            found.append(rope_xp.rotate(x, cos, sin, layout="half", blocks=(2, 6), rotary_start=1))
+    np.testing.assert_array_equal(*found)
