@@ -150,7 +150,7 @@ def book_browser(session):
 @nox.session(default=False, tags=["full"], python=False, requires=["libraries"])
 def mutants(session):
     """Sabotage the library and see that the tests notice."""
-    inside(session, "libraries", "python", "tests/tools/mutants.py", *session.posargs)
+    inside(session, "libraries", "python", "tests/tools/mutants.py", *session.posargs, **ONE_THREAD)
 
 
 @nox.session(default=False, tags=["full"])

@@ -34,7 +34,13 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     x, cos, sin, _ = arrays
     # Without this kernel: what is below a transform may look like what is above it.
     others = tuple(k for k in plan.kernels if not hasattr(k, "DELEGATES"))
-    return _function().apply(x, cos, sin, plan._replace(kernels=others, small=False), xp)
+    try:
+        return _function().apply(x, cos, sin, plan._replace(kernels=others, small=False), xp)
+    except RuntimeError as error:
+        if "custom_function_call" not in str(error):
+            raise
+        # torch.func.functionalize around a transform: it has no rule for steps like this one.
+        return concat.rotate(plan, arrays, xp)
 
 
 @functools.cache

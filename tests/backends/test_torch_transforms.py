@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # forward mode asks for torch.jit
 ]
 torch = pytest.importorskip("torch", reason="torch is not installed")
-from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
+from torch.func import functionalize, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 forward_ad = torch.autograd.forward_ad
 
@@ -67,6 +67,9 @@ OF_QUERIES = {
     "dual numbers": lambda f, x, t, c: dual(f, x, t),
     "dual numbers in grad": lambda f, x, t, c: dual(grad(lambda x: cubes(f(x))), x, t),
     "batched gradients": lambda f, x, t, c: batched_gradients(f, x),
+    "functionalize of grad": lambda f, x, t, c: functionalize(grad(lambda x: cubes(f(x))))(x),
+    "functionalize of vmap": lambda f, x, t, c: functionalize(vmap(f))(x),
+    "functionalize of jvp": lambda f, x, t, c: functionalize(lambda x: jvp(f, (x,), (t,))[1])(x),
 }
 # What is learned or mapped over in the tables is left to torch's own operations.
 OF_TABLES = {
@@ -87,10 +90,8 @@ OF_TABLES = {
     "a leaf around grad": lambda f, x, t, c: leaf_gradient(
         lambda c: cubes(grad(lambda x: cubes(f(x, c)))(x)), c
     ),
-    "functionalize": lambda f, x, t, c: torch.func.functionalize(f)(x),
-    "functionalize around others": lambda f, x, t, c: torch.func.functionalize(lambda t: f(x) + t)(
-        t
-    ),
+    "functionalize": lambda f, x, t, c: functionalize(f)(x),
+    "functionalize around others": lambda f, x, t, c: functionalize(lambda t: f(x) + t)(t),
     "a minus sign put off": lambda f, x, t, c: f(torch._neg_view(x)),
     "zeros without memory": lambda f, x, t, c: f(torch._efficientzerotensor(x.shape).double()),
 }
