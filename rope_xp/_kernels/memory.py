@@ -54,11 +54,21 @@ def broadcast_tables(arrays: Operands) -> Operands:
     return Operands(x, cos, sin, memory_of(x).empty(x) if out is None else out)
 
 
-def copy_unrotated(plan: RotationPlan, x: Array, out: Array) -> None:
-    """The features that have no pair, unless ``out`` is ``x``."""
+def write_result(
+    plan: RotationPlan,
+    arrays: Operands,
+    fill: Callable[[Operands], None],
+    bytes_per_thread: int,
+) -> Array:
+    """The result, with the rotated features from ``fill``, which is given parts of the arrays."""
+    memory = memory_of(arrays.x)
+    x, _, _, out = arrays = broadcast_tables(arrays)
     if out is not x:
         for features in (slice(0, plan.start), slice(plan.end, None)):
             out[..., features] = x[..., features]
+    count = 1 if memory.operations_are_threaded else memory.threads()
+    in_threads(fill, arrays, count, bytes_per_thread)
+    return out
 
 
 def in_threads(

@@ -18,12 +18,9 @@ def supports(plan: RotationPlan, arrays: Operands) -> bool:
 
 
 def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
-    known = memory.memory_of(arrays.x)
-    arrays = memory.broadcast_tables(arrays)
-    memory.copy_unrotated(plan, arrays.x, arrays.out)
-    count = 1 if known.operations_are_threaded else known.threads()
-    memory.in_threads(lambda part: _fill(plan, part, xp), arrays, count, MIN_BYTES_PER_THREAD)
-    return arrays.out
+    return memory.write_result(
+        plan, arrays, lambda part: _fill(plan, part, xp), MIN_BYTES_PER_THREAD
+    )
 
 
 def _fill(plan: RotationPlan, arrays: Operands, xp: Namespace) -> None:

@@ -4,6 +4,7 @@ A check takes the folder of the package and returns what is wrong, a sentence fo
 """
 
 import ast
+import functools
 import re
 import shutil
 from pathlib import Path
@@ -25,7 +26,12 @@ def sources(package):
 
 
 def tree(path):
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return parsed(path.read_text(encoding="utf-8"))
+
+
+@functools.cache  # copies of the package have the same files, but for one
+def parsed(text):
+    return ast.parse(text)
 
 
 def dotted(package, path):
