@@ -6,6 +6,8 @@ by JAX with a ValueError of its own.
 
 from __future__ import annotations
 
+from typing import Any
+
 from rope_xp._backends.library import Array, Library, Namespace
 
 
@@ -22,4 +24,19 @@ def is_traced(array: Array) -> bool:
     return isinstance(array, jax.core.Tracer)
 
 
-LIBRARY = Library("jax", load, device=lambda array: None, is_writable=lambda array: False)
+def host_values(array: Array) -> Any:
+    import numpy as np
+
+    if is_traced(array) or not array.is_fully_addressable:
+        return None
+    on_cpu = all(device.platform == "cpu" for device in array.devices())
+    return np.asarray(array) if on_cpu else None
+
+
+LIBRARY = Library(
+    "jax",
+    load,
+    device=lambda array: None,
+    is_writable=lambda array: False,
+    host_values=host_values,
+)

@@ -122,6 +122,11 @@ def has_internal_overlap(array: Array) -> bool:
     return any(n > 1 and not step for n, step in zip(array.shape, strides, strict=False))
 
 
+def host_values(array: Array) -> Any:
+    """The values of ``array`` as a NumPy array where they are at hand, else None."""
+    return library_of(array).host_values(array)
+
+
 def cache_block_bytes(array: Array) -> int:
     """How large arrays should be at most while something is made of ``array``; 0: whole is best."""
     return library_of(array).cache_block_bytes(array)

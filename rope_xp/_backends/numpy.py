@@ -66,6 +66,10 @@ def as_numpy(array: Array) -> np.ndarray:
     return found
 
 
+def host_values(array: Array) -> np.ndarray | None:
+    return array if type(array) in (np.ndarray, np.memmap) else None
+
+
 def threads() -> int:
     # As the libraries below NumPy do it: one for each core, at most OMP_NUM_THREADS.
     known = hasattr(os, "sched_getaffinity")
@@ -82,6 +86,7 @@ LIBRARY = Library(
     shared_namespace=shared_namespace,
     # The cache of one core.
     cache_block_bytes=lambda array: 2**17 if type(array) is np.ndarray else 0,
+    host_values=host_values,
     memory=Memory(
         is_accessible=is_accessible,
         empty=empty,

@@ -169,6 +169,16 @@ def as_numpy(array: Array) -> Any:
     return (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).numpy()
 
 
+def host_values(array: Array) -> Any:
+    # Empty tensors have no address, and no values.
+    if not is_plain(array) or array.device.type != "cpu" or not is_memory(array):
+        return None
+    array = array.detach()
+    return (
+        array.float() if array.dtype.itemsize == 2 and array.is_floating_point() else array
+    ).numpy()
+
+
 def mark_written(out: Array) -> None:
     # torch counts writes to a tensor, to refuse gradients that would need what was there before.
     import torch
@@ -207,6 +217,7 @@ LIBRARY = Library(
     shared_namespace=shared_namespace,
     cache_block_bytes=cache_block_bytes,
     materialize_under_compile=materialize_under_compile,
+    host_values=host_values,
     memory=Memory(
         is_accessible=is_accessible,
         empty=empty,
