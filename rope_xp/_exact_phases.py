@@ -1,12 +1,16 @@
-r"""Exact phases: cos and sin of integer positions times float frequencies, in fixed-point arithmetic.
+r"""Exact phases: cos and sin of positions times float frequencies, in fixed-point arithmetic.
 
 An angle :math:`m\theta` is needed modulo one turn, and that reduction is where precision is lost:
 at position one million a float32 angle has an ulp of 0.06. Integers have no such trouble. With the
-position as two 16-bit digits, and what each pair turns in one step of a digit as a fixed-point
+position as digits of 16 bits, and what each pair turns in one step of a digit as a fixed-point
 fraction of a turn, products of small integers give the angle in units of 2⁻³⁰ of a turn, and masking
-bits *is* the reduction. What is finer than the unit is carried beside it as a small float. Nothing
-here needs an integer of 64 bits or a float of more precision than the result, and no product
-overflows: C++ that torch generates takes signed overflow for impossible.
+bits *is* the reduction. What is finer than the unit is carried beside it as a small float. Real
+positions have digits behind the point as well, and what is left of them is such a small float: it
+carries their gradient. Nothing here needs an integer of 64 bits or a float of more precision than the
+result, and no product overflows: C++ that torch generates takes signed overflow for impossible.
+
+A few positions on the host are done otherwise, because sixty small operations cost more than what they
+compute: there, one product of 64-bit integers that wraps is the reduction.
 """
 
 from __future__ import annotations
@@ -15,16 +19,25 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Namespace
 
 Constants = Callable[[Any, Dtype], Array]  # values and dtype → array on the positions' device
-Digits = tuple[
-    list[int], list[int], list[float]
-]  # upper 15 bits, lower 15 bits, residual; per pair
+Step = tuple[list[int], list[int], list[float]]  # upper 15 bits, lower 15 bits, residual; per pair
 
-# floor(2**256 / 2π): in a product with a double, the fraction of a turn is right to 2**-200.
-_TURNS_PER_RADIAN = 0x28BE60DB9391054A7F09D5F47D4D377036D8A5664F10E4107F9458EAF7AEF158
+#: Real positions beyond have no exact phases where their values are not at hand: they give NaN.
+REAL_LIMIT = 2.0**31
+
+# floor(2**512 / 2π): in a product with a double below 2**128 and a digit of 64 bits, the fraction of a
+# turn is right to 2**-200.
+_TURNS_PER_RADIAN = int(
+    "28be60db9391054a7f09d5f47d4d377036d8a5664f10e4107f9458eaf7aef158"
+    "6dc91b8e909374b801924bba827464873f877ac72c4a69cfba208d7d4baed121",
+    16,
+)
+_TURN_BITS = 512
 
 # Radians in 2**-30 of a turn, as 12 leading bits and the rest: products of the leading bits with
 # 12-bit integers are exact in float32.
@@ -36,19 +49,38 @@ _FACTORIALS = tuple(math.factorial(n) for n in range(20))
 
 
 def exact_cos_sin(
-    terms: list[tuple[Array, list[Array]]], dtype: Dtype, xp: Namespace
+    digits: list[tuple[Array, tuple[Array, ...]]],
+    remainders: list[tuple[Array, Array]],
+    dtype: Dtype,
+    xp: Namespace,
 ) -> tuple[Array, Array]:
-    """cos, sin of the true products of integers and floats, rounded as if once.
+    """cos, sin of the true sum of products of positions and frequencies, rounded as if once.
+
+    ``digits`` has each digit of each position, (..., 1) or (..., n_pairs), with its three rows of
+    `digit_tables`; ``remainders`` what is left of real positions, with units per step.
 
     What was made here is worked on in place: a third less time on NumPy, which looks for new memory
-    at every step.
+    at every step. Where gradients flow, from ``rest`` on, nothing changes that they need.
     """
-    turn, rest = _turn_of(*terms[0], dtype, xp)
-    for term in terms[1:]:
-        further, residual = _turn_of(*term, dtype, xp)
-        turn += further
-        turn &= 0x3FFF_FFFF
-        rest += residual
+    # The sum modulo one turn, (..., n_pairs): in units of 2⁻³⁰ of a turn, and the rest of a unit.
+    (first, (upper, lower, residual)), *further = digits
+    turn = first * upper  # within ±2**29, as each of these products
+    rest = xp.astype(first, dtype) * residual  # within ±2**14
+    for i, (digit, (upper, _, _)) in enumerate(further):
+        if i % 2:
+            turn &= 0x7FFF
+        turn += digit * upper
+    turn &= 0x7FFF
+    turn *= 0x8000
+    turn += first * lower
+    for i, (digit, (_, lower, residual)) in enumerate(further):
+        if i % 2:
+            turn &= 0x3FFF_FFFF  # no sum reaches 2**31
+        turn += digit * lower
+        rest += xp.astype(digit, dtype) * residual
+    turn &= 0x3FFF_FFFF
+    for remainder, units in remainders:
+        rest = rest + _backends.cast(remainder, dtype, xp) * units  # within ±2**15
 
     # The nearest quarter turn, and what is within ±1/8 of a turn of it as 12 bits and 15 finer.
     turn += 0x800_0000
@@ -74,8 +106,7 @@ def exact_cos_sin(
     cos *= square
     cos += 1
     sin = _series(square, 1, dtype)
-    square *= angle
-    sin *= square
+    sin *= square * angle
     sin += angle
 
     # Quarters turn the two: even is their cosine, odd minus their sine. `where` is slow on NumPy.
@@ -88,49 +119,10 @@ def exact_cos_sin(
     even = xp.astype(quarter, dtype)
     swapped = cos * odd
     cos *= even
-    odd *= sin
-    cos += odd
+    cos += odd * sin
     sin *= even
     sin -= swapped
     return _backends.materialize_under_compile(cos), _backends.materialize_under_compile(sin)
-
-
-def digit_tables(
-    steps: list[Digits], constants: Constants, dtype: Dtype, xp: Namespace
-) -> list[Array]:
-    """The numbers of `steps_per_digit` as arrays."""
-    return [
-        constants(part, kind)
-        for digits in steps
-        for part, kind in zip(digits, (xp.int32, xp.int32, dtype), strict=True)
-    ]
-
-
-def steps_per_digit(inv_freq: tuple[float, ...]) -> list[Digits]:
-    """How far each pair turns in one step of the low digit of a position, and of the high one."""
-    return [_turns(inv_freq, steps=1), _turns(inv_freq, steps=2**16)]
-
-
-def _turn_of(
-    position: Array, tables: list[Array], dtype: Dtype, xp: Namespace
-) -> tuple[Array, Array]:
-    """A product modulo one turn, (..., n_pairs): in units of 2⁻³⁰ of a turn, and the rest of a unit."""
-    # Balanced 16-bit digits, position = 2**16 high + low, so that −m mirrors m to the last bit.
-    position = _backends.materialize_under_compile(_backends.cast(position, xp.int32, xp))
-    low = ((position & 0xFFFF) ^ 0x8000) - 0x8000
-    high = (position >> 16) + ((position >> 15) & 1)
-    upper, lower, residual, upper_high, lower_high, residual_high = tables
-
-    turn = low * upper
-    turn += high * upper_high  # within ±2**30
-    turn &= 0x7FFF
-    turn *= 0x8000
-    turn += low * lower
-    turn += high * lower_high
-    turn &= 0x3FFF_FFFF
-    rest = xp.astype(low, dtype) * residual
-    rest += xp.astype(high, dtype) * residual_high  # within ±2**15
-    return turn, rest
 
 
 def _series(square: Array, odd: int, dtype: Dtype) -> Array:
@@ -149,19 +141,191 @@ def _series(square: Array, odd: int, dtype: Dtype) -> Array:
     return total
 
 
-def _turns(inv_freq: tuple[float, ...], *, steps: int) -> Digits:
-    """How far each pair turns in ``steps`` steps, modulo one turn, in units of 2⁻³⁰ of a turn.
+# -- positions as digits ---------------------------------------------------------------------------
 
-    Upper and lower 15 bits, both balanced around 0, and the rest in [−½, ½): from Python's long
-    integers, because with a 2π in float64 they would be wrong from 2⁵³ units on.
+
+def digit_exponents(positions: Array, fastest: float) -> tuple[int, ...]:
+    """The digits that positions have: digit d at exponent e is d · 2^e.
+
+    As many as their dtype can need, or fewer where their values are at hand and need fewer. Real
+    positions have digits behind the point, more of them if a pair is fast: ``fastest`` is the largest
+    frequency. ValueError for real positions that are known to be too large.
     """
-    uppers, lowers, rests = [], [], []
-    for frequency in inv_freq:
-        numerator, denominator = frequency.as_integer_ratio()
-        fixed = (numerator * steps * _TURNS_PER_RADIAN << 94) // (denominator << 256)  # units·2**64
-        whole = (fixed + (1 << 63)) >> 64
-        lower = (whole + 0x4000) % 0x8000 - 0x4000
-        uppers.append((((whole - lower) >> 15) + 0x4000) % 0x8000 - 0x4000)
-        lowers.append(lower)
-        rests.append((fixed - (whole << 64)) / (1 << 64))
-    return uppers, lowers, rests
+    name = _backends.dtype_name(positions.dtype)
+    if _backends.is_integer(positions):
+        if "64" not in name and name != "uint32":
+            return (0, 16)
+        values = _backends.host_values(positions)
+        if values is not None and _within_int32(values):
+            return (0, 16)
+        signed = range(0, 32 if name == "uint32" else 64, 16)
+        return (*signed, signed.stop) if name.startswith("u") else tuple(signed)
+    whole = (0, 16)
+    if require_exact_reals(positions) > REAL_LIMIT:
+        whole = (0, 16, 32, 48)
+    behind = max(1, math.ceil((math.log2(fastest or 1) + 12) / 16))
+    return (*range(-16 * behind, 0, 16), *whole)
+
+
+def require_exact_reals(positions: Array) -> float:
+    """The largest of real positions where it is known, else 0; ValueError if it is too large."""
+    values = _backends.host_values(positions)
+    if values is None or not values.size:
+        return 0.0
+    finite = np.abs(values[np.isfinite(values)], dtype=np.float64)
+    largest = float(finite.max(initial=0.0))
+    if largest > 2.0**63:
+        msg = f"`positions` must be within ±2**63 to have exact phases, got {largest}"
+        raise ValueError(msg)
+    return largest
+
+
+def _within_int32(values: np.ndarray) -> bool:
+    return not values.size or (values.min() >= -(2**31) and values.max() < 2**31)
+
+
+def split_digits(
+    positions: Array, exponents: tuple[int, ...], xp: Namespace
+) -> tuple[list[Array], Array | None]:
+    """Positions as int32 digits within ±2¹⁵, one for each exponent, and what is left of real ones.
+
+    Digits are balanced around 0, so that −m mirrors m to the last bit. What is left is in steps of the
+    last digit, within ±½; NaN where a real position has no phase.
+    """
+    if _backends.is_integer(positions):
+        return _integer_digits(positions, exponents, xp), None
+    positions = _backends.cast(positions, _backends.compute_dtype(xp, positions), xp)
+    known = xp.abs(positions) <= 2.0 ** (exponents[-1] + 15)  # False for NaN, too
+    left = xp.where(known, positions, xp.zeros_like(positions))
+    digits: list[Array] = []
+    for exponent in reversed(exponents):
+        digit = xp.round(left * 2.0**-exponent)
+        left = left - digit * 2.0**exponent
+        digits.insert(0, xp.astype(digit, xp.int32))
+    left = left * 2.0 ** -exponents[0]
+    return digits, xp.where(known, left, xp.full_like(left, math.nan))
+
+
+def _integer_digits(positions: Array, exponents: tuple[int, ...], xp: Namespace) -> list[Array]:
+    # An unsigned integer is the signed one with the same bits, and a last digit for what that lacks.
+    has_last = len(exponents) % 2
+    left = _backends.cast(positions, xp.int64 if len(exponents) > 3 else xp.int32, xp)
+    left = _backends.materialize_under_compile(left)
+    last = [xp.astype(left < 0, xp.int32)] if has_last else []
+    digits = []
+    for _ in exponents[has_last + 1 :]:
+        low = left & 0xFFFF
+        digits.append(_backends.cast((low ^ 0x8000) - 0x8000, xp.int32, xp))
+        left = (left >> 16) + (low >> 15)
+    return [*digits, _backends.cast(left, xp.int32, xp), *last]
+
+
+def digit_tables(
+    steps: list[Step], constants: Constants, dtype: Dtype, xp: Namespace
+) -> list[tuple[Array, ...]]:
+    """The numbers of `steps_per_digit` as arrays."""
+    return [
+        tuple(
+            constants(part, kind)
+            for part, kind in zip(step, (xp.int32, xp.int32, dtype), strict=True)
+        )
+        for step in steps
+    ]
+
+
+def steps_per_digit(inv_freq: tuple[float, ...], exponents: tuple[int, ...]) -> list[Step]:
+    """How far each pair turns in one step of each digit.
+
+    Modulo one turn, in units of 2⁻³⁰ of a turn: upper and lower 15 bits, both balanced around 0, and
+    the rest in [−½, ½).
+    """
+    steps: list[Step] = []
+    for exponent in exponents:
+        uppers, lowers, rests = [], [], []
+        for frequency in inv_freq:
+            whole, rest = _turns(frequency, exponent, 30)
+            lower = (whole + 0x4000) % 0x8000 - 0x4000
+            uppers.append((((whole - lower) >> 15) + 0x4000) % 0x8000 - 0x4000)
+            lowers.append(lower)
+            rests.append(rest)
+        steps.append((uppers, lowers, rests))
+    return steps
+
+
+def units_per_step(inv_freq: tuple[float, ...], exponent: int) -> list[float]:
+    """How far each pair turns in one step of a digit, in units of 2⁻³⁰ of a turn, unreduced."""
+    return [frequency * 2.0**exponent / _UNIT for frequency in inv_freq]
+
+
+def _turns(frequency: float, exponent: int, bits: int) -> tuple[int, float]:
+    """``frequency`` · 2^exponent in 2^-bits of a turn: the nearest integer, and the rest in [−½, ½).
+
+    From Python's long integers, because with a 2π in float64 they would be wrong from 2⁵³ units on.
+    """
+    numerator, denominator = frequency.as_integer_ratio()
+    shift = bits + 64 + exponent
+    if shift < 0:
+        denominator <<= -shift
+    fixed = (numerator * _TURNS_PER_RADIAN << max(shift, 0)) // (denominator << _TURN_BITS)
+    whole = (fixed + (1 << 63)) >> 64
+    return whole, (fixed - (whole << 64)) / (1 << 64)
+
+
+# -- a few positions on the host -------------------------------------------------------------------
+
+
+def cos_sin_on_host(
+    positions: np.ndarray, tables: list[tuple[np.ndarray, ...]], *, wide: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """cos, sin in float64 of positions (n_axes, ...) with exact phases, and `wrapping_tables`.
+
+    Right to 1e-15; if not ``wide`` only as far as float32 can tell.
+    """
+    turn: Any = None
+    rest: Any = None
+    for row, (per_step, residual, angle_per_step) in zip(positions, tables, strict=True):
+        position = row[..., None]
+        if position.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):  # NaN and infinity: what is left is NaN
+                whole = np.rint(position)
+                behind = (position - whole) * angle_per_step
+                position = whole.astype(np.int64)
+            rest = behind if rest is None else rest + behind
+        # An unsigned integer is the signed one with the same bits, but for the rest.
+        product, left = position.astype(np.int64, copy=False) * per_step, position * residual
+        turn = product if turn is None else turn + product
+        rest = left if rest is None else rest + left
+    if not wide:
+        angle = turn * _WRAPPING_UNIT
+        angle += rest
+        return np.cos(angle), np.sin(angle)
+    # The nearest quarter turn: what is within an eighth of a turn of it has more digits.
+    quarter = (turn + 2**61) >> 62
+    angle = (turn - (quarter << 62)) * _WRAPPING_UNIT
+    angle += rest
+    cos, sin = np.cos(angle), np.sin(angle)
+    odd, sign = quarter & 1, 1 - (quarter & 2)
+    return np.where(odd, -sin, cos) * sign, np.where(odd, cos, sin) * sign
+
+
+_WRAPPING_UNIT = 2 * math.pi / 2.0**64
+
+
+def wrapping_tables(rows: tuple[tuple[float, ...], ...]) -> list[tuple[np.ndarray, ...]]:
+    """How far each pair turns in one step along each axis.
+
+    In 2⁻⁶⁴ of a turn as integers of 64 bits, whose products wrap at one turn; the rest of that in
+    radians; and all of it in radians.
+    """
+    tables = []
+    for row in rows:
+        turns, rests = zip(*(_turns(frequency, 0, 64) for frequency in row), strict=True)
+        wrapped = [(turn + 2**63) % 2**64 - 2**63 for turn in turns]
+        tables.append(
+            (
+                np.asarray(wrapped, np.int64),
+                np.asarray(rests, np.float64) * _WRAPPING_UNIT,
+                np.asarray(row, np.float64),
+            )
+        )
+    return tables

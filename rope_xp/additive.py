@@ -34,7 +34,7 @@ def sinusoidal(
     Parameters
     ----------
     positions : integer or real array, shape (...,); with axes (n_axes, ...)
-        Integers in [−2³¹, 2³¹), with exact phases, or real numbers (diffusion timesteps).
+        Integers of any dtype, or real numbers (diffusion timesteps), as in `cos_sin`.
     dim : int
         Size of the encoding, even; ``n_pairs = dim // 2`` frequencies.
     base : float

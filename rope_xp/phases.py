@@ -11,7 +11,18 @@ import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._exact_phases import digit_tables, exact_cos_sin, steps_per_digit
+from rope_xp._exact_phases import (
+    Constants,
+    cos_sin_on_host,
+    digit_exponents,
+    digit_tables,
+    exact_cos_sin,
+    require_exact_reals,
+    split_digits,
+    steps_per_digit,
+    units_per_step,
+    wrapping_tables,
+)
 from rope_xp._validation import (
     as_int,
     require_number,
@@ -24,8 +35,15 @@ __all__ = ["cos_sin", "xpos_scale"]
 
 PRECISIONS = ("exact", "float32")
 
-# A memo of a pure function, keyed on all that it depends on; torch.compile would warn of it.
+Rows = list[tuple[float, ...]]
+Phases = Callable[[list[Array]], tuple[Array, Array]]  # positions per row of frequencies → cos, sin
+
+# Memos of pure functions, keyed on all that they depend on; torch.compile would warn of them.
 _known_steps_per_digit = lru_cache(maxsize=256)(steps_per_digit)
+_known_wrapping_tables = lru_cache(maxsize=256)(wrapping_tables)
+
+# As many numbers are sooner computed on the host than sixty operations of a library are started.
+FEW = 2**12
 
 
 def cos_sin(
@@ -41,7 +59,9 @@ def cos_sin(
     Parameters
     ----------
     positions : array, shape (...,), or (n_axes, ...) with several axes; integer or real floating
-        Integers in [−2³¹, 2³¹), or real numbers.
+        Integers of any dtype over its whole range, or real numbers, |position| ≤ 2³¹ (where their
+        values are at hand, ≤ 2⁶³). NaN, infinity and, where no values are at hand, larger real numbers
+        give NaN.
     inv_freq : sequence of float or array, shape (n_pairs,) or (n_axes, n_pairs)
         Radians per step. Python or NumPy floats are exact constants; an array of the positions'
         library is data, to which gradients flow (learned frequencies). A NumPy array is taken as
@@ -52,11 +72,12 @@ def cos_sin(
     dtype : floating dtype, optional
         Of the result; default float64 if ``positions`` are float64, else float32.
     precision : {"exact", "float32"}
-        ``"exact"``: integer positions and float frequencies give the cos and sin of the angle as a
-        product of real numbers, within 1e-7 in float32 and 1e-15 in float64 at every position.
+        ``"exact"``: the cos and sin of position times float frequency as a product of real numbers,
+        within 1e-7 in float32 and 1e-15 in float64 at every position. The last bit may depend on
+        how many positions are asked for at once.
         ``"float32"``: float32(position) · float32(inv_freq), rounded, is the angle. That is what
         transformers and most trained models compute; it is off by 0.004 at position 131,072.
-        Real positions and learned frequencies have rounded products either way.
+        Learned frequencies have rounded products either way.
     attention_factor : float
         Multiplies both results.
 
@@ -71,7 +92,7 @@ def cos_sin(
         ``inv_freq`` comes from another library than ``positions``.
     ValueError
         If ``inv_freq`` has no axis or does not fit the positions, is not finite, or is on another
-        device; if ``precision`` is unknown.
+        device; if ``precision`` is unknown; if real positions are known to be beyond ±2⁶³.
 
     Notes
     -----
@@ -126,30 +147,30 @@ def constant_cos_sin(
     """
     one_axis = not isinstance(inv_freq[0], tuple)
     n_pairs = len(inv_freq if one_axis else inv_freq[0])
+    seq = positions.shape[0 if one_axis else 1 :]
     wide = "float64" in map(_backends.dtype_name, (positions.dtype, dtype))
     wide = wide and precision == "exact"
-    compute = xp.float64 if wide else xp.float32
     device = _backends.device(positions)
+    if precision == "exact":
+        few = _few_on_host(positions, inv_freq if not one_axis else (inv_freq,), seq, wide=wide)
+        if few is not None:
+            cos, sin = (t if attention_factor == 1.0 else t * attention_factor for t in few)
+            return tuple(xp.asarray(t, dtype=dtype, device=device) for t in (cos, sin))
+    compute = xp.float64 if wide else xp.float32
 
     def constants(values: Any, dtype: Dtype) -> Array:
         return xp.asarray(values, dtype=dtype, device=device)
 
     terms = [(None, inv_freq)] if one_axis else _terms(inv_freq)
-    if precision == "exact" and _backends.is_integer(positions):
-        function: Callable[..., tuple[Array, Array]] = exact_cos_sin
-        steps = steps_per_digit if _backends.is_compiling() else _known_steps_per_digit
-        tables = [digit_tables(steps(row), constants, compute, xp) for _, row in terms]
-    else:
-        function = _rounded_cos_sin
-        tables = [constants(row, compute) for _, row in terms]
+    rows = [row for _, row in terms]
+    make = _exact_function if precision == "exact" else _rounded_function
+    function = make(positions, rows, constants, compute, xp)
     axes_per_term = [axes and constants(axes, xp.int32) for axes, _ in terms]
 
     def compute_at(positions: Array) -> tuple[Array, Array]:
-        per_pair = [_positions_per_pair(positions, axes, xp) for axes in axes_per_term]
-        cos, sin = function(list(zip(per_pair, tables, strict=True)), compute, xp)
+        cos, sin = function([_positions_per_pair(positions, axes, xp) for axes in axes_per_term])
         return _finalize(cos, sin, attention_factor, dtype, xp)
 
-    seq = positions.shape[0 if one_axis else 1 :]
     block = _backends.cache_block_bytes(positions) // (8 if wide else 4) // n_pairs
     if not 0 < block < math.prod(seq):
         return compute_at(positions)
@@ -304,15 +325,61 @@ def _learned_angles(positions: Array, inv_freq: Array, dtype: Dtype, xp: Namespa
     return total
 
 
-def _rounded_cos_sin(
-    terms: list[tuple[Array, Array]], dtype: Dtype, xp: Namespace
-) -> tuple[Array, Array]:
+def _few_on_host(
+    positions: Array, rows: tuple[tuple[float, ...], ...], seq: tuple[int, ...], *, wide: bool
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """cos, sin as float64 where the positions are few and at hand, else None."""
+    values = _backends.host_values(positions)
+    if values is None or math.prod(seq) * len(rows[0]) > FEW:
+        return None
+    tables = _known_wrapping_tables(rows)
+    if not _backends.is_integer(positions):
+        # What is behind the point must be small there, as an angle.
+        fastest = max(float(np.abs(angles).max()) for *_, angles in tables)
+        if fastest > (1 if wide else 2**20):
+            return None
+        require_exact_reals(positions)
+    values = np.ascontiguousarray(values)  # the result would have the order of their axes in memory
+    if values.ndim == len(seq):
+        values = values[None]
+    return cos_sin_on_host(values, tables, wide=wide)
+
+
+def _exact_function(
+    positions: Array, rows: Rows, constants: Constants, dtype: Dtype, xp: Namespace
+) -> Phases:
+    """cos, sin of exact products, of positions like these, for each row of frequencies."""
+    exponents = digit_exponents(positions, max(abs(f) for row in rows for f in row))
+    steps = steps_per_digit if _backends.is_compiling() else _known_steps_per_digit
+    tables = [digit_tables(steps(row, exponents), constants, dtype, xp) for row in rows]
+    units = [constants(units_per_step(row, exponents[0]), dtype) for row in rows]
+
+    def function(per_pair: list[Array]) -> tuple[Array, Array]:
+        digits, remainders = [], []
+        for position, table, unit in zip(per_pair, tables, units, strict=True):
+            split, left = split_digits(position, exponents, xp)
+            digits += zip(split, table, strict=True)
+            if left is not None:
+                remainders.append((left, unit))
+        return exact_cos_sin(digits, remainders, dtype, xp)
+
+    return function
+
+
+def _rounded_function(
+    positions: Array, rows: Rows, constants: Constants, dtype: Dtype, xp: Namespace
+) -> Phases:
     """cos, sin of rounded products. Elementwise: autocast and TF32 would round a matmul more."""
-    angles: Any = None
-    for position, row in terms:
-        product = _backends.cast(position, dtype, xp) * row
-        angles = product if angles is None else angles + product
-    return xp.cos(angles), xp.sin(angles)
+    tables = [constants(row, dtype) for row in rows]
+
+    def function(per_pair: list[Array]) -> tuple[Array, Array]:
+        angles: Any = None
+        for position, table in zip(per_pair, tables, strict=True):
+            product = _backends.cast(position, dtype, xp) * table
+            angles = product if angles is None else angles + product
+        return xp.cos(angles), xp.sin(angles)
+
+    return function
 
 
 def _is_matrix(inv_freq: Any) -> bool:

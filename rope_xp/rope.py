@@ -297,8 +297,8 @@ class RoPE:
         q, k : array, shape (..., seq, head_dim)
             float16, bfloat16, float32 or float64. Their dtypes and numbers of heads may differ.
         positions : integer or real array, shape (seq,) or (batch, seq), optional
-            Integers in [−2³¹, 2³¹), or real numbers. Default: ``offset + 0 … seq − 1``. ``batch``
-            is the first axis of ``q``. With ``axes`` the shape is (n_axes, seq) or
+            Integers of any dtype, or real numbers, as in `rope_xp.cos_sin`. Default: ``offset + 0 …
+            seq − 1``. ``batch`` is the first axis of ``q``. With ``axes`` the shape is (n_axes, seq) or
             (n_axes, batch, seq), and the default is that of text: the same on every axis.
         offset : int or integer array, shape () or (batch,)
             Tokens before the first one (in the cache); not together with ``positions``.
@@ -316,8 +316,9 @@ class RoPE:
         Raises
         ------
         ValueError
-            If shapes do not fit, ``positions`` and ``offset`` are both given, an int ``offset``
-            leaves [−2³¹, 2³¹), devices differ, or a lazy array's length is needed but unknown.
+            If shapes do not fit, ``positions`` and ``offset`` are both given, positions after
+            ``offset`` leave the library's widest integers, devices differ, or a lazy array's length
+            is needed but unknown.
         TypeError
             If dtypes or libraries do not fit.
 

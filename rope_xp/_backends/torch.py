@@ -170,10 +170,11 @@ def as_numpy(array: Array) -> Any:
 
 
 def host_values(array: Array) -> Any:
-    # Empty tensors have no address, and no values.
+    # Empty tensors have no address, and no values. What has a gradient is data to its end.
     if not is_plain(array) or array.device.type != "cpu" or not is_memory(array):
         return None
-    array = array.detach()
+    if array.requires_grad:
+        return None
     return (
         array.float() if array.dtype.itemsize == 2 and array.is_floating_point() else array
     ).numpy()

@@ -1,6 +1,6 @@
 """Positions of tokens: plain, packed and padded sequences, shards, grids, and text with images.
 
-Positions are integers in [−2³¹, 2³¹), of any integer dtype, or real numbers. Their shape is ``(seq,)``
+Positions are integers of any integer dtype, or real numbers. Their shape is ``(seq,)``
 or ``(batch, seq)``, with several axes ``(n_axes, seq)`` or ``(n_axes, batch, seq)``.
 """
 

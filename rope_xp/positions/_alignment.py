@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rope_xp import _backends
-from rope_xp._backends import Array, Namespace
-from rope_xp._validation import is_known, require_position_range
+from rope_xp._backends import Array, Device, Dtype, Namespace
+from rope_xp._validation import is_known
 from rope_xp.positions._tokens import as_offset, count_from
 
 
@@ -33,14 +33,48 @@ def resolve_positions(
     if not is_known(seq):
         msg = "`positions` must be given where the sequence length of a lazy `q` is unknown"
         raise ValueError(msg)
+    xp = _backends.namespace(q=q) if xp is None else xp
     if _backends.is_array(offset):
         _backends.namespace(q=q, offset=offset)
         if offset.ndim == 1:
             require_batch("offset", offset, "q", q, axis)
+    dtype = _dtype_after(offset, seq, xp, _backends.device(q))
+    return count_from(offset, seq, xp, dtype, _backends.device(q))  # (seq,) or (batch, seq)
+
+
+def _dtype_after(offset: int | Array, n: int, xp: Namespace, device: Device | None) -> Dtype:
+    """A dtype for ``n`` positions after ``offset``: int32 if they fit, because two digits are fewest.
+
+    ValueError if the library has none that holds them.
+    """
+    if _backends.is_array(offset):
+        values = _backends.host_values(offset)
+        if values is None or not values.size:
+            name = _backends.dtype_name(offset.dtype)
+            if name not in ("uint32", "int64", "uint64"):
+                return xp.int32
+            integer = _backends.default_integer_dtype(xp, device)
+            return integer if name != "uint64" and _is_int64(integer) else offset.dtype
+        first, last = int(values.min()), int(values.max())
     else:
-        require_position_range("offset", offset, seq)
-    xp = _backends.namespace(q=q) if xp is None else xp
-    return count_from(offset, seq, xp, xp.int32, _backends.device(q))  # (seq,) or (batch, seq)
+        first = last = offset
+    # No sequence that starts below 2**30 leaves int32, and a comparison with a traced ``n`` would make
+    # the compiled program depend on it.
+    if first >= -(2**31) and (last <= 2**30 or last + n <= 2**31):
+        return xp.int32
+    integer = _backends.default_integer_dtype(xp, device)
+    bits = 64 if _is_int64(integer) else 32
+    if first < -(2 ** (bits - 1)) or last + n > 2 ** (bits - 1):
+        msg = (
+            f"`offset` must keep positions in the range of int{bits}, the widest integers here, "
+            f"[-2**{bits - 1}, 2**{bits - 1}), got {last if last > 0 else first} for {n} tokens"
+        )
+        raise ValueError(msg)
+    return integer
+
+
+def _is_int64(dtype: Dtype) -> bool:
+    return _backends.dtype_name(dtype) == "int64"
 
 
 def require_same_length(q: Array, q_axis: int, k: Array, k_axis: int) -> None:

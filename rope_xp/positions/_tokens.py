@@ -83,9 +83,12 @@ def count_from(
     offset: int | Array, n: int, xp: Namespace, dtype: Dtype | None, device: Device | None
 ) -> Array:
     """`token_positions` of arguments that have been checked."""
-    if not _backends.is_array(offset):
+    if not _backends.is_array(offset) and offset <= 2**30:
         return xp.arange(offset, offset + n, dtype=dtype, device=device)
+    # The end of a range may be one more than its dtype holds.
     steps = xp.arange(n, dtype=dtype, device=device)
+    if not _backends.is_array(offset):
+        return steps + offset
     return _backends.cast(offset[..., None], steps.dtype, xp) + steps  # (n,) or (batch, n)
 
 

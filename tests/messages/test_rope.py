@@ -509,15 +509,16 @@ CASES = [
         id="offset axes",
     ),
     pytest.param(
-        lambda: ROPE(X, offset=2**31 - 4),
+        lambda: ROPE(X, offset=2**63 - 4),
         ValueError,
-        "`offset` must keep positions in [-2**31, 2**31), got 2147483644 for 5 tokens",
+        "`offset` must keep positions in the range of int64, the widest integers here, "
+        "[-2**63, 2**63), got 9223372036854775804 for 5 tokens",
         id="offset past the end",
     ),
     pytest.param(
-        lambda: ROPE(X, offset=-(2**31) - 1),
+        lambda: ROPE(X, offset=-(2**63) - 1),
         ValueError,
-        "`offset` must keep positions in [-2**31, 2**31), got -2147483649",
+        "[-2**63, 2**63), got -9223372036854775809 for 5 tokens",
         id="offset before the start",
     ),
     pytest.param(

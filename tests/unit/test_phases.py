@@ -11,7 +11,7 @@ import pytest
 import reference
 
 import rope_xp
-from rope_xp import _backends, _exact_phases
+from rope_xp import _backends, _exact_phases, phases
 
 FREQUENCIES = [
     *reference.inv_freq(128)[::9],
@@ -49,9 +49,9 @@ def errors(lib, cos, sin, positions, frequencies):
 
 
 def test_constants():
-    """The two literal constants, from π with 600 bits."""
-    with mpmath.workprec(600):
-        turns = mpmath.floor(mpmath.mpf(2) ** 256 / (2 * mpmath.pi))
+    """The two literal constants, from π with 1200 bits."""
+    with mpmath.workprec(1200):
+        turns = mpmath.floor(mpmath.mpf(2) ** 512 / (2 * mpmath.pi))
         low = 2 * mpmath.pi / 2**30 - mpmath.mpf(_exact_phases._UNIT_HIGH)
         assert int(turns) == _exact_phases._TURNS_PER_RADIAN
         assert float(low) == _exact_phases._UNIT_LOW
@@ -148,7 +148,7 @@ def test_float32_is_what_transformers_computes(lib):
 
 @pytest.mark.parametrize("precision", ["exact", "float32"])
 def test_real_positions(lib, precision):
-    """Reals take the floating path: between integers, and equal to them where they are small."""
+    """Between integers, too."""
     positions = [0.0, 0.5, 2.0, -3.25]
     cos, sin = rope_xp.cos_sin(
         lib.array(positions, "float32"), [1.0, 0.25, 0.001], precision=precision
@@ -273,6 +273,7 @@ def assert_same_tables(found, expected):
 def test_blocks_are_the_whole(monkeypatch, rng, dtype, precision):
     """Bit for bit, with blocks so small that every shape has many, and a last one that is not full."""
     monkeypatch.setattr(_backends, "cache_block_bytes", lambda array: 8 * 5 * 3)
+    monkeypatch.setattr(phases, "FEW", 0)
     how = {"dtype": np.dtype(dtype), "precision": precision, "attention_factor": 1.3}
     frequencies = [0.7, -1e-3, 1 / 3, 2.5, 0.0]
     dense = [frequencies, frequencies[::-1]]
@@ -301,6 +302,7 @@ def test_blocks_are_the_whole(monkeypatch, rng, dtype, precision):
 
 @pytest.mark.parametrize("n", [511, 512, 513, 1024, 1025])
 def test_blocks_of_the_real_size(monkeypatch, n):
+    monkeypatch.setattr(phases, "FEW", 0)
     expected = in_one_piece(monkeypatch, np.arange(n), reference.inv_freq(128))
     assert_same_tables(rope_xp.cos_sin(np.arange(n), reference.inv_freq(128)), expected)
 
