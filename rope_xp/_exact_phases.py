@@ -160,9 +160,8 @@ def digit_exponents(positions: Array, fastest: float) -> tuple[int, ...]:
             return (0, 16)
         signed = range(0, 32 if name == "uint32" else 64, 16)
         return (*signed, signed.stop) if name.startswith("u") else tuple(signed)
-    whole = (0, 16)
-    if require_exact_reals(positions) > REAL_LIMIT:
-        whole = (0, 16, 32, 48)
+    ordinary = require_exact_reals(positions) <= REAL_LIMIT
+    whole = range(0, 32 if ordinary else 64, 16)
     behind = max(1, math.ceil((math.log2(fastest or 1) + 12) / 16))
     return (*range(-16 * behind, 0, 16), *whole)
 
@@ -317,7 +316,7 @@ def wrapping_tables(rows: tuple[tuple[float, ...], ...]) -> list[tuple[np.ndarra
     In 2⁻⁶⁴ of a turn as integers of 64 bits, whose products wrap at one turn; the rest of that in
     radians; and all of it in radians.
     """
-    tables = []
+    tables: list[tuple[np.ndarray, ...]] = []
     for row in rows:
         turns, rests = zip(*(_turns(frequency, 0, 64) for frequency in row), strict=True)
         wrapped = [(turn + 2**63) % 2**64 - 2**63 for turn in turns]

@@ -163,8 +163,10 @@ def constant_cos_sin(
 
     terms = [(None, inv_freq)] if one_axis else _terms(inv_freq)
     rows = [row for _, row in terms]
-    make = _exact_function if precision == "exact" else _rounded_function
-    function = make(positions, rows, constants, compute, xp)
+    if precision == "exact":
+        function = _exact_function(positions, rows, constants, compute, xp)
+    else:
+        function = _rounded_function(rows, constants, compute, xp)
     axes_per_term = [axes and constants(axes, xp.int32) for axes, _ in terms]
 
     def compute_at(positions: Array) -> tuple[Array, Array]:
@@ -355,7 +357,8 @@ def _exact_function(
     units = [constants(units_per_step(row, exponents[0]), dtype) for row in rows]
 
     def function(per_pair: list[Array]) -> tuple[Array, Array]:
-        digits, remainders = [], []
+        digits: list[tuple[Array, tuple[Array, ...]]] = []
+        remainders: list[tuple[Array, Array]] = []
         for position, table, unit in zip(per_pair, tables, units, strict=True):
             split, left = split_digits(position, exponents, xp)
             digits += zip(split, table, strict=True)
@@ -366,9 +369,7 @@ def _exact_function(
     return function
 
 
-def _rounded_function(
-    positions: Array, rows: Rows, constants: Constants, dtype: Dtype, xp: Namespace
-) -> Phases:
+def _rounded_function(rows: Rows, constants: Constants, dtype: Dtype, xp: Namespace) -> Phases:
     """cos, sin of rounded products. Elementwise: autocast and TF32 would round a matmul more."""
     tables = [constants(row, dtype) for row in rows]
 

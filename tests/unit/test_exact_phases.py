@@ -241,20 +241,19 @@ def test_gradients_to_real_positions_in_torch(rng):
     for size in (1.0, 1e6, 2.0**30):
         at = torch.tensor(rng.uniform(-size, size, 7), dtype=torch.float64, requires_grad=True)
 
-        def total(p, which):
-            return rope_xp.cos_sin(p, frequencies)[which].sum(-1)
-
         for which in (0, 1):
+
+            def total(p, which=which):
+                return rope_xp.cos_sin(p, frequencies)[which].sum(-1)
+
             cos, sin = rope_xp.cos_sin(at.detach(), frequencies)
             slope = (-sin * w).sum(-1) if which == 0 else (cos * w).sum(-1)
             bend = -((cos if which == 0 else sin) * w * w).sum(-1)
-            (one,) = torch.autograd.grad(total(at, which).sum(), at, create_graph=True)
+            (one,) = torch.autograd.grad(total(at).sum(), at, create_graph=True)
             (two,) = torch.autograd.grad(one.sum(), at)
             torch.testing.assert_close(one.detach(), slope, rtol=0, atol=1e-12)
             torch.testing.assert_close(two, bend, rtol=0, atol=1e-9)
-            forward = torch.func.jvp(
-                lambda p: total(p, which), (at.detach(),), (torch.ones_like(at),)
-            )
+            forward = torch.func.jvp(total, (at.detach(),), (torch.ones_like(at),))
             torch.testing.assert_close(forward[1], slope, rtol=0, atol=1e-12)
 
 
