@@ -9,6 +9,18 @@ from rope_xp import phases
 
 CASES = [
     pytest.param(
+        lambda: rope_xp.cos_sin(np.asarray([1.0, -1e19]), [1.0]),
+        ValueError,
+        "`positions` must be within ±2**63 to have exact phases, got 1e+19",
+        id="a few large reals",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.linspace(0, 1e19, 5000), [1.0]),
+        ValueError,
+        "`positions` must be within ±2**63 to have exact phases, got 1e+19",
+        id="many large reals",
+    ),
+    pytest.param(
         lambda: rope_xp.cos_sin(np.arange(3), []),
         ValueError,
         "`inv_freq` must be finite numbers, at least one, got []",

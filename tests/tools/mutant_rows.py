@@ -31,7 +31,6 @@ NUMPY = [
     ("_exact_phases", "require_exact_reals(positions) <= REAL_LIMIT", "True"),
     ("_exact_phases", "if largest > 2.0**63:", "if False:"),
     ("_exact_phases", "rest = rest + _backends.cast(remainder", "rest = rest * 1 + 0 * _backends.cast(remainder"),
-    ("_exact_phases", "turn &= 0x3FFF_FFFF  # no", "pass  # no"),
     ("_exact_phases", "quarter << 62", "quarter << 61"),
     ("_exact_phases", "1 - (quarter & 2)", "1"),
     ("_exact_phases", "np.asarray(rests, np.float64) * _WRAPPING", "np.asarray(rests, np.float64) * 0 * _WRAPPING"),

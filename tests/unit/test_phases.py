@@ -241,7 +241,9 @@ def test_other_spellings_of_numpy_integers(dtype):
     np.testing.assert_array_equal(got, expected)
 
 
-def test_attention_factor(lib):
+@pytest.mark.parametrize("few", [0, 2**12])
+def test_attention_factor(lib, monkeypatch, few):
+    monkeypatch.setattr(phases, "FEW", few)
     plain = rope_xp.cos_sin(lib.array([0, 5]), [1.0, 0.1])
     scaled = rope_xp.cos_sin(lib.array([0, 5]), [1.0, 0.1], attention_factor=1.25)
     for a, b in zip(plain, scaled, strict=True):
