@@ -109,7 +109,7 @@ def sinusoidal(
     array([[0.     , 1.     , 0.     , 1.     ],
            [0.     , 1.     , 0.84147, 0.5403 ]], dtype=float32)
     """
-    xp = _backends.namespace(positions=positions)
+    xp, positions = _backends.join(positions=positions)
     dim, base = as_int("dim", dim), _as_constant(require_base(base))
     if dim <= 0 or dim % 2:
         msg = f"`dim` must be even and positive, got {dim}"

@@ -247,7 +247,7 @@ class RoPE:
             As `rope_xp.cos_sin`.
         """
         inv_freq, factor, _ = self._schedule(seq_len)
-        xp = _backends.namespace(positions=positions)
+        xp, positions = _backends.join(positions=positions)
         dtype = phases.result_dtype(positions, dtype, xp)
         if self.axes is not None:
             self._require_axes("positions", positions)
@@ -270,6 +270,7 @@ class RoPE:
         """
         if _backends.is_array(x):  # rotation.rotate refuses anything else
             self._require_features("x", x)
+        cos, sin = (_backends.host_array(*each) for each in (("cos", cos), ("sin", sin)))
         for name, table in (("cos", cos), ("sin", sin)):
             if _backends.is_array(table) and table.shape[-1:] != (self.n_pairs,):
                 msg = (
@@ -379,6 +380,8 @@ class RoPE:
         _backends.require_floating(k=k)
         self._require_features("k", k)
         axis = rotation.resolve_seq_axis("k", k.shape, seq_axis)
+        if _backends.is_host_array(delta):
+            (delta,) = _backends.beside("k", k, xp, may_stay=True, delta=delta)
         if not _backends.is_array(delta) or (isinstance(delta, np.ndarray) and delta.ndim == 0):
             delta = as_offset("delta", delta)
             require_position_range("delta", delta)
@@ -386,7 +389,8 @@ class RoPE:
                 xp.asarray(delta, dtype=xp.int32, device=_backends.device(k)), xp
             )
         require_integer("delta", delta)
-        _backends.namespace(k=k, delta=delta)
+        if not isinstance(delta, np.ndarray):
+            _backends.namespace(k=k, delta=delta)
         if self.axes is not None:
             self._require_axes("delta", delta)
         one, n_axes = (delta, None) if self.axes is None else (delta[0, ...], self.axes.n_axes)
@@ -447,13 +451,15 @@ class RoPE:
     def _tables(
         self, positions: Array, inv_freq: Any, factor: float, dtype: Dtype, xp: Namespace
     ) -> tuple[Array, Array]:
+        on_host = isinstance(positions, np.ndarray)  # exact there and not in ``xp``
+        home = _backends.compat_namespace(None) if on_host else xp
         return phases.constant_cos_sin(
             positions,
             inv_freq,
-            dtype=dtype,
+            dtype=getattr(home, _backends.dtype_name(dtype)) if on_host else dtype,
             precision=self.precision,
             attention_factor=factor,
-            xp=xp,
+            xp=home,
         )
 
     def _rotate(
@@ -490,7 +496,11 @@ class RoPE:
         seq_len: int | None,
         seq_axis: int,
     ) -> Array | tuple[Array, Array]:
-        xp = _backends.namespace(q=q, k=k, positions=positions)
+        xp = _backends.namespace(q=q, k=k)
+        if positions is not None:
+            (positions,) = _backends.beside("q", q, xp, may_stay=True, positions=positions)
+        if _backends.is_host_array(offset):
+            (offset,) = _backends.beside("q", q, xp, offset=offset)
         _backends.require_floating(q=q, k=k)
         self._require_features("q", q)
         axis = rotation.resolve_seq_axis("q", q.shape, seq_axis)

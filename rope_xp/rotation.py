@@ -98,9 +98,13 @@ def rotate(
     plain = plain and type(layout) is str and type(blocks) in (NoneType, tuple)
     xp = _backends.shared_namespace(x, cos, sin) if out is None and plain else None
     if xp is not None:
-        plan, index = _known_plan(xp, _shapes_and_dtypes(x, cos, sin), options)
-    else:
-        xp = _backends.namespace(x=x, cos=cos, sin=sin, out=out)
+        try:
+            plan, index = _known_plan(xp, _shapes_and_dtypes(x, cos, sin), options)
+        except TypeError:  # sizes that are traced have no hash, and a mistake is told below
+            xp = None
+    if xp is None:
+        xp = _backends.namespace(x=x, out=out)
+        cos, sin = _backends.beside("x", x, xp, rounded=True, cos=cos, sin=sin)
         if out is not None:
             _require_out(x, out)
         plan, index = _plan(xp, _shapes_and_dtypes(x, cos, sin), options)

@@ -114,8 +114,8 @@ def text_image_positions(
     6
     """
     require_one_of("advance", advance, ("side", "max"))
-    require_integer_dtype(dtype)
     xp = _backends.compat_namespace(xp)
+    require_integer_dtype(dtype, xp, device)
     dtype = _backends.default_integer_dtype(xp, device) if dtype is None else dtype
     n_before, n_after = _padding(padding)
     start = as_int("offset", offset)
