@@ -16,7 +16,7 @@ import numpy as np
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Namespace
 from rope_xp._validation import POSITION_RANGE, as_int, require_floating_dtype, require_number
-from rope_xp.layouts import pair_slices, require_layout
+from rope_xp.layouts import Layout, pair_slices, require_layout
 from rope_xp.phases import cos_sin
 from rope_xp.rotation import turn
 
@@ -148,7 +148,7 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
 
 
 def abel_bound(
-    q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None = None
+    q: Array, k: Array, distance: Any, inv_freq: Any, layout: Layout, *, dtype: Dtype | None = None
 ) -> Array:
     r"""RoFormer's upper bound of a score, :math:`\max_j |h_{j+1} - h_j| \cdot \sum_j |S_{j+1}|`.
 
@@ -203,7 +203,7 @@ def abel_bound(
 
 
 def score_curve(
-    q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None = None
+    q: Array, k: Array, distance: Any, inv_freq: Any, layout: Layout, *, dtype: Dtype | None = None
 ) -> Array:
     r"""The score :math:`\langle R(m) q, R(n) k \rangle` as a function of the distance m − n.
 
@@ -393,7 +393,7 @@ def _as_array(distance: Any, like: Array | None, xp: Namespace) -> Array:
 
 
 def _prepare_scores(
-    q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None
+    q: Array, k: Array, distance: Any, inv_freq: Any, layout: Layout, *, dtype: Dtype | None
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], Namespace, Dtype]:
     """The real and imaginary parts of h, cos and sin, the namespace, and the dtype of the result."""
     require_layout("layout", layout)

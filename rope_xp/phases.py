@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -34,7 +34,8 @@ from rope_xp._validation import (
 
 __all__ = ["cos_sin", "xpos_scale"]
 
-PRECISIONS = ("exact", "float32")
+Precision = Literal["exact", "float32"]
+PRECISIONS = get_args(Precision)
 
 Rows = list[tuple[float, ...]]
 Phases = Callable[[list[Array]], tuple[Array, Array]]  # positions per row of frequencies → cos, sin
@@ -52,7 +53,7 @@ def cos_sin(
     inv_freq: Any,
     *,
     dtype: Dtype | None = None,
-    precision: str = "exact",
+    precision: Precision = "exact",
     attention_factor: float = 1.0,
 ) -> tuple[Array, Array]:
     r"""Cosine and sine of positions times frequencies: make once, use in every layer.

@@ -7,6 +7,7 @@ position. Learned parameters are arguments.
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
@@ -30,7 +31,8 @@ __all__ = [
     "transformer_xl_score",
 ]
 
-FORMS = ("distance", "key")
+Form = Literal["distance", "key"]
+FORMS = get_args(Form)
 
 
 def relative_positions(q_positions: Array, k_positions: Array) -> Array:
@@ -117,7 +119,7 @@ def alibi_bias(
     k_positions: Array,
     n_heads: int,
     *,
-    form: str = "distance",
+    form: Form = "distance",
     dtype: Dtype | None = None,
 ) -> Array:
     r"""Attention with linear biases, :math:`-\text{slope}_h\,|m - n|`, for the ``bias`` of `attention`.

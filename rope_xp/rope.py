@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 
@@ -18,8 +18,9 @@ from rope_xp._validation import (
     require_position_range,
     require_real,
 )
-from rope_xp.axes._base import checked_matrix, require_axes, require_pairing
-from rope_xp.layouts import require_layout
+from rope_xp.axes._base import combined_frequencies, require_axes, require_pairing
+from rope_xp.layouts import Layout, require_layout
+from rope_xp.phases import Precision
 from rope_xp.positions._alignment import (
     require_batch,
     require_line_up,
@@ -28,20 +29,35 @@ from rope_xp.positions._alignment import (
 )
 from rope_xp.positions._tokens import as_offset
 from rope_xp.scaling import Default, Frequencies, Schedule
-from rope_xp.scaling._base import checked_frequencies, require_schedule
+from rope_xp.scaling._base import require_schedule
 
 if TYPE_CHECKING:
     from pathlib import Path  # takes as long to load as three modules of rope_xp
 
+    from rope_xp._config_reader.files import SupportsToDict
+
 __all__ = ["RoPE"]
+
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+
+class Placement(TypedDict, total=False):
+    """The options of calling a `RoPE` and of its inverse."""
+
+    positions: Array | None
+    offset: int | Array
+    seq_len: int | None
+    seq_axis: int
 
 
 @dataclass(frozen=True, repr=False)
 class RoPE:
     """A rotary position encoding: everything about it except the arrays.
 
-    Frozen, hashable, equal by value, picklable; holds Python values only, so it can be a static
-    argument of ``jax.jit`` and a constant under ``torch.compile``.
+    Frozen, hashable, equal by value, picklable; holds Python values only. To JAX it is a pytree without
+    leaves, so it can be any argument of ``jax.jit`` and a field of a module; ``torch.load`` takes it
+    from a file, also with ``weights_only=True``; under ``torch.compile`` it is a constant.
 
     Parameters
     ----------
@@ -90,13 +106,13 @@ class RoPE:
 
     head_dim: int
     _: KW_ONLY
-    layout: str
+    layout: Layout
     base: float = 10000.0
     rotary_dim: int = None  # type: ignore[assignment]  # an int after __post_init__
     rotary_start: int = 0
     scaling: Schedule | None = None
     axes: Any = None
-    precision: str = "exact"
+    precision: Precision = "exact"
 
     # Factors and frequencies at ``seq_len=None``. Text, because torch.compile takes a number that
     # differs between two objects for data, and frequencies must be constants. Without an annotation
@@ -162,11 +178,11 @@ class RoPE:
     @classmethod
     def from_config(
         cls,
-        config: Mapping[str, Any] | str | Path,
+        config: Mapping[str, Any] | SupportsToDict | str | Path,
         *,
         layer_type: str | None = None,
-        layout: str | None = None,
-        precision: str = "exact",
+        layout: Layout | None = None,
+        precision: Precision = "exact",
     ) -> RoPE:
         """The rotary encoding that a model was trained with, from its config.
 
@@ -281,6 +297,12 @@ class RoPE:
                 raise ValueError(msg)
         return self._rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse, out=out)
 
+    @overload
+    def __call__(self, q: X, k: None = None, **options: Unpack[Placement]) -> X: ...
+
+    @overload
+    def __call__(self, q: X, k: Y, **options: Unpack[Placement]) -> tuple[X, Y]: ...
+
     def __call__(
         self,
         q: Array,
@@ -330,6 +352,12 @@ class RoPE:
         return self._apply(
             False, q, k, positions=positions, offset=offset, seq_len=seq_len, seq_axis=seq_axis
         )
+
+    @overload
+    def inverse(self, q: X, k: None = None, **options: Unpack[Placement]) -> X: ...
+
+    @overload
+    def inverse(self, q: X, k: Y, **options: Unpack[Placement]) -> tuple[X, Y]: ...
 
     def inverse(
         self,
@@ -418,35 +446,14 @@ class RoPE:
 
     def _call_schedule(self, seq_len: int | None) -> Frequencies:
         """The schedule's frequencies; with axes, their matrix, and the factors of the last width."""
-        schedule = Default() if self.scaling is None else self.scaling
-
-        def call(width: int, base: float) -> Frequencies:
-            return checked_frequencies(
-                schedule, width, base, seq_len=seq_len, precision=self.precision
-            )
-
-        if self.axes is None:
-            return call(self.rotary_dim, self.base)
-        made: dict[tuple[int, float], Frequencies] = {}
-
-        def frequencies(width: int, base: float | None = None) -> Any:
-            key = (as_int("width", width), self.base if base is None else require_base(base))
-            if key not in made:
-                if key[0] < 2 or key[0] % 2:
-                    msg = f"`width` must be even and positive, got {width} from {self.axes!r}"
-                    raise ValueError(msg)
-                made[key] = call(*key)
-            return made[key].inv_freq
-
-        matrix: Any = checked_matrix(self.axes, self.rotary_dim, frequencies)
-        if not made and self.scaling is not None:
-            msg = (
-                f"`scaling` must be None with `axes` that bring their own frequencies, "
-                f"got {self.scaling!r}"
-            )
-            raise ValueError(msg)
-        _, *factors = next(reversed(made.values()), Frequencies(()))
-        return Frequencies(matrix, *factors)
+        return combined_frequencies(
+            Default() if self.scaling is None else self.scaling,
+            self.axes,
+            self.rotary_dim,
+            self.base,
+            seq_len=seq_len,
+            precision=self.precision,
+        )
 
     def _tables(
         self, positions: Array, inv_freq: Any, factor: float, dtype: Dtype, xp: Namespace

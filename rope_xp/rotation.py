@@ -14,7 +14,7 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import Operands, RotationPlan, below_kernel_size, evaluate, kernels_for
 from rope_xp._validation import as_int, is_known
-from rope_xp.layouts import pair_slices, require_layout
+from rope_xp.layouts import Layout, pair_slices, require_layout
 
 __all__ = ["rotate"]
 
@@ -31,7 +31,7 @@ def rotate(
     cos: Array,
     sin: Array,
     *,
-    layout: str,
+    layout: Layout,
     seq_axis: int = -2,
     rotary_start: int = 0,
     inverse: bool = False,
@@ -100,7 +100,7 @@ def rotate(
     if xp is not None:
         try:
             plan, index = _known_plan(xp, _shapes_and_dtypes(x, cos, sin), options)
-        except TypeError:  # sizes that are traced have no hash, and a mistake is told below
+        except TypeError:  # a mistake, explained below; or sizes that are traced and have no hash
             xp = None
     if xp is None:
         xp = _backends.namespace(x=x, out=out)

@@ -1,4 +1,4 @@
-"""Host constants: what stands in NumPy or in Python beside the arrays of another library.
+"""Host constants: NumPy arrays and Python numbers beside the arrays of another library.
 
 Positions, tables, offsets and masks may be that, wherever the library accepts NumPy in functions of its
 own. They become arrays of the library here, with the values that they have. An array on a device is none,

@@ -92,9 +92,11 @@ def missing_dtypes(xp: Namespace, where: Device | None) -> frozenset[str]:
     """The 64-bit dtypes that arrays of this library cannot have there."""
     library = LIBRARIES.get(library_name(xp))
     if library is not None and library.missing_dtypes is not None:
-        return library.missing_dtypes(where)
+        missing: frozenset[str] = library.missing_dtypes(where)
+        return missing
     found = xp.__array_namespace_info__().dtypes(device=where)
-    return frozenset(name for name in ("int64", "uint64", "float64") if name not in found)
+    wide = ("int64", "uint64", "float64")
+    return frozenset(name for name in wide if name not in found)
 
 
 def require_available(name: str, dtype: Dtype, xp: Namespace, where: Device | None) -> None:

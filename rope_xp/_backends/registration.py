@@ -1,7 +1,7 @@
-"""What libraries are told about the classes of `rope_xp`, whichever of the two is imported first.
+"""Classes of `rope_xp` that libraries have to know, whichever of the two is imported first.
 
-Neither JAX nor torch looks for anything in a class that it was not told of, so a library that is imported
-later is told at the end of its import. Nothing is imported for this, and no other import is touched.
+Neither JAX nor torch looks for anything in a class that was not registered. A library that is imported
+later therefore gets them at the end of its import; nothing is imported for this.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def text_image_positions(
     parts: Iterable[Part],
     *,
     merge: int = 1,
-    advance: str = "side",
+    advance: Literal["side", "max"] = "side",
     offset: int = 0,
     padding: tuple[int, int] = (0, 0),
     xp: Namespace | None = None,
