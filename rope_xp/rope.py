@@ -320,6 +320,7 @@ class RoPE:
         q, k : array, shape (..., seq, head_dim)
             float16, bfloat16, float32 or float64. Their dtypes and numbers of heads may differ.
         positions : integer or real array, shape (seq,) or (batch, seq), optional
+            NumPy arrays and sequences of numbers, too, whatever the library of ``q``; so for ``offset``.
             Integers of any dtype, or real numbers, as in `rope_xp.cos_sin`. Default: ``offset + 0 …
             seq − 1``. ``batch`` is the first axis of ``q``. With ``axes`` the shape is (n_axes, seq) or
             (n_axes, batch, seq), and the default is that of text: the same on every axis.
