@@ -285,6 +285,7 @@ class RoPE:
         features, and the tables must have width ``n_pairs``.
         """
         if _backends.is_array(x):  # rotation.rotate refuses anything else
+            _backends.require_supported("x", x)
             self._require_features("x", x)
         cos, sin = (_backends.host_array(*each) for each in (("cos", cos), ("sin", sin)))
         for name, table in (("cos", cos), ("sin", sin)):

@@ -44,6 +44,7 @@ from rope_xp._backends.namespaces import (
     missing_dtypes,
     namespace,
     require_available,
+    require_supported,
     shared_namespace,
     widest,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "require_available",
     "require_dtype",
     "require_floating",
+    "require_supported",
     "shared_namespace",
     "widest",
 ]

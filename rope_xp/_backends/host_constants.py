@@ -104,14 +104,17 @@ def host_array(name: str, value: Any) -> Any:
     except ValueError:
         msg = f"`{name}` must have rows of one length, got {reprlib.repr(value)}"
         raise ValueError(msg) from None
-    if made.dtype.kind not in "iu" and any(issubclass(kind, int | np.integer) for kind in kinds):
-        # NumPy rounds integers beside real numbers, and signed ones beside those of 64 bits.
-        pairs = zip(np.asarray(value, dtype=object).flat, made.flat, strict=True)
-        rounded = any(int(a) != b.item() for a, b in pairs if isinstance(a, int | np.integer))
-        if made.dtype.kind == "O" or rounded:
-            msg = f"`{name}` must be numbers that one dtype of 64 bits represents, got {reprlib.repr(value)}"
-            raise ValueError(msg)
+    integral = any(issubclass(kind, int | np.integer) for kind in kinds)
+    if made.dtype.kind == "O" or (made.dtype.kind == "f" and integral and _is_rounded(value, made)):
+        msg = f"`{name}` must be numbers that one dtype of 64 bits represents, got {reprlib.repr(value)}"
+        raise ValueError(msg)
     return made
+
+
+def _is_rounded(value: Any, made: np.ndarray) -> bool:
+    """Whether NumPy rounded integers, beside real numbers or signed ones beside those of 64 bits."""
+    pairs = zip(np.asarray(value, dtype=object).flat, made.flat, strict=True)
+    return any(int(a) != b.item() for a, b in pairs if isinstance(a, int | np.integer))
 
 
 def _kinds(value: Any) -> set[type]:

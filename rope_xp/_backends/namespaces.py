@@ -48,7 +48,7 @@ def namespace(**arrays: Array | None) -> Namespace:
         if xp is None:
             first_name, first, xp, where = name, array, _namespace(name, array), device(array)
         elif type(array) is type(first) and (where is None or array.device == where):
-            require_supported(name, array, library_of(array))  # most often
+            require_supported(name, array)  # most often
         elif _namespace(name, array) is not xp:
             msg = (
                 f"`{name}` must be an array of the same library as `{first_name}` "
@@ -80,9 +80,9 @@ def _namespace(name: str, array: Array) -> Namespace:
     raise TypeError(msg)
 
 
-def require_supported(name: str, array: Array, library: Library) -> None:
+def require_supported(name: str, array: Array, library: Library | None = None) -> None:
     """TypeError if ``array`` is of a kind that nothing can be computed with."""
-    wrong = library.unsupported(array)
+    wrong = (library_of(array) if library is None else library).unsupported(array)
     if wrong is not None:
         msg = f"`{name}` must be {wrong}"
         raise TypeError(msg)

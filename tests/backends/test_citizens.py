@@ -81,7 +81,9 @@ def test_jax_without_64_bits_refuses_to_give_32():
         lambda: positions.mask_grid_positions(at[None], scale=1.0, dtype=jnp.float64),
         lambda: analysis.decay_bound(at, [1.0], dtype=jnp.float64),
     ):
-        with pytest.raises(TypeError, match=r"`dtype` must be .* jax_enable_x64 .* got u?(float|int)64"):
+        with pytest.raises(
+            TypeError, match=r"`dtype` must be .* jax_enable_x64 .* got u?(float|int)64"
+        ):
             call()
     with jax.enable_x64(True):
         assert cos_sin(at, [1.0], dtype=jnp.float64)[0].dtype == jnp.float64

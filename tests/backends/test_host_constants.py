@@ -101,8 +101,12 @@ def test_relative_positions_and_masks(lib, q):
     for bias in (np.eye(4, dtype=bool), np.eye(4)):
         wanted = attention.attention(q, q, q, bias=lib.array(bias))
         close(lib, attention.attention(q, q, q, bias=bias), wanted)
-    linear = attention.linear_attention(q, q, q, rope=ROPE, q_positions=AT, k_positions=np.asarray(AT))
-    close(lib, linear, attention.linear_attention(q, q, q, rope=ROPE, q_positions=at, k_positions=at))
+    linear = attention.linear_attention(
+        q, q, q, rope=ROPE, q_positions=AT, k_positions=np.asarray(AT)
+    )
+    close(
+        lib, linear, attention.linear_attention(q, q, q, rope=ROPE, q_positions=at, k_positions=at)
+    )
 
 
 def test_sequences_alone_are_numpys():
@@ -124,11 +128,23 @@ def test_sequences_alone_are_numpys():
         ([[1, 2], [3]], ValueError, "`positions` must have rows of one length"),
         ([2**53 + 1, 0.5], ValueError, "`positions` must be numbers that one dtype of 64 bits"),
         ([2**70], ValueError, "`positions` must be numbers that one dtype of 64 bits"),
-        ([1, "2"], TypeError, "`positions` must be an array or a sequence of numbers, got one of str"),
+        (
+            [1, "2"],
+            TypeError,
+            "`positions` must be an array or a sequence of numbers, got one of str",
+        ),
         ([True], TypeError, "`positions` must be integer or real floating, got bool"),
-        (np.ones(2, complex), TypeError, "`positions` must be integer or real floating, got complex"),
+        (
+            np.ones(2, complex),
+            TypeError,
+            "`positions` must be integer or real floating, got complex",
+        ),
         (np.ones(2, object), TypeError, "`positions` must be integer or real floating, got object"),
-        (np.ones(2, "M8[s]"), TypeError, "`positions` must be integer or real floating, got datetime"),
+        (
+            np.ones(2, "M8[s]"),
+            TypeError,
+            "`positions` must be integer or real floating, got datetime",
+        ),
         (np.ones(2, "U3"), TypeError, "`positions` must be integer or real floating, got str"),
         (np.ones(2, "i4,f4"), TypeError, "`positions` must be integer or real floating, got void"),
     ],
@@ -157,7 +173,9 @@ def test_constants_under_jit():
 def test_integers_are_refused_instead_of_wrapped():
     jax = pytest.importorskip("jax", reason="jax is not installed")
     q = jax.numpy.ones((2, 3, 4, 8))
-    with pytest.raises(ValueError, match=r"`offset` must fit int32 .* jax_enable_x64 .*, got 1099511"):
+    with pytest.raises(
+        ValueError, match=r"`offset` must fit int32 .* jax_enable_x64 .*, got 1099511"
+    ):
         ROPE(q, offset=np.asarray([0, 2**40]))
     with pytest.raises(ValueError, match=r"`k_positions` must fit int32"):
         relative.relative_positions(jax.numpy.arange(2), [0, 2**40])

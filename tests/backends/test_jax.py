@@ -100,7 +100,9 @@ def test_jit_is_off_by_what_the_docstring_says(layout, dtype):
     rope = RoPE(64, layout=layout)
     x = jax.random.normal(jax.random.key(0), (8, 512, 64), dtype=dtype)
     slow, fast = (np.asarray(y, np.float64) for y in (rope(x), jax.jit(rope)(x)))
-    first, second = (slice(0, 32), slice(32, 64)) if layout == "half" else (slice(0, 64, 2), slice(1, 64, 2))
+    first, second = (
+        (slice(0, 32), slice(32, 64)) if layout == "half" else (slice(0, 64, 2), slice(1, 64, 2))
+    )
     size = np.abs(np.asarray(x, np.float64))
     size = size[..., first] + size[..., second]
     unit = {"bfloat16": 2.0**-7, "float16": 2.0**-10}[dtype]  # of the last place, of a power of two

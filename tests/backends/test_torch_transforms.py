@@ -200,7 +200,7 @@ def test_make_fx_traces_gradients(mode, early, seq):
     """Above autograd, too, where torch counts its modes apart; and sizes that are traced."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    rope = RoPE(64, layout="half")
+    rope = rope_xp.RoPE(64, layout="half")
     q = torch.randn(seq, 64)
 
     def gradient(q):
