@@ -143,7 +143,7 @@ def is_compiling() -> bool:
 
 def is_array(value: Any) -> TypeGuard[Array]:
     """Arrays, but not NumPy's scalars, nor the sizes that a compiler traces."""
-    return not isinstance(value, int | np.generic) and hasattr(type(value), "shape")
+    return not isinstance(value, int | np.generic) and hasattr(value, "dtype")
 
 
 def describe(array: Array) -> str:

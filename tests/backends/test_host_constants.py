@@ -47,7 +47,8 @@ def test_positions_that_the_library_cannot_represent_stay_exact(lib, q):
     """JAX without x64 has neither int64 nor float64: tables are then made on the host."""
     x = lib.numpy(q).astype(np.float32)
     for at in (np.asarray([2**30 + 1, 7, 0, 1]), np.asarray([1e9 + 0.25, 0.1, 2.5, 0.0])):
-        close(lib, ROPE(q, positions=at), ROPE(x, positions=at))
+        got = lib.numpy(ROPE(q, positions=at))
+        np.testing.assert_allclose(got, ROPE(x, positions=at), rtol=0, atol=1e-6)
 
 
 @pytest.mark.eager
@@ -174,7 +175,7 @@ def test_integers_are_refused_instead_of_wrapped():
     jax = pytest.importorskip("jax", reason="jax is not installed")
     q = jax.numpy.ones((2, 3, 4, 8))
     with pytest.raises(
-        ValueError, match=r"`offset` must fit int32 .* jax_enable_x64 .*, got 1099511"
+        ValueError, match=r"`offset` must fit int32 .*jax_enable_x64 .*, got 1099511"
     ):
         ROPE(q, offset=np.asarray([0, 2**40]))
     with pytest.raises(ValueError, match=r"`k_positions` must fit int32"):
