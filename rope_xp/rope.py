@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from rope_xp.axes._base import combined_frequencies, require_axes, require_pairi
 from rope_xp.layouts import Layout, require_layout
 from rope_xp.phases import Precision
 from rope_xp.positions._alignment import (
+    Placement,
     require_batch,
     require_line_up,
     require_same_length,
@@ -40,15 +41,6 @@ __all__ = ["RoPE"]
 
 X = TypeVar("X")
 Y = TypeVar("Y")
-
-
-class Placement(TypedDict, total=False):
-    """The options of calling a `RoPE` and of its inverse."""
-
-    positions: Array | None
-    offset: int | Array
-    seq_len: int | None
-    seq_axis: int
 
 
 @dataclass(frozen=True, repr=False)

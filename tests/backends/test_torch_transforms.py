@@ -193,9 +193,10 @@ def test_large_arrays_take_the_step_by_themselves(rng):
     np.testing.assert_array_equal(found.numpy(), expected.numpy())
 
 
-@pytest.mark.parametrize("mode", ["real", "symbolic"])
-@pytest.mark.parametrize("early", [False, True])
-@pytest.mark.parametrize("seq", [4, 2048])
+@pytest.mark.parametrize(
+    ("mode", "early", "seq"),
+    [("real", False, 2048), ("real", True, 2048), ("symbolic", False, 4)],
+)
 def test_make_fx_traces_gradients(mode, early, seq):
     """Above autograd, too, where torch counts its modes apart; and sizes that are traced."""
     from torch.fx.experimental.proxy_tensor import make_fx
