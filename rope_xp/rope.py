@@ -411,8 +411,7 @@ class RoPE:
                 xp.asarray(delta, dtype=xp.int32, device=_backends.device(k)), xp
             )
         require_integer("delta", delta)
-        if not isinstance(delta, np.ndarray):
-            _backends.namespace(k=k, delta=delta)
+        _backends.namespace(k=k, delta=None if isinstance(delta, np.ndarray) else delta)
         if self.axes is not None:
             self._require_axes("delta", delta)
         one, n_axes = (delta, None) if self.axes is None else (delta[0, ...], self.axes.n_axes)
