@@ -121,9 +121,10 @@ def lint(session):
 
 @nox.session
 def types(session):
-    """Mypy on the library."""
-    session.install("mypy", ".")
+    """Mypy on the library, and on a user's program."""
+    session.install("mypy", "pytest>=8", "hypothesis", ".")
     session.run("mypy")
+    session.run("pytest", "tests/tools/test_user_types.py")
 
 
 # -- nox -t full: the rest -------------------------------------------------------------------------

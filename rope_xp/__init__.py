@@ -26,10 +26,11 @@ flows down this list, and so do imports:
 """
 
 import importlib
+from dataclasses import is_dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from rope_xp import analysis, attention, axes, positions, relative, scaling
+from rope_xp import _backends, analysis, attention, axes, positions, relative, scaling
 from rope_xp.additive import sinusoidal
 from rope_xp.layouts import convert_layout
 from rope_xp.phases import cos_sin, xpos_scale
@@ -56,6 +57,12 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# Values that JAX passes through, and that torch.load takes from a file.
+_PUBLIC = (*vars(axes).values(), *vars(scaling).values())
+_backends.register_values(
+    (RoPE, *(each for each in _PUBLIC if isinstance(each, type) and is_dataclass(each)))
+)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -157,11 +157,21 @@ def require_position_range(name: str, first: int, n: int = 1) -> None:
         raise ValueError(msg)
 
 
-def require_integer_dtype(dtype: Any) -> None:
-    """TypeError unless ``dtype`` is an integer dtype or None."""
-    if dtype is not None and "int" not in _backends.dtype_name(dtype):
+def require_integer_dtype(dtype: Any, xp: Any = None, device: Any = None) -> None:
+    """TypeError unless ``dtype`` is an integer dtype that ``xp`` has on ``device``, or None."""
+    if dtype is None:
+        return
+    if "int" not in _backends.dtype_name(dtype):
         msg = f"`dtype` must be an integer dtype, got {_backends.dtype_name(dtype)}"
         raise TypeError(msg)
+    if xp is not None:
+        _backends.require_available("dtype", dtype, xp, device)
+
+
+def require_floating_dtype(dtype: Any, xp: Any, device: Any) -> None:
+    """TypeError unless ``dtype`` is a floating dtype that ``xp`` has on ``device``."""
+    _backends.require_dtype("dtype", dtype)
+    _backends.require_available("dtype", dtype, xp, device)
 
 
 def require_integer(name: str, array: Array) -> None:

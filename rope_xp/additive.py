@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype
@@ -13,7 +13,8 @@ from rope_xp.phases import cos_sin
 
 __all__ = ["sinusoidal"]
 
-ORDERS = ("interleaved", "sin_cos", "cos_sin")
+Order = Literal["interleaved", "sin_cos", "cos_sin"]
+ORDERS = get_args(Order)
 
 
 def sinusoidal(
@@ -21,7 +22,7 @@ def sinusoidal(
     dim: int,
     *,
     base: float = 10000.0,
-    order: str = "interleaved",
+    order: Order = "interleaved",
     shift: float = 0.0,
     axes: Any = None,
     dtype: Dtype | None = None,
@@ -109,7 +110,7 @@ def sinusoidal(
     array([[0.     , 1.     , 0.     , 1.     ],
            [0.     , 1.     , 0.84147, 0.5403 ]], dtype=float32)
     """
-    xp = _backends.namespace(positions=positions)
+    xp, positions = _backends.join(positions=positions)
     dim, base = as_int("dim", dim), _as_constant(require_base(base))
     if dim <= 0 or dim % 2:
         msg = f"`dim` must be even and positive, got {dim}"

@@ -15,8 +15,8 @@ import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Namespace
-from rope_xp._validation import POSITION_RANGE, as_int, require_number
-from rope_xp.layouts import pair_slices, require_layout
+from rope_xp._validation import POSITION_RANGE, as_int, require_floating_dtype, require_number
+from rope_xp.layouts import Layout, pair_slices, require_layout
 from rope_xp.phases import cos_sin
 from rope_xp.rotation import turn
 
@@ -148,7 +148,7 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
 
 
 def abel_bound(
-    q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None = None
+    q: Array, k: Array, distance: Any, inv_freq: Any, layout: Layout, *, dtype: Dtype | None = None
 ) -> Array:
     r"""RoFormer's upper bound of a score, :math:`\max_j |h_{j+1} - h_j| \cdot \sum_j |S_{j+1}|`.
 
@@ -203,7 +203,7 @@ def abel_bound(
 
 
 def score_curve(
-    q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None = None
+    q: Array, k: Array, distance: Any, inv_freq: Any, layout: Layout, *, dtype: Dtype | None = None
 ) -> Array:
     r"""The score :math:`\langle R(m) q, R(n) k \rangle` as a function of the distance m − n.
 
@@ -347,6 +347,7 @@ def _as_floats(inv_freq: Any) -> np.ndarray:
     if not isinstance(inv_freq, list | tuple | np.ndarray):
         msg = f"`inv_freq` must be a list or a NumPy array, got {type(inv_freq).__name__}"
         raise TypeError(msg)
+    _backends.namespace(inv_freq=inv_freq if _backends.is_array(inv_freq) else None)
     floats = np.asarray(inv_freq, dtype=np.float64)
     if not floats.size or not np.all(np.isfinite(floats)):
         msg = f"`inv_freq` must be finite numbers, at least one, got {inv_freq!r}"
@@ -358,13 +359,16 @@ def _prepare(
     distance: Any, dtype: Dtype | None, q: Array | None = None, k: Array | None = None
 ) -> tuple[Array, Namespace, Dtype, Dtype]:
     """``distance`` as an array, the namespace, and the dtypes of the computation and of the result."""
-    given = distance if _backends.is_array(distance) else None
-    xp = _backends.namespace(q=q, k=k, distance=given) or _backends.compat_namespace(None)
-    if given is None:
+    xp = _backends.namespace(q=q, k=k) or _backends.compat_namespace(None)
+    if not _backends.is_array(distance):
         distance = _as_array(distance, q, xp)
+    elif q is None:
+        xp = _backends.namespace(distance=distance)
+    else:
+        (distance,) = _backends.beside("q", q, xp, rounded=True, distance=distance)
     compute = _backends.widest(distance, xp)
     if dtype is not None:
-        _backends.require_dtype("dtype", dtype)
+        require_floating_dtype(dtype, xp, _backends.device(distance))
     return distance, xp, compute, compute if dtype is None else dtype
 
 
@@ -389,7 +393,7 @@ def _as_array(distance: Any, like: Array | None, xp: Namespace) -> Array:
 
 
 def _prepare_scores(
-    q: Array, k: Array, distance: Any, inv_freq: Any, layout: str, *, dtype: Dtype | None
+    q: Array, k: Array, distance: Any, inv_freq: Any, layout: Layout, *, dtype: Dtype | None
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], Namespace, Dtype]:
     """The real and imaginary parts of h, cos and sin, the namespace, and the dtype of the result."""
     require_layout("layout", layout)

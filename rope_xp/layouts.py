@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from rope_xp import _backends
 from rope_xp._backends import Array
 from rope_xp._kernels import interleave, replace_features
@@ -9,14 +11,15 @@ from rope_xp._validation import as_int, require_one_of
 
 __all__ = ["convert_layout"]
 
-LAYOUTS = ("half", "interleaved")
+Layout = Literal["half", "interleaved"]
+LAYOUTS = get_args(Layout)
 
 
 def convert_layout(
     x: Array,
     *,
-    source: str,
-    target: str,
+    source: Layout,
+    target: Layout,
     head_dim: int,
     rotary_dim: int | None = None,
     rotary_start: int = 0,

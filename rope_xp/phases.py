@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from rope_xp._exact_phases import (
 )
 from rope_xp._validation import (
     as_int,
+    require_floating_dtype,
     require_number,
     require_one_of,
     require_positive,
@@ -33,7 +34,8 @@ from rope_xp._validation import (
 
 __all__ = ["cos_sin", "xpos_scale"]
 
-PRECISIONS = ("exact", "float32")
+Precision = Literal["exact", "float32"]
+PRECISIONS = get_args(Precision)
 
 Rows = list[tuple[float, ...]]
 Phases = Callable[[list[Array]], tuple[Array, Array]]  # positions per row of frequencies → cos, sin
@@ -51,7 +53,7 @@ def cos_sin(
     inv_freq: Any,
     *,
     dtype: Dtype | None = None,
-    precision: str = "exact",
+    precision: Precision = "exact",
     attention_factor: float = 1.0,
 ) -> tuple[Array, Array]:
     r"""Cosine and sine of positions times frequencies: make once, use in every layer.
@@ -106,12 +108,13 @@ def cos_sin(
     True
     """
     require_precision(precision)
-    xp = _backends.namespace(positions=positions)
-    dtype = result_dtype(positions, dtype, xp)
     constant = isinstance(inv_freq, list | tuple | np.ndarray)
-    if isinstance(inv_freq, np.ndarray) and inv_freq.ndim > 2:
-        constant = False  # directions of every head
+    if isinstance(inv_freq, np.ndarray):
+        _backends.namespace(inv_freq=inv_freq)
+        constant = inv_freq.ndim <= 2  # else directions of every head
     if constant:
+        xp, positions = _backends.join(positions=positions)
+        dtype = result_dtype(positions, dtype, xp)
         rows = _as_rows(inv_freq)
         one_axis = not _is_matrix(inv_freq)
         _require_axes((len(rows[0]),) if one_axis else (len(rows), len(rows[0])), positions)
@@ -123,7 +126,12 @@ def cos_sin(
             attention_factor=attention_factor,
             xp=xp,
         )
-    _backends.namespace(positions=positions, inv_freq=inv_freq)
+    if _backends.is_host_constant(inv_freq):
+        xp, positions = _backends.join(positions=positions)
+        (inv_freq,) = _backends.beside("positions", positions, xp, rounded=True, inv_freq=inv_freq)
+    else:
+        xp, positions, inv_freq = _backends.join(positions=positions, inv_freq=inv_freq)
+    dtype = result_dtype(positions, dtype, xp)
     _backends.require_floating(inv_freq=inv_freq)
     _require_axes(tuple(inv_freq.shape), positions)
     names = map(_backends.dtype_name, (positions.dtype, dtype, inv_freq.dtype))
@@ -235,7 +243,7 @@ def xpos_scale(
     array([[1.   , 1.   ],
            [0.286, 0.643]], dtype=float32)
     """
-    xp = _backends.namespace(positions=positions)
+    xp, positions = _backends.join(positions=positions)
     dtype = result_dtype(positions, dtype, xp)
     n_pairs = as_int("n_pairs", n_pairs)
     if n_pairs <= 0:
@@ -260,7 +268,7 @@ def result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype:
     require_real("positions", positions)
     if dtype is None:
         return _backends.compute_dtype(xp, positions)
-    _backends.require_dtype("dtype", dtype)
+    require_floating_dtype(dtype, xp, _backends.device(positions))
     return dtype
 
 

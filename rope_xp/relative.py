@@ -7,12 +7,14 @@ position. Learned parameters are arguments.
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
     is_known,
+    require_floating_dtype,
     require_integer,
     require_one_of,
     require_real,
@@ -29,7 +31,8 @@ __all__ = [
     "transformer_xl_score",
 ]
 
-FORMS = ("distance", "key")
+Form = Literal["distance", "key"]
+FORMS = get_args(Form)
 
 
 def relative_positions(q_positions: Array, k_positions: Array) -> Array:
@@ -59,7 +62,7 @@ def relative_positions(q_positions: Array, k_positions: Array) -> Array:
     >>> relative_positions(np.asarray([1], dtype=np.uint8), np.asarray([0, 1, 2]))
     array([[-1,  0,  1]])
     """
-    xp = _backends.namespace(q_positions=q_positions, k_positions=k_positions)
+    xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
     _require_positions(q_positions, k_positions)
     return _relative_positions(q_positions, k_positions, xp)
 
@@ -107,7 +110,7 @@ def alibi_slopes(
     slopes = _slopes(n_heads)
     xp = _backends.compat_namespace(xp)
     dtype = xp.float32 if dtype is None else dtype
-    _backends.require_dtype("dtype", dtype)
+    require_floating_dtype(dtype, xp, device)
     return xp.asarray(slopes, dtype=dtype, device=device)
 
 
@@ -116,7 +119,7 @@ def alibi_bias(
     k_positions: Array,
     n_heads: int,
     *,
-    form: str = "distance",
+    form: Form = "distance",
     dtype: Dtype | None = None,
 ) -> Array:
     r"""Attention with linear biases, :math:`-\text{slope}_h\,|m - n|`, for the ``bias`` of `attention`.
@@ -158,11 +161,11 @@ def alibi_bias(
     """
     require_one_of("form", form, FORMS)
     slopes = _slopes(n_heads)
-    xp = _backends.namespace(q_positions=q_positions, k_positions=k_positions)
+    xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
     _require_positions(q_positions, k_positions)
     if dtype is None:
         dtype = _backends.compute_dtype(xp, q_positions, k_positions)
-    _backends.require_dtype("dtype", dtype)
+    require_floating_dtype(dtype, xp, _backends.device(q_positions))
     compute = _backends.compute_dtype(xp, dtype=dtype)
     if form == "distance":
         along = -xp.abs(_relative_positions(q_positions, k_positions, xp))  # (..., q_len, k_len)
@@ -207,7 +210,7 @@ def clipped_index(q_positions: Array, k_positions: Array, max_distance: int) -> 
     if not 0 <= far < 2**30:
         msg = f"`max_distance` must be in [0, 2**30), got {far}"
         raise ValueError(msg)
-    xp = _backends.namespace(q_positions=q_positions, k_positions=k_positions)
+    xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
     require_integer("q_positions", q_positions)
     require_integer("k_positions", k_positions)
     _require_positions(q_positions, k_positions)
@@ -251,7 +254,9 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
     >>> shaw_score(q, k, np.asarray([[1.0, 2.0], [0.0, 0.0], [5.0, 5.0]]), index)
     array([[[ 3.,  0., 10.]]])
     """
-    xp = _backends.namespace(q=q, k=k, key_table=key_table, index=index)
+    xp = _backends.namespace(q=q, k=k)
+    (key_table,) = _backends.beside("q", q, xp, rounded=True, key_table=key_table)
+    (index,) = _backends.beside("q", q, xp, index=index)
     _backends.require_floating(q=q, k=k, key_table=key_table)
     _require_scores(q, k)
     width, lengths = q.shape[-1], (q.shape[-2], k.shape[-2])
@@ -319,7 +324,7 @@ def t5_bucket(
     >>> t5_bucket(np.asarray([-200, -8, -1, 0, 1, 8, 200]))
     array([15,  8,  1,  0, 17, 24, 31])
     """
-    xp = _backends.namespace(relative_position=relative_position)
+    xp, relative_position = _backends.join(relative_position=relative_position)
     require_integer("relative_position", relative_position)
     num_buckets, far = as_int("num_buckets", num_buckets), as_int("max_distance", max_distance)
     least = 4 if bidirectional else 2
@@ -394,7 +399,8 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
     array([[[ 0., -1.],
             [ 1.,  0.]]])
     """
-    xp = _backends.namespace(q=q, k=k, r=r, u=u, v=v)
+    xp = _backends.namespace(q=q, k=k)
+    r, u, v = _backends.beside("q", q, xp, rounded=True, r=r, u=u, v=v)
     _backends.require_floating(q=q, k=k, r=r, u=u, v=v)
     _require_scores(q, k)
     heads, q_len, head_dim = q.shape[-3:]

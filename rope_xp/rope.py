@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from rope_xp._validation import (
     require_position_range,
     require_real,
 )
-from rope_xp.axes._base import checked_matrix, require_axes, require_pairing
-from rope_xp.layouts import require_layout
+from rope_xp.axes._base import combined_frequencies, require_axes, require_pairing
+from rope_xp.layouts import Layout, require_layout
+from rope_xp.phases import Precision
 from rope_xp.positions._alignment import (
+    Placement,
     require_batch,
     require_line_up,
     require_same_length,
@@ -28,20 +30,26 @@ from rope_xp.positions._alignment import (
 )
 from rope_xp.positions._tokens import as_offset
 from rope_xp.scaling import Default, Frequencies, Schedule
-from rope_xp.scaling._base import checked_frequencies, require_schedule
+from rope_xp.scaling._base import require_schedule
 
 if TYPE_CHECKING:
     from pathlib import Path  # takes as long to load as three modules of rope_xp
 
+    from rope_xp._config_reader.files import SupportsToDict
+
 __all__ = ["RoPE"]
+
+X = TypeVar("X")
+Y = TypeVar("Y")
 
 
 @dataclass(frozen=True, repr=False)
 class RoPE:
     """A rotary position encoding: everything about it except the arrays.
 
-    Frozen, hashable, equal by value, picklable; holds Python values only, so it can be a static
-    argument of ``jax.jit`` and a constant under ``torch.compile``.
+    Frozen, hashable, equal by value, picklable; holds Python values only. To JAX it is a pytree without
+    leaves, so it can be any argument of ``jax.jit`` and a field of a module; ``torch.load`` takes it
+    from a file, also with ``weights_only=True``; under ``torch.compile`` it is a constant.
 
     Parameters
     ----------
@@ -90,13 +98,13 @@ class RoPE:
 
     head_dim: int
     _: KW_ONLY
-    layout: str
+    layout: Layout
     base: float = 10000.0
     rotary_dim: int = None  # type: ignore[assignment]  # an int after __post_init__
     rotary_start: int = 0
     scaling: Schedule | None = None
     axes: Any = None
-    precision: str = "exact"
+    precision: Precision = "exact"
 
     # Factors and frequencies at ``seq_len=None``. Text, because torch.compile takes a number that
     # differs between two objects for data, and frequencies must be constants. Without an annotation
@@ -162,11 +170,11 @@ class RoPE:
     @classmethod
     def from_config(
         cls,
-        config: Mapping[str, Any] | str | Path,
+        config: Mapping[str, Any] | SupportsToDict | str | Path,
         *,
         layer_type: str | None = None,
-        layout: str | None = None,
-        precision: str = "exact",
+        layout: Layout | None = None,
+        precision: Precision = "exact",
     ) -> RoPE:
         """The rotary encoding that a model was trained with, from its config.
 
@@ -247,7 +255,7 @@ class RoPE:
             As `rope_xp.cos_sin`.
         """
         inv_freq, factor, _ = self._schedule(seq_len)
-        xp = _backends.namespace(positions=positions)
+        xp, positions = _backends.join(positions=positions)
         dtype = phases.result_dtype(positions, dtype, xp)
         if self.axes is not None:
             self._require_axes("positions", positions)
@@ -269,7 +277,9 @@ class RoPE:
         features, and the tables must have width ``n_pairs``.
         """
         if _backends.is_array(x):  # rotation.rotate refuses anything else
+            _backends.require_supported("x", x)
             self._require_features("x", x)
+        cos, sin = (_backends.host_array(*each) for each in (("cos", cos), ("sin", sin)))
         for name, table in (("cos", cos), ("sin", sin)):
             if _backends.is_array(table) and table.shape[-1:] != (self.n_pairs,):
                 msg = (
@@ -279,6 +289,12 @@ class RoPE:
                 )
                 raise ValueError(msg)
         return self._rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse, out=out)
+
+    @overload
+    def __call__(self, q: X, k: None = None, **options: Unpack[Placement]) -> X: ...
+
+    @overload
+    def __call__(self, q: X, k: Y, **options: Unpack[Placement]) -> tuple[X, Y]: ...
 
     def __call__(
         self,
@@ -297,6 +313,7 @@ class RoPE:
         q, k : array, shape (..., seq, head_dim)
             float16, bfloat16, float32 or float64. Their dtypes and numbers of heads may differ.
         positions : integer or real array, shape (seq,) or (batch, seq), optional
+            NumPy arrays and sequences of numbers, too, whatever the library of ``q``; so for ``offset``.
             Integers of any dtype, or real numbers, as in `rope_xp.cos_sin`. Default: ``offset + 0 …
             seq − 1``. ``batch`` is the first axis of ``q``. With ``axes`` the shape is (n_axes, seq) or
             (n_axes, batch, seq), and the default is that of text: the same on every axis.
@@ -329,6 +346,12 @@ class RoPE:
         return self._apply(
             False, q, k, positions=positions, offset=offset, seq_len=seq_len, seq_axis=seq_axis
         )
+
+    @overload
+    def inverse(self, q: X, k: None = None, **options: Unpack[Placement]) -> X: ...
+
+    @overload
+    def inverse(self, q: X, k: Y, **options: Unpack[Placement]) -> tuple[X, Y]: ...
 
     def inverse(
         self,
@@ -379,6 +402,8 @@ class RoPE:
         _backends.require_floating(k=k)
         self._require_features("k", k)
         axis = rotation.resolve_seq_axis("k", k.shape, seq_axis)
+        if _backends.is_host_array(delta):
+            (delta,) = _backends.beside("k", k, xp, may_stay=True, delta=delta)
         if not _backends.is_array(delta) or (isinstance(delta, np.ndarray) and delta.ndim == 0):
             delta = as_offset("delta", delta)
             require_position_range("delta", delta)
@@ -386,7 +411,7 @@ class RoPE:
                 xp.asarray(delta, dtype=xp.int32, device=_backends.device(k)), xp
             )
         require_integer("delta", delta)
-        _backends.namespace(k=k, delta=delta)
+        _backends.namespace(k=k, delta=None if isinstance(delta, np.ndarray) else delta)
         if self.axes is not None:
             self._require_axes("delta", delta)
         one, n_axes = (delta, None) if self.axes is None else (delta[0, ...], self.axes.n_axes)
@@ -414,46 +439,27 @@ class RoPE:
 
     def _call_schedule(self, seq_len: int | None) -> Frequencies:
         """The schedule's frequencies; with axes, their matrix, and the factors of the last width."""
-        schedule = Default() if self.scaling is None else self.scaling
-
-        def call(width: int, base: float) -> Frequencies:
-            return checked_frequencies(
-                schedule, width, base, seq_len=seq_len, precision=self.precision
-            )
-
-        if self.axes is None:
-            return call(self.rotary_dim, self.base)
-        made: dict[tuple[int, float], Frequencies] = {}
-
-        def frequencies(width: int, base: float | None = None) -> Any:
-            key = (as_int("width", width), self.base if base is None else require_base(base))
-            if key not in made:
-                if key[0] < 2 or key[0] % 2:
-                    msg = f"`width` must be even and positive, got {width} from {self.axes!r}"
-                    raise ValueError(msg)
-                made[key] = call(*key)
-            return made[key].inv_freq
-
-        matrix: Any = checked_matrix(self.axes, self.rotary_dim, frequencies)
-        if not made and self.scaling is not None:
-            msg = (
-                f"`scaling` must be None with `axes` that bring their own frequencies, "
-                f"got {self.scaling!r}"
-            )
-            raise ValueError(msg)
-        _, *factors = next(reversed(made.values()), Frequencies(()))
-        return Frequencies(matrix, *factors)
+        return combined_frequencies(
+            Default() if self.scaling is None else self.scaling,
+            self.axes,
+            self.rotary_dim,
+            self.base,
+            seq_len=seq_len,
+            precision=self.precision,
+        )
 
     def _tables(
         self, positions: Array, inv_freq: Any, factor: float, dtype: Dtype, xp: Namespace
     ) -> tuple[Array, Array]:
+        on_host = isinstance(positions, np.ndarray)  # exact there and not in ``xp``
+        home = _backends.compat_namespace(None) if on_host else xp
         return phases.constant_cos_sin(
             positions,
             inv_freq,
-            dtype=dtype,
+            dtype=getattr(home, _backends.dtype_name(dtype)) if on_host else dtype,
             precision=self.precision,
             attention_factor=factor,
-            xp=xp,
+            xp=home,
         )
 
     def _rotate(
@@ -490,7 +496,11 @@ class RoPE:
         seq_len: int | None,
         seq_axis: int,
     ) -> Array | tuple[Array, Array]:
-        xp = _backends.namespace(q=q, k=k, positions=positions)
+        xp = _backends.namespace(q=q, k=k)
+        if positions is not None:
+            (positions,) = _backends.beside("q", q, xp, may_stay=True, positions=positions)
+        if _backends.is_host_array(offset):
+            (offset,) = _backends.beside("q", q, xp, offset=offset)
         _backends.require_floating(q=q, k=k)
         self._require_features("q", q)
         axis = rotation.resolve_seq_axis("q", q.shape, seq_axis)

@@ -17,6 +17,13 @@ from rope_xp._backends.dtypes import (
     require_dtype,
     require_floating,
 )
+from rope_xp._backends.host_constants import (
+    beside,
+    host_array,
+    is_host_array,
+    is_host_constant,
+    join,
+)
 from rope_xp._backends.library import Array, Device, Dtype, Library, Memory, Namespace
 from rope_xp._backends.namespaces import (
     cache_block_bytes,
@@ -34,10 +41,14 @@ from rope_xp._backends.namespaces import (
     library_of,
     map_blocks,
     materialize_under_compile,
+    missing_dtypes,
     namespace,
+    require_available,
+    require_supported,
     shared_namespace,
     widest,
 )
+from rope_xp._backends.registration import register_values
 
 __all__ = [
     "FLOATING",
@@ -47,6 +58,7 @@ __all__ = [
     "Library",
     "Memory",
     "Namespace",
+    "beside",
     "cache_block_bytes",
     "cast",
     "compat_namespace",
@@ -57,21 +69,29 @@ __all__ = [
     "device",
     "dtype_name",
     "has_internal_overlap",
+    "host_array",
     "host_values",
     "is_array",
     "is_boolean",
     "is_compiling",
     "is_floating",
+    "is_host_array",
+    "is_host_constant",
     "is_integer",
     "is_lazy_chunked",
     "is_writable",
+    "join",
     "library_name",
     "library_of",
     "map_blocks",
     "materialize_under_compile",
+    "missing_dtypes",
     "namespace",
+    "register_values",
+    "require_available",
     "require_dtype",
     "require_floating",
+    "require_supported",
     "shared_namespace",
     "widest",
 ]

@@ -11,4 +11,4 @@ def load() -> Namespace:
     return xp
 
 
-LIBRARY = Library("cupy", load)
+LIBRARY = Library("cupy", load, missing_dtypes=lambda device: frozenset())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
+from rope_xp._backends import numpy
 from rope_xp._backends.library import Array, Library, Namespace
 
 
@@ -31,10 +34,22 @@ def map_blocks(function: Callable[..., Array], x: Array, *tables: Array) -> Arra
     )
 
 
+def unsupported(array: Array) -> str | None:
+    blocks = array._meta
+    library = type(blocks).__module__.partition(".")[0]
+    wrong = numpy.unsupported(blocks) if isinstance(blocks, np.ndarray) else None
+    if wrong is None and (isinstance(blocks, np.ndarray) or library == "cupy"):
+        return None
+    name = f"{library}'s {type(blocks).__name__}"
+    return f"a Dask array whose blocks are NumPy's or CuPy's arrays, got blocks that are {name}"
+
+
 LIBRARY = Library(
     "dask",
     load,
     device=lambda array: None,
     is_writable=lambda array: False,  # it could be, but only by rebuilding its graph
     map_blocks=map_blocks,
+    unsupported=unsupported,
+    missing_dtypes=lambda device: frozenset(),
 )

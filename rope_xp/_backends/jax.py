@@ -6,9 +6,10 @@ by JAX with a ValueError of its own.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-from rope_xp._backends.library import Array, Library, Namespace
+from rope_xp._backends.library import Array, Device, Library, Namespace
 
 
 def load() -> Namespace:
@@ -22,6 +23,20 @@ def is_traced(array: Array) -> bool:
     import jax
 
     return isinstance(array, jax.core.Tracer)
+
+
+def missing_dtypes(_device: Device | None) -> frozenset[str]:
+    import jax
+
+    return frozenset() if jax.config.jax_enable_x64 else frozenset(("int64", "uint64", "float64"))
+
+
+def register_values(classes: tuple[type, ...]) -> None:
+    from jax.tree_util import register_static
+
+    for each in classes:
+        with contextlib.suppress(ValueError):  # registered already: rope_xp was reloaded
+            register_static(each)
 
 
 def host_values(array: Array) -> Any:
@@ -38,5 +53,8 @@ LIBRARY = Library(
     load,
     device=lambda array: None,
     is_writable=lambda array: False,
+    missing_dtypes=missing_dtypes,
+    missing_dtypes_advice="jax_enable_x64 switches 64-bit dtypes on",
+    register_values=register_values,
     host_values=host_values,
 )

@@ -84,6 +84,18 @@ class Library:
         The array, and a hint to the library's compiler to keep it in memory.
     map_blocks : (function, x, *tables) -> array, or None
         Applies a function block by block, if arrays of this library are lazy and made of blocks.
+    unsupported : (array) -> str or None
+        What an array has to be and what it is instead, for a message, if it is of a kind that nothing
+        can be computed with (sparse, masked, …); None for all others.
+    from_host : (values, device) -> array
+        An array of the same values and dtype as a NumPy array, in memory of its own.
+    missing_dtypes : (device) -> frozenset of str, or None
+        64-bit dtypes that arrays cannot have there; None: the namespace says it.
+    missing_dtypes_advice : str
+        How to get these.
+    register_values : (classes) -> None, or None
+        Makes frozen dataclasses known to the library once it is imported: as values that it passes
+        through, or as what a file may contain.
     host_values : (array) -> numpy.ndarray or None
         The values of ``array`` where they are at hand: here and now, without waiting for a device, a
         compiler or a transform. They are looked at to refuse what is wrong and to be faster, never for
@@ -100,5 +112,10 @@ class Library:
     cache_block_bytes: Callable[[Array], int] = lambda array: 0
     materialize_under_compile: Callable[[Array], Array] = lambda array: array
     map_blocks: Callable[..., Array] | None = None
+    unsupported: Callable[[Array], str | None] = lambda array: None
+    from_host: Callable[[Any, Device | None], Array] | None = None
+    missing_dtypes: Callable[[Device | None], frozenset[str]] | None = None
+    missing_dtypes_advice: str = ""
+    register_values: Callable[[tuple[type, ...]], None] | None = None
     host_values: Callable[[Array], Any] = lambda array: None
     memory: Memory | None = None

@@ -16,6 +16,7 @@ import array_api_compat
 import numpy as np
 
 from rope_xp._backends import cupy, dask, jax, numpy, torch
+from rope_xp._backends.dtypes import dtype_name
 from rope_xp._backends.library import Array, Device, Dtype, Library, Namespace
 
 LIBRARIES = {module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, jax, cupy, dask)} | {
@@ -47,7 +48,7 @@ def namespace(**arrays: Array | None) -> Namespace:
         if xp is None:
             first_name, first, xp, where = name, array, _namespace(name, array), device(array)
         elif type(array) is type(first) and (where is None or array.device == where):
-            continue  # most often
+            require_supported(name, array)  # most often
         elif _namespace(name, array) is not xp:
             msg = (
                 f"`{name}` must be an array of the same library as `{first_name}` "
@@ -61,16 +62,51 @@ def namespace(**arrays: Array | None) -> Namespace:
 
 
 def _namespace(name: str, array: Array) -> Namespace:
-    if hasattr(array, "shape") and hasattr(array, "dtype"):
+    # Tensors without values have no shape that can be asked for, but always a dtype.
+    if hasattr(array, "dtype") and hasattr(type(array), "shape"):
+        library = library_of(array)
         try:
-            return library_of(array).load()
+            xp = library.load()
         except TypeError:
             pass  # the error below says more
+        else:
+            # A subclass may be of another module than its library.
+            require_supported(name, array, LIBRARIES.get(library_name(xp), library))
+            return xp
     msg = (
         f"`{name}` must be an array of a library that follows the array API standard "
         f"(numpy, torch, jax, cupy, dask, …), got {type(array).__name__}"
     )
     raise TypeError(msg)
+
+
+def require_supported(name: str, array: Array, library: Library | None = None) -> None:
+    """TypeError if ``array`` is of a kind that nothing can be computed with."""
+    wrong = (library_of(array) if library is None else library).unsupported(array)
+    if wrong is not None:
+        msg = f"`{name}` must be {wrong}"
+        raise TypeError(msg)
+
+
+def missing_dtypes(xp: Namespace, where: Device | None) -> frozenset[str]:
+    """The 64-bit dtypes that arrays of this library cannot have there."""
+    library = LIBRARIES.get(library_name(xp))
+    if library is not None and library.missing_dtypes is not None:
+        missing: frozenset[str] = library.missing_dtypes(where)
+        return missing
+    found = xp.__array_namespace_info__().dtypes(device=where)
+    wide = ("int64", "uint64", "float64")
+    return frozenset(name for name in wide if name not in found)
+
+
+def require_available(name: str, dtype: Dtype, xp: Namespace, where: Device | None) -> None:
+    """TypeError if arrays of this library cannot have ``dtype`` there: some give another silently."""
+    found = dtype_name(dtype)
+    if found in missing_dtypes(xp, where):
+        library = library_name(xp)
+        advice = LIBRARIES[library].missing_dtypes_advice if library in LIBRARIES else ""
+        msg = f"`{name}` must be a dtype that {library} has here{advice and ': '}{advice}, got {found}"
+        raise TypeError(msg)
 
 
 def shared_namespace(first: Array, second: Array, third: Array) -> Namespace | None:
@@ -107,7 +143,7 @@ def is_compiling() -> bool:
 
 def is_array(value: Any) -> TypeGuard[Array]:
     """Arrays, but not NumPy's scalars, nor the sizes that a compiler traces."""
-    return not isinstance(value, int | np.generic) and hasattr(value, "shape")
+    return not isinstance(value, int | np.generic) and hasattr(value, "dtype")
 
 
 def describe(array: Array) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 
 import numpy as np
 
@@ -70,6 +71,17 @@ def host_values(array: Array) -> np.ndarray | None:
     return array if type(array) in (np.ndarray, np.memmap) else None
 
 
+def unsupported(array: Array) -> str | None:
+    if type(array) is np.ndarray:
+        return None
+    if isinstance(array, np.matrix):
+        return "an array whose * is elementwise, got np.matrix: pass np.asarray of it"
+    # NumPy loads masked arrays on first use.
+    if isinstance(array, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())):
+        return "an array without a mask, which would get lost, got a masked array: pass its data"
+    return None
+
+
 def threads() -> int:
     # As the libraries below NumPy do it: one for each core, at most OMP_NUM_THREADS.
     known = hasattr(os, "sched_getaffinity")
@@ -86,6 +98,8 @@ LIBRARY = Library(
     shared_namespace=shared_namespace,
     # The cache of one core.
     cache_block_bytes=lambda array: 2**17 if type(array) is np.ndarray else 0,
+    unsupported=unsupported,
+    missing_dtypes=lambda device: frozenset(),
     host_values=host_values,
     memory=Memory(
         is_accessible=is_accessible,

@@ -12,8 +12,10 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rope_xp._backends.huge_pages import advise_huge_pages
-from rope_xp._backends.library import Array, Dtype, Library, Memory, Namespace
+from rope_xp._backends.library import Array, Device, Dtype, Library, Memory, Namespace
 
 
 def load() -> Namespace:
@@ -40,13 +42,38 @@ def shared_namespace(first: Array, second: Array, third: Array) -> Namespace | N
     plain = type(first) is type(second) is type(third) is torch.Tensor
     if not plain or is_tracing() or not first.device == second.device == third.device:
         return None
-    return load()
+    if not first.layout is second.layout is third.layout is torch.strided:
+        return None
+    return None if first.is_nested or second.is_nested or third.is_nested else load()
+
+
+def unsupported(tensor: Array) -> str | None:
+    import torch
+
+    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
+        return f"a tensor with values, got {type(tensor).__name__}: materialize it first"
+    if tensor.is_nested:
+        return "a tensor that is not nested, got a nested one: pass each of its tensors, or padded ones"
+    if tensor.layout is not torch.strided:
+        return f"a dense tensor, got one with layout {tensor.layout}: pass its to_dense()"
+    if tensor.is_quantized:
+        return f"a floating tensor, got a quantized one ({tensor.dtype}): pass its dequantize()"
+    return None
+
+
+def from_host(values: Any, device: Device | None) -> Array:
+    import torch
+
+    # A copy: torch can share memory with few arrays, and what it keeps for a gradient must not change.
+    return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), order="C")).to(device)
 
 
 class PrivateNames(NamedTuple):
     """What torch has no public name for."""
 
-    dispatch_mode_depth: Callable[[], int]  # how many modes record or fake operations
+    # How many modes record or fake operations, and how many do so above autograd.
+    dispatch_mode_depth: Callable[[], int]
+    early_mode_depth: Callable[[], int]
     innermost_transform: Callable[[], Any]  # of torch.func, None outside of all
 
 
@@ -57,7 +84,10 @@ def private_names() -> PrivateNames | None:
 
     depth = getattr(torch._C, "_len_torch_dispatch_stack", None)
     innermost = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", None)
-    return None if depth is None or innermost is None else PrivateNames(depth, innermost)
+    early = getattr(torch._ops, "_len_torch_dispatch_stack_pre_dispatch", None)
+    if depth is None or early is None or innermost is None:
+        return None
+    return PrivateNames(depth, early, innermost)
 
 
 def is_plain(*tensors: Array | None) -> bool:
@@ -67,7 +97,7 @@ def is_plain(*tensors: Array | None) -> bool:
     if is_tracing():
         return False
     names = private_names()
-    if names is None or names.dispatch_mode_depth() > 0:
+    if names is None or names.dispatch_mode_depth() > 0 or names.early_mode_depth() > 0:
         return False
     return all(
         type(t) in (torch.Tensor, torch.nn.Parameter) and t.layout is torch.strided
@@ -194,6 +224,33 @@ def threads() -> int:
     return int(torch.get_num_threads())
 
 
+def missing_dtypes(device: Device | None) -> frozenset[str]:
+    mps = device is not None and device.type == "mps"
+    return frozenset(("float64",)) if mps else frozenset()
+
+
+def trace_constant(value: Any, device: Device) -> Array:
+    """A host constant where ``torch.compile`` traces."""
+    import torch
+
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value).to(device)
+    dtype = torch.float64 if _has_float(value) else torch.int64
+    return torch.tensor(value, dtype=dtype, device=device)
+
+
+def _has_float(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_has_float(each) for each in value)
+    return isinstance(value, float)
+
+
+def register_values(classes: tuple[type, ...]) -> None:
+    import torch
+
+    torch.serialization.add_safe_globals([*classes])
+
+
 def cache_block_bytes(array: Array) -> int:
     # Not for what has a gradient, whatever the grad mode: blocks are written in place. The cache of
     # each core has its share.
@@ -218,6 +275,10 @@ LIBRARY = Library(
     shared_namespace=shared_namespace,
     cache_block_bytes=cache_block_bytes,
     materialize_under_compile=materialize_under_compile,
+    unsupported=unsupported,
+    from_host=from_host,
+    missing_dtypes=missing_dtypes,
+    register_values=register_values,
     host_values=host_values,
     memory=Memory(
         is_accessible=is_accessible,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+
+class SupportsToDict(Protocol):
+    """A config object, as those of transformers: what its ``to_dict()`` returns is read."""
+
+    def to_dict(self) -> Mapping[str, Any]: ...
 
 
 def load(config: object) -> dict[str, Any]:
@@ -24,7 +30,7 @@ def load(config: object) -> dict[str, Any]:
         config = config.to_dict()
     if not isinstance(config, Mapping):
         msg = (
-            "`config` must be a mapping, a path to a config.json or its folder, "
+            "`config` must be a mapping, a config object, a path to a config.json or its folder, "
             f"got {type(config).__name__}"
         )
         raise TypeError(msg)

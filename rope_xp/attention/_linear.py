@@ -90,7 +90,7 @@ def linear_attention(
     array([[1.   ],
            [1.385]])
     """
-    xp = _backends.namespace(q=q, k=k, v=v, q_positions=q_positions, k_positions=k_positions)
+    xp = _backends.namespace(q=q, k=k, v=v)
     _backends.require_floating(q=q, k=k, v=v)
     require_shapes(q, k, v)
     _require_positions(rope, q_positions, k_positions)

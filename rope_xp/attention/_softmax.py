@@ -6,6 +6,7 @@ import math
 
 from rope_xp import _backends
 from rope_xp._backends import Array
+from rope_xp._validation import require_real
 from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
 
 
@@ -64,7 +65,9 @@ def attention(
     array([[1. ],
            [1.5]])
     """
-    xp = _backends.namespace(q=q, k=k, v=v, bias=bias)
+    xp = _backends.namespace(q=q, k=k, v=v)
+    if bias is not None:
+        (bias,) = _backends.beside("q", q, xp, rounded=True, bias=bias)
     _backends.require_floating(q=q, k=k, v=v)
     require_shapes(q, k, v)
     is_mask = bias is not None and _backends.is_boolean(bias)
@@ -114,6 +117,8 @@ def causal_mask(q_positions: Array, k_positions: Array) -> Array:
     >>> causal_mask(np.asarray([1]), np.asarray([0, 1, 2]))
     array([[ True,  True, False]])
     """
-    _backends.namespace(q_positions=q_positions, k_positions=k_positions)
+    _, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
+    require_real("q_positions", q_positions)
+    require_real("k_positions", k_positions)
     mask = k_positions[..., None, :] <= q_positions[..., :, None]  # (..., q_len, k_len)
     return mask if mask.ndim == 2 else mask[..., None, :, :]

@@ -3,7 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from rope_xp._validation import as_floats, as_int, call_checked, is_listable, require_value
+from rope_xp._validation import (
+    as_floats,
+    as_int,
+    call_checked,
+    is_listable,
+    require_base,
+    require_value,
+)
+from rope_xp.scaling._base import Default, Frequencies, Schedule, checked_frequencies
 
 Matrix = tuple[tuple[float, ...], ...]  # (n_axes, n_pairs)
 
@@ -95,6 +103,44 @@ def checked_matrix(axes: Any, rotary_dim: int, frequencies: FrequencyFunction) -
         )
         raise ValueError(msg)
     return rows
+
+
+def combined_frequencies(
+    schedule: Schedule,
+    axes: Any,
+    rotary_dim: int,
+    base: float,
+    *,
+    seq_len: int | None,
+    precision: str,
+) -> Frequencies:
+    """The schedule's frequencies; with axes, their matrix, and the factors of the last width."""
+
+    def call(width: int, base: float) -> Frequencies:
+        return checked_frequencies(schedule, width, base, seq_len=seq_len, precision=precision)
+
+    if axes is None:
+        return call(rotary_dim, base)
+    made: dict[tuple[int, float], Frequencies] = {}
+    default_base = base
+
+    def frequencies(width: int, base: float | None = None) -> Any:
+        key = (as_int("width", width), default_base if base is None else require_base(base))
+        if key not in made:
+            if key[0] < 2 or key[0] % 2:
+                msg = f"`width` must be even and positive, got {width} from {axes!r}"
+                raise ValueError(msg)
+            made[key] = call(*key)
+        return made[key].inv_freq
+
+    matrix: Any = checked_matrix(axes, rotary_dim, frequencies)
+    if not made and type(schedule) is not Default:
+        msg = (
+            f"`scaling` must be None with `axes` that bring their own frequencies, got {schedule!r}"
+        )
+        raise ValueError(msg)
+    _, *factors = next(reversed(made.values()), Frequencies(()))
+    return Frequencies(matrix, *factors)
 
 
 def one_axis_per_pair(n_axes: int, axes: Sequence[int], values: Sequence[float]) -> Matrix:

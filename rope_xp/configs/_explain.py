@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 
 from rope_xp import analysis
+from rope_xp._config_reader.files import SupportsToDict
 from rope_xp.configs._summary import contexts, effective_inv_freq, read_kinds, unscaled
+from rope_xp.layouts import Layout
 from rope_xp.rope import RoPE
 
 AXIS_NAMES = {2: ("row", "column"), 3: ("time", "row", "column")}
 
 
 def explain(
-    config: Mapping[str, Any] | str | Path, seq_len: int | None = None, *, layout: str | None = None
+    config: Mapping[str, Any] | SupportsToDict | str | Path,
+    seq_len: int | None = None,
+    *,
+    layout: Layout | None = None,
 ) -> str:
     """What a config says about positions, as text: one table per kind of layer.
 

@@ -6,22 +6,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rope_xp._config_reader.files import SupportsToDict
 from rope_xp._config_reader.layers import read
-from rope_xp.phases import require_precision
+from rope_xp.layouts import Layout
+from rope_xp.phases import Precision, require_precision
 from rope_xp.rope import RoPE
 
 
 def layer_ropes(
-    config: Mapping[str, Any] | str | Path, *, layout: str | None = None, precision: str = "exact"
+    config: Mapping[str, Any] | SupportsToDict | str | Path,
+    *,
+    layout: Layout | None = None,
+    precision: Precision = "exact",
 ) -> tuple[RoPE | None, ...]:
     """The rotary encoding of every layer of a model.
 
     Parameters
     ----------
-    config : mapping or path
+    config : mapping, config object or path
         A ``config.json`` of transformers as a mapping (old style with ``rope_theta`` and
         ``rope_scaling``, or new with ``rope_parameters``), its path or its folder; or GGUF metadata,
-        ``{name: field.contents()}`` of gguf's reader.
+        ``{name: field.contents()}`` of gguf's reader. A config object of transformers, or any other with
+        ``to_dict()``, is read as the mapping that this returns.
     layout : {"half", "interleaved"}, optional
         The pairing, instead of the one that the family has: needed for a ``model_type`` that is not
         in ``families.json``, or where weights were permuted.
@@ -38,7 +44,7 @@ def layer_ropes(
     ValueError
         If a key is unknown, missing, contradictory or out of range, or the family is unknown.
     TypeError
-        If ``config`` is neither a mapping nor a path.
+        If ``config`` is neither a mapping, nor a config object, nor a path.
 
     Notes
     -----

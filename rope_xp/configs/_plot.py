@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from rope_xp import analysis
+from rope_xp._config_reader.files import SupportsToDict
 from rope_xp.configs._summary import contexts, effective_inv_freq, read_kinds, unscaled
+from rope_xp.layouts import Layout
 from rope_xp.rope import RoPE
 
 
 def plot(
-    config: Mapping[str, Any] | str | Path,
+    config: Mapping[str, Any] | SupportsToDict | str | Path,
     path: str | Path,
     seq_len: int | None = None,
     *,
-    layout: str | None = None,
+    layout: Layout | None = None,
 ) -> None:
     """Draw the wavelengths before and after scaling against the context, one panel per kind of layer.
 

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rope_xp._config_reader.files import SupportsToDict
 from rope_xp._config_reader.layers import read
 from rope_xp._config_reader.spec import ModelSpec
+from rope_xp.layouts import Layout
 from rope_xp.rope import RoPE
 
 
@@ -23,7 +25,7 @@ class Kind(NamedTuple):
 
 
 def read_kinds(
-    config: Mapping[str, Any] | str | Path, layout: str | None
+    config: Mapping[str, Any] | SupportsToDict | str | Path, layout: Layout | None
 ) -> tuple[ModelSpec, list[Kind]]:
     """A config, and its layers by kind."""
     model = read(config, layout=layout)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import is_known
 from rope_xp.positions._tokens import as_offset, count_from
+
+
+class Placement(TypedDict, total=False):
+    """The options of calling a `RoPE` and of its inverse."""
+
+    positions: Array | None
+    offset: int | Array
+    seq_len: int | None
+    seq_axis: int
 
 
 def resolve_positions(

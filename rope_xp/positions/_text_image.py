@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def text_image_positions(
     parts: Iterable[Part],
     *,
     merge: int = 1,
-    advance: str = "side",
+    advance: Literal["side", "max"] = "side",
     offset: int = 0,
     padding: tuple[int, int] = (0, 0),
     xp: Namespace | None = None,
@@ -114,8 +114,8 @@ def text_image_positions(
     6
     """
     require_one_of("advance", advance, ("side", "max"))
-    require_integer_dtype(dtype)
     xp = _backends.compat_namespace(xp)
+    require_integer_dtype(dtype, xp, device)
     dtype = _backends.default_integer_dtype(xp, device) if dtype is None else dtype
     n_before, n_after = _padding(padding)
     start = as_int("offset", offset)

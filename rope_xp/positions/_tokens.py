@@ -11,6 +11,7 @@ from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     POSITION_RANGE,
     as_int,
+    require_floating_dtype,
     require_integer,
     require_integer_dtype,
     require_position_range,
@@ -65,13 +66,21 @@ def token_positions(
     if n < 0:
         msg = f"`n` must be non-negative, got {n}"
         raise ValueError(msg)
-    require_integer_dtype(dtype)
+    if _backends.is_host_array(offset):
+        offset = _backends.host_array("offset", offset)
+        if xp is not None:
+            home = _backends.compat_namespace(xp)
+            like = home.zeros(0, dtype=home.int32, device=device)
+            (offset,) = _backends.beside("xp", like, home, offset=offset)
     offset = as_offset("offset", offset)
     if not _backends.is_array(offset):
+        xp = _backends.compat_namespace(xp)
+        require_integer_dtype(dtype, xp, device)
         require_position_range("offset", offset, n)
-        return count_from(offset, n, _backends.compat_namespace(xp), dtype, device)
+        return count_from(offset, n, xp, dtype, device)
 
     found = _backends.namespace(offset=offset)
+    require_integer_dtype(dtype, found, _backends.device(offset) if device is None else device)
     if xp is not None and _backends.compat_namespace(xp) is not found:
         msg = f"`offset` must be an int or an array of {xp.__name__}, got {found.__name__}"
         raise TypeError(msg)
@@ -124,7 +133,7 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
     >>> packed_positions(np.asarray([0, 3, 5]), 6)
     array([0, 1, 2, 0, 1, 0])
     """
-    xp = _backends.namespace(cu_seqlens=cu_seqlens)
+    xp, cu_seqlens = _backends.join(cu_seqlens=cu_seqlens)
     require_integer("cu_seqlens", cu_seqlens)
     if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0:
         msg = f"`cu_seqlens` must have shape (n_sequences + 1,), got {tuple(cu_seqlens.shape)}"
@@ -166,7 +175,7 @@ def mask_positions(mask: Array) -> Array:
     array([[0, 0, 0, 1],
            [0, 1, 2, 2]])
     """
-    xp = _require_mask(mask, 1)
+    xp, mask = _require_mask(mask, 1)
     (seen,) = _running_counts(mask, 1, xp)
     return xp.where(seen > 0, seen - 1, seen)
 
@@ -220,7 +229,7 @@ def mask_grid_positions(
     if as_int("n_axes", n_axes) <= 0:
         msg = f"`n_axes` must be positive, got {n_axes}"
         raise ValueError(msg)
-    xp = _require_mask(mask, n_axes)
+    xp, mask = _require_mask(mask, n_axes)
     if 0 in mask.shape[-n_axes:]:
         msg = f"`mask` must have no grid axis of size 0, got {tuple(mask.shape)}"
         raise ValueError(msg)
@@ -232,7 +241,7 @@ def mask_grid_positions(
         return xp.stack(counts, axis=0)
     require_positive("scale", scale)
     dtype = xp.float32 if dtype is None else dtype
-    _backends.require_dtype("dtype", dtype)
+    require_floating_dtype(dtype, xp, _backends.device(mask))
     compute = _backends.compute_dtype(xp, dtype=dtype)
     counts = [_backends.cast(count, compute, xp) for count in counts]
     lasts = [
@@ -245,9 +254,9 @@ def mask_grid_positions(
     return _backends.cast(xp.stack(spans, axis=0), dtype, xp)
 
 
-def _require_mask(mask: Array, n_axes: int) -> Namespace:
-    """The namespace of ``mask``, which must be boolean or integer and have ``n_axes`` axes at least."""
-    xp = _backends.namespace(mask=mask)
+def _require_mask(mask: Array, n_axes: int) -> tuple[Namespace, Array]:
+    """The namespace of ``mask`` and it as an array, which must be boolean or integer and have ``n_axes`` axes at least."""
+    xp, mask = _backends.join(mask=mask)
     if not (_backends.is_integer(mask) or _backends.is_boolean(mask)):
         msg = f"`mask` must be boolean or integer, got {_backends.dtype_name(mask.dtype)}"
         raise TypeError(msg)
@@ -255,7 +264,7 @@ def _require_mask(mask: Array, n_axes: int) -> Namespace:
         wanted = "(..., seq)" if n_axes == 1 else f"(..., *grid) with n_axes={n_axes} grid axes"
         msg = f"`mask` must have shape {wanted}, got {tuple(mask.shape)}"
         raise ValueError(msg)
-    return xp
+    return xp, mask
 
 
 def _running_counts(mask: Array, n_axes: int, xp: Namespace) -> list[Array]:
@@ -323,8 +332,8 @@ def zigzag_positions(
     if not 0 <= rank < world_size:
         msg = f"`rank` must be in [0, world_size={world_size}), got {rank}"
         raise ValueError(msg)
-    require_integer_dtype(dtype)
     xp = _backends.compat_namespace(xp)
+    require_integer_dtype(dtype, xp, device)
     n = seq_len // (2 * world_size)
     early, late = rank * n, (2 * world_size - 1 - rank) * n
     if late + n > POSITION_RANGE[1]:

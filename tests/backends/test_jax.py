@@ -94,6 +94,26 @@ def test_jit_joins_otherwise_and_gives_the_same(layout, start, dtype):
     )
 
 
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_jit_is_off_by_what_the_docstring_says(layout, dtype):
+    rope = RoPE(64, layout=layout)
+    x = jax.random.normal(jax.random.key(0), (8, 512, 64), dtype=dtype)
+    slow, fast = (np.asarray(y, np.float64) for y in (rope(x), jax.jit(rope)(x)))
+    first, second = (
+        (slice(0, 32), slice(32, 64)) if layout == "half" else (slice(0, 64, 2), slice(1, 64, 2))
+    )
+    size = np.abs(np.asarray(x, np.float64))
+    size = size[..., first] + size[..., second]
+    unit = {"bfloat16": 2.0**-7, "float16": 2.0**-10}[dtype]  # of the last place, of a power of two
+    least = {"bfloat16": 2.0**-133, "float16": 2.0**-24}[dtype]
+    for features in (first, second):
+        a, b = slow[..., features], fast[..., features]
+        larger = np.maximum(np.abs(a), np.abs(b))
+        place = np.maximum(2.0 ** np.floor(np.log2(np.maximum(larger, least))) * unit, least)
+        assert (np.abs(a - b) <= 2**-22 * size + place).all()
+
+
 def test_grad_of_learned_frequencies():
     at = jnp.asarray([0.0, 1.0, 2.0])
     grad = jax.grad(lambda w: jnp.sum(rope_xp.cos_sin(at, w)[1]))(jnp.asarray([0.3]))

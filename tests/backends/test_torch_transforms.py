@@ -191,3 +191,27 @@ def test_large_arrays_take_the_step_by_themselves(rng):
         expected = grad(lambda x: cubes(rotate(x)))(x)
     found = grad(lambda x: cubes(rotate(x)))(x)
     np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("mode", "early", "seq"),
+    [("real", False, 2048), ("real", True, 2048), ("symbolic", False, 4)],
+)
+def test_make_fx_traces_gradients(mode, early, seq):
+    """Above autograd, too, where torch counts its modes apart; and sizes that are traced."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    rope = rope_xp.RoPE(64, layout="half")
+    q = torch.randn(seq, 64)
+
+    def gradient(q):
+        q = q.detach().requires_grad_()
+        return torch.autograd.grad((rope(q) ** 3).sum(), q)[0]
+
+    def transformed(q):
+        return torch.func.grad(lambda q: (rope(q) ** 3).sum())(q)
+
+    functions = (gradient,) if early else (gradient, transformed)
+    for function in functions:
+        traced = make_fx(function, tracing_mode=mode, pre_dispatch=early)(q)
+        torch.testing.assert_close(traced(q), gradient(q))

@@ -579,10 +579,10 @@ CASES = [
         id="several scalar",
     ),
     pytest.param(
-        lambda: GRID.cos_sin([[0], [1]]),
+        lambda: GRID.cos_sin("01"),
         TypeError,
         "`positions` must be an array of a library",
-        id="several list",
+        id="several text",
     ),
     pytest.param(
         lambda: GRID(X, positions=np.ones((2, 5), int), offset=2),

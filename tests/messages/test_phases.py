@@ -75,10 +75,10 @@ CASES = [
         id="cos_sin precision",
     ),
     pytest.param(
-        lambda: rope_xp.cos_sin([0, 1], [1.0]),
+        lambda: rope_xp.cos_sin("01", [1.0]),
         TypeError,
         "`positions` must be an array of a library",
-        id="cos_sin list",
+        id="cos_sin text",
     ),
     pytest.param(
         lambda: phases.xpos_scale(np.arange(3), 0),

@@ -62,10 +62,10 @@ CASES = [
         id="alibi batch",
     ),
     pytest.param(
-        lambda: relative.alibi_bias([0], np.arange(3), 8),
+        lambda: relative.alibi_bias("0", np.arange(3), 8),
         TypeError,
         "`q_positions` must be an array of a library",
-        id="alibi list",
+        id="alibi text",
     ),
     pytest.param(
         lambda: relative.clipped_index(np.arange(3), np.arange(3), -1),

@@ -467,10 +467,10 @@ CASES = [
         id="positions bool",
     ),
     pytest.param(
-        lambda: ROPE(X, positions=[0, 1, 2, 3, 4]),
+        lambda: ROPE(X, positions="01234"),
         TypeError,
         "`positions` must be an array of a library",
-        id="positions list",
+        id="positions text",
     ),
     pytest.param(
         lambda: ROPE(X, positions=np.arange(5), offset=3),
@@ -582,10 +582,10 @@ CASES = [
         id="rotate list",
     ),
     pytest.param(
-        lambda: ROPE.rotate(X, [1.0], SIN),
+        lambda: ROPE.rotate(X, "1", SIN),
         TypeError,
         "`cos` must be an array of a library",
-        id="table list",
+        id="table text",
     ),
     pytest.param(
         lambda: ROPE.rotate(X, COS[0, 0, ...], SIN),

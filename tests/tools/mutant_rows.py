@@ -8,6 +8,9 @@ rows whose text is gone.
 # fmt: off
 NUMPY = [
     ("_backends", "return xp.float64 if wide else", "return xp.float32 if wide else"),
+    ("_backends", "if made.dtype.kind == \"O\" or", "if"),
+    ("_backends", "and integral and _is_rounded(value, made)", "and False"),
+    ("_backends", "if type(array) is np.ndarray:\n        return None\n", "if True:\n        return None\n"),
     ("_backends", 'xp.float64 if "float64" in kinds', "xp.float32 if kinds"),
     ("_validation", "first + n > POSITION_RANGE[1]", "first > POSITION_RANGE[1]"),
     ("_kernels", "        sin = -sin\n", "        sin = +sin\n"),
@@ -206,6 +209,10 @@ TORCH = [
     ("_backends/torch", "is_compiling() or bool(torch.jit.is_tracing())", "is_compiling()"),
     ("_backends/torch", "is_compiling() or bool(torch.jit.is_tracing())", "bool(torch.jit.is_tracing())"),
     ("_backends/torch", "or names.dispatch_mode_depth() > 0", ""),
+    ("_backends/torch", "or names.early_mode_depth() > 0", ""),
+    ("_backends/torch", "if not first.layout is second.layout is third.layout is torch.strided:", "if False:"),
+    ("_backends/torch", 'values.astype(values.dtype.newbyteorder("="), order="C")', "values"),
+    ("_backends/torch", "torch.serialization.add_safe_globals([*classes])", "pass"),
     ("_backends/torch", "type(t) in (torch.Tensor, torch.nn.Parameter) and", "True and"),
     ("_backends/torch", "type(t) in (torch.Tensor, torch.nn.Parameter)", "type(t) is torch.Tensor"),
     ("_backends/torch", "and t.layout is torch.strided", ""),
