@@ -15,6 +15,7 @@ from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import Operands, RotationPlan, below_kernel_size, evaluate, kernels_for
 from rope_xp._validation import as_int, is_known
 from rope_xp.layouts import pair_slices, require_layout
+from rope_xp.positions._alignment import hint_seq_axis
 
 __all__ = ["rotate"]
 
@@ -190,6 +191,8 @@ def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None,
                 f"`cos` must line up with `x` of shape {tuple(x_shape)}: along axis {axis} of `x` "
                 f"it must have size {wanted} or 1, got {size}"
             )
+            if axis == seq_axis and len(shape) < ndim:
+                msg += hint_seq_axis("x", x_shape, axis, size)
             raise ValueError(msg)
     if not known or known[0] == ndim - len(shape):
         return None
@@ -253,7 +256,7 @@ def _require_out(x: Array, out: Array) -> None:
         raise ValueError(msg)
     if _backends.has_internal_overlap(out):
         msg = (
-            "`out` must not have overlapping elements, got a broadcast view of shape "
-            f"{tuple(out.shape)}"
+            f"`out` must not have elements that may share a place in memory, got shape "
+            f"{tuple(out.shape)} with strides {_backends.strides(out)}"
         )
         raise ValueError(msg)

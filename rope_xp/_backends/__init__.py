@@ -36,6 +36,7 @@ from rope_xp._backends.namespaces import (
     materialize_under_compile,
     namespace,
     shared_namespace,
+    strides,
     widest,
 )
 
@@ -73,5 +74,6 @@ __all__ = [
     "require_dtype",
     "require_floating",
     "shared_namespace",
+    "strides",
     "widest",
 ]

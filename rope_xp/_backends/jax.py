@@ -37,6 +37,6 @@ LIBRARY = Library(
     "jax",
     load,
     device=lambda array: None,
-    is_writable=lambda array: False,
+    read_only=lambda array: "arrays of JAX never change",
     host_values=host_values,
 )
