@@ -138,10 +138,9 @@ class KVCache(NamedTuple):
     def _length(self, unknown: int = 0) -> tuple[Any, int]:
         """The length, NumPy's integers as int, and its value, ``unknown`` where that is not at hand."""
         length, capacity = self.length, self.k.shape[-2]
+        # NumPy's arrays without axes count as integers beside arrays of any library.
         if isinstance(length, np.ndarray) and length.ndim == 0:
-            length = (
-                length.item()
-            )  # NumPy's 0-d arrays count as integers beside arrays of any library
+            length = length.item()
         if not _backends.is_array(length):
             used = length = as_int("length", length)
         else:

@@ -34,36 +34,6 @@ def close(a, b, atol=1e-6):
     torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
-def forbidden_outs():
-    """Tensors that torch does not let one write here, and what of the sentence says why."""
-    yield torch.zeros(2, 5, 8, requires_grad=True), "a leaf Variable that requires grad"
-    yield torch.zeros(4, 5, 8, requires_grad=True)[:2], "a view of a leaf Variable"
-    yield (torch.zeros(3, 2, 5, 8, requires_grad=True) * 1).unbind(0)[0], "multiple views"
-    with torch.no_grad():
-        yield torch.zeros(4, 5, 8, requires_grad=True)[:2], "created in no_grad mode"
-    with torch.inference_mode():
-        made = torch.zeros(2, 5, 8)
-    yield made, "made in inference mode"
-
-
-def test_out_that_torch_does_not_let_one_write():
-    x, tables = torch.randn(2, 5, 8), ROPE.cos_sin(torch.arange(5))
-    wanted = ROPE.rotate(x, *tables)
-    for out, why in forbidden_outs():
-        with (
-            torch.enable_grad(),
-            pytest.raises(TypeError, match=rf"`out` must be writable, .*{why}"),
-        ):
-            ROPE.rotate(x, *tables, out=out)
-        with torch.inference_mode():
-            close(ROPE.rotate(x, *tables, out=out).clone(), wanted)
-    large = torch.randn(2, 5, 8192, 8)  # kernels write memory without asking torch
-    with torch.inference_mode():
-        made = torch.zeros_like(large)
-    with pytest.raises(TypeError, match=r"`out` must be writable, .*made in inference mode"):
-        ROPE.rotate(large, *ROPE.cos_sin(torch.arange(8192)), out=made)
-
-
 def test_out_with_a_gradient_or_a_minus_sign_put_off():
     x, tables = torch.randn(2, 5, 8, requires_grad=True), ROPE.cos_sin(torch.arange(5))
     g, wanted = torch.randn(2, 5, 8), ROPE.rotate(x.detach(), *tables)
