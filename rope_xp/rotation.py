@@ -255,8 +255,7 @@ def _require_out(x: Array, out: Array) -> None:
         )
         raise ValueError(msg)
     if _backends.has_internal_overlap(out):
-        msg = (
-            f"`out` must not have elements that may share a place in memory, got shape "
-            f"{tuple(out.shape)} with strides {_backends.strides(out)}"
-        )
+        strides = _backends.strides(out)
+        view = "broadcast view" if 0 in strides else f"view with strides {strides}"
+        msg = f"`out` must not have overlapping elements, got a {view} of shape {tuple(out.shape)}"
         raise ValueError(msg)
