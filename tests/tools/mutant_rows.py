@@ -202,7 +202,6 @@ NUMPY = [
     ("attention", "- length\n        new", "\n        new"),
     ("attention", "        if seq == 0:\n", "        if False:\n"),
     ("attention", "length = length.item()", "pass"),
-    ("attention", "unknown if value is None else int(value)", "unknown"),
     ("attention", "if not 0 <= used <= capacity:", "if used > capacity:"),
     ("attention", "new.dtype != old.dtype and not both_floating", "False"),
     ("attention", "if not given and rope is not None and not rope._encodes_text", "if False"),
