@@ -181,6 +181,13 @@ def require_integer(name: str, array: Array) -> None:
         raise TypeError(msg)
 
 
+def require_features(name: str, x: Array, head_dim: int) -> None:
+    """ValueError unless ``x`` has shape (..., seq, head_dim)."""
+    if x.ndim < 2 or x.shape[-1] != head_dim:
+        msg = f"`{name}` must have shape (..., seq, head_dim={head_dim}), got {tuple(x.shape)}"
+        raise ValueError(msg)
+
+
 def require_real(name: str, array: Array) -> None:
     """TypeError unless ``array`` has an integer or a real floating dtype."""
     if not (_backends.is_integer(array) or _backends.is_floating(array)):

@@ -14,18 +14,26 @@ from rope_xp._backends import Array, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
     require_base,
+    require_features,
     require_integer,
     require_position_range,
     require_real,
 )
-from rope_xp.axes._base import combined_frequencies, require_axes, require_pairing
+from rope_xp.axes._base import (
+    Made,
+    combined_frequencies,
+    refuse_default,
+    require_axes,
+    require_n_axes,
+    require_pairing,
+    sums_to,
+)
 from rope_xp.layouts import Layout, require_layout
 from rope_xp.phases import Precision
 from rope_xp.positions._alignment import (
     Placement,
-    require_batch,
-    require_line_up,
     require_same_length,
+    require_steps,
     resolve_positions,
 )
 from rope_xp.positions._tokens import as_offset
@@ -62,7 +70,8 @@ class RoPE:
         Base of the geometric frequencies, :math:`b` in :math:`b^{-2i/d_r}`.
     rotary_dim : int, optional
         Number of rotated features, even; the others are returned unchanged. Default: all from
-        ``rotary_start`` on.
+        ``rotary_start`` on, also in what `dataclasses.replace` makes: ``fields``, ``asdict`` and the
+        printed form of an object leave out a ``rotary_dim`` that was not given.
     rotary_start : int
         First rotated feature.
     scaling : rope_xp.scaling.Schedule, optional
@@ -106,10 +115,14 @@ class RoPE:
     axes: Any = None
     precision: Precision = "exact"
 
+    # Without annotations these are no fields: they follow from the fields.
     # Factors and frequencies at ``seq_len=None``. Text, because torch.compile takes a number that
-    # differs between two objects for data, and frequencies must be constants. Without an annotation
-    # it is no field: it follows from the fields.
+    # differs between two objects for data, and frequencies must be constants.
     _frequencies_text = ""
+    # Whether `rotary_dim` was not given, and whether equal coordinates on all axes give the encoding
+    # of one axis.
+    _derives_rotary_dim = False
+    _encodes_text = True
 
     def __post_init__(self) -> None:
         def settle(name: str, value: object) -> None:
@@ -128,6 +141,7 @@ class RoPE:
 
         available = self.head_dim - self.rotary_start
         rotary_dim = self.rotary_dim
+        settle("_derives_rotary_dim", rotary_dim is None)
         rotary_dim = available if rotary_dim is None else as_int("rotary_dim", rotary_dim)
         if rotary_dim <= 0 or rotary_dim % 2:
             msg = f"`rotary_dim` must be even and positive, got {rotary_dim}"
@@ -150,15 +164,18 @@ class RoPE:
         if self.axes is not None:
             require_pairing(self.axes, self.rotary_dim)
 
-        inv_freq, *factors = self._call_schedule(None)
+        made: Made = {}
+        inv_freq, *factors = self._call_schedule(None, made)
         rows: Any = [inv_freq] if self.axes is None else inv_freq
+        one_axis: Any = made.get((self.rotary_dim, self.base), Frequencies(())).inv_freq
+        settle("_encodes_text", len(rows) == 1 or sums_to(one_axis, rows))
         flat = [w for row in rows for w in row]
         settle("_frequencies_text", " ".join(map(repr, (*factors, *flat))))
 
     def __repr__(self) -> str:
         defaults = {
             "base": 10000.0,
-            "rotary_dim": self.head_dim - self.rotary_start,
+            "rotary_dim": self.rotary_dim if self._derives_rotary_dim else None,
             "rotary_start": 0,
             "scaling": None,
             "axes": None,
@@ -258,7 +275,7 @@ class RoPE:
         xp, positions = _backends.join(positions=positions)
         dtype = phases.result_dtype(positions, dtype, xp)
         if self.axes is not None:
-            self._require_axes("positions", positions)
+            require_n_axes("positions", positions, self.axes)
         return self._tables(positions, inv_freq, factor, dtype, xp)
 
     def rotate(
@@ -278,7 +295,7 @@ class RoPE:
         """
         if _backends.is_array(x):  # rotation.rotate refuses anything else
             _backends.require_supported("x", x)
-            self._require_features("x", x)
+            require_features("x", x, self.head_dim)
         cos, sin = (_backends.host_array(*each) for each in (("cos", cos), ("sin", sin)))
         for name, table in (("cos", cos), ("sin", sin)):
             if _backends.is_array(table) and table.shape[-1:] != (self.n_pairs,):
@@ -316,7 +333,8 @@ class RoPE:
             NumPy arrays and sequences of numbers, too, whatever the library of ``q``; so for ``offset``.
             Integers of any dtype, or real numbers, as in `rope_xp.cos_sin`. Default: ``offset + 0 …
             seq − 1``. ``batch`` is the first axis of ``q``. With ``axes`` the shape is (n_axes, seq) or
-            (n_axes, batch, seq), and the default is that of text: the same on every axis.
+            (n_axes, batch, seq), and the default is that of text: the same on every axis. A scheme of
+            images, in which equal coordinates do not give the encoding of one axis, has no default.
         offset : int or integer array, shape () or (batch,)
             Tokens before the first one (in the cache); not together with ``positions``.
         seq_len : int, optional
@@ -334,8 +352,8 @@ class RoPE:
         ------
         ValueError
             If shapes do not fit, ``positions`` and ``offset`` are both given, positions after
-            ``offset`` leave the library's widest integers, devices differ, or a lazy array's length
-            is needed but unknown.
+            ``offset`` leave the library's widest integers, devices differ, a lazy array's length
+            is needed but unknown, or ``positions`` are missing for a scheme of images.
         TypeError
             If dtypes or libraries do not fit.
 
@@ -377,9 +395,11 @@ class RoPE:
         ----------
         k : array, shape (..., seq, head_dim)
             Rotated keys.
-        delta : int or integer array, shape (), (batch,) or (batch, seq)
-            Steps to move by, negative towards the start. With ``axes`` an array has shape
-            (n_axes, ...), and an int moves along every axis.
+        delta : int or integer array, shape (), (seq,), (batch, 1) or (batch, seq)
+            Steps to move by, negative towards the start. An array is read like ``positions``: one
+            axis is that of tokens, and steps for each row are (batch, 1). With ``axes``, (n_axes,),
+            (n_axes, seq), (n_axes, batch, 1) or (n_axes, batch, seq); an int or an array without axes
+            moves by as much along every axis.
         seq_len, seq_axis
             As in calling the object.
 
@@ -400,26 +420,23 @@ class RoPE:
         """
         xp = _backends.namespace(k=k)
         _backends.require_floating(k=k)
-        self._require_features("k", k)
+        require_features("k", k, self.head_dim)
         axis = rotation.resolve_seq_axis("k", k.shape, seq_axis)
         if _backends.is_host_array(delta):
             (delta,) = _backends.beside("k", k, xp, may_stay=True, delta=delta)
         if not _backends.is_array(delta) or (isinstance(delta, np.ndarray) and delta.ndim == 0):
             delta = as_offset("delta", delta)
             require_position_range("delta", delta)
-            delta = self._on_every_axis(
-                xp.asarray(delta, dtype=xp.int32, device=_backends.device(k)), xp
-            )
+            delta = xp.asarray(delta, dtype=xp.int32, device=_backends.device(k))
         require_integer("delta", delta)
         _backends.namespace(k=k, delta=None if isinstance(delta, np.ndarray) else delta)
-        if self.axes is not None:
-            self._require_axes("delta", delta)
-        one, n_axes = (delta, None) if self.axes is None else (delta[0, ...], self.axes.n_axes)
-        if one.ndim > 1:
-            require_line_up("delta", one, "k", k, axis, n_axes=n_axes)
-        elif one.ndim == 1:
-            require_batch("delta", one, "k", k, axis, n_axes=n_axes)
-            delta = delta[..., None]  # (batch, 1)
+        if delta.ndim == 0:
+            delta = self._on_every_axis(delta, xp)
+        elif self.axes is None:
+            require_steps("delta", delta, "k", k, axis)
+        else:
+            require_n_axes("delta", delta, self.axes)
+            require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
         inv_freq, dtype = self._schedule(seq_len).inv_freq, _backends.compute_dtype(xp, k)
         cos, sin = self._tables(delta, inv_freq, 1.0, dtype, xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
@@ -437,8 +454,11 @@ class RoPE:
             return _parse_once(self._frequencies_text, n_pairs)
         return _call_schedule_once(self, seq_len)
 
-    def _call_schedule(self, seq_len: int | None) -> Frequencies:
-        """The schedule's frequencies; with axes, their matrix, and the factors of the last width."""
+    def _call_schedule(self, seq_len: int | None, made: Made | None = None) -> Frequencies:
+        """The schedule's frequencies; with axes, their matrix, and the factors of the last width.
+
+        What the scheme asks the schedule for is added to ``made``.
+        """
         return combined_frequencies(
             Default() if self.scaling is None else self.scaling,
             self.axes,
@@ -446,6 +466,7 @@ class RoPE:
             self.base,
             seq_len=seq_len,
             precision=self.precision,
+            made=made,
         )
 
     def _tables(
@@ -502,19 +523,21 @@ class RoPE:
         if _backends.is_host_array(offset):
             (offset,) = _backends.beside("q", q, xp, offset=offset)
         _backends.require_floating(q=q, k=k)
-        self._require_features("q", q)
+        require_features("q", q, self.head_dim)
         axis = rotation.resolve_seq_axis("q", q.shape, seq_axis)
         if k is not None:
-            self._require_features("k", k)
+            require_features("k", k, self.head_dim)
             require_same_length(q, axis, k, rotation.resolve_seq_axis("k", k.shape, seq_axis))
         if positions is not None:
             require_real("positions", positions)
         if self.axes is None:
             positions = resolve_positions(q, axis, positions, offset, xp=xp)
         elif positions is None:
+            if not self._encodes_text:
+                refuse_default("positions", self.axes)
             positions = self._on_every_axis(resolve_positions(q, axis, None, offset, xp=xp), xp)
         else:
-            self._require_axes("positions", positions)
+            require_n_axes("positions", positions, self.axes)
             resolve_positions(q, axis, positions[0, ...], offset, self.axes.n_axes, xp=xp)
 
         inv_freq, factor, _ = self._schedule(seq_len)
@@ -533,22 +556,20 @@ class RoPE:
             return positions
         return xp.broadcast_to(positions[None, ...], (self.axes.n_axes, *positions.shape))
 
-    def _require_axes(self, name: str, positions: Array) -> None:
-        n = self.axes.n_axes
-        if positions.ndim == 0 or positions.shape[0] != n:
-            msg = (
-                f"`{name}` must have shape (n_axes={n}, ...) for {self.axes!r}, "
-                f"got {tuple(positions.shape)}"
-            )
-            raise ValueError(msg)
 
-    def _require_features(self, name: str, x: Array) -> None:
-        if x.ndim < 2 or x.shape[-1] != self.head_dim:
-            msg = (
-                f"`{name}` must have shape (..., seq, head_dim={self.head_dim}), "
-                f"got {tuple(x.shape)}"
-            )
-            raise ValueError(msg)
+class _GivenFields(dict[str, Any]):
+    """The fields of `RoPE`, as `dataclasses` finds them: of an object, without what was not given.
+
+    `dataclasses.replace` gives a new object what the old one has as attributes; so a ``rotary_dim``
+    that follows from ``head_dim`` would no longer follow.
+    """
+
+    def __get__(self, rope: RoPE | None, _: type) -> dict[str, Any]:
+        derives = rope is not None and rope._derives_rotary_dim
+        return {n: field for n, field in self.items() if not derives or n != "rotary_dim"}
+
+
+RoPE.__dataclass_fields__ = _GivenFields(RoPE.__dataclass_fields__)
 
 
 def _parse(text: str, n_pairs: int | None) -> Frequencies:

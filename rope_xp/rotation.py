@@ -15,6 +15,7 @@ from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import Operands, RotationPlan, below_kernel_size, evaluate, kernels_for
 from rope_xp._validation import as_int, is_known
 from rope_xp.layouts import Layout, pair_slices, require_layout
+from rope_xp.positions._alignment import hint_seq_axis
 
 __all__ = ["rotate"]
 
@@ -197,6 +198,8 @@ def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None,
                 f"`cos` must line up with `x` of shape {tuple(x_shape)}: along axis {axis} of `x` "
                 f"it must have size {wanted} or 1, got {size}"
             )
+            if axis == seq_axis and len(shape) < ndim:
+                msg += hint_seq_axis("x", x_shape, axis, size)
             raise ValueError(msg)
     if not known or known[0] == ndim - len(shape):
         return None
@@ -259,8 +262,7 @@ def _require_out(x: Array, out: Array) -> None:
         )
         raise ValueError(msg)
     if _backends.has_internal_overlap(out):
-        msg = (
-            "`out` must not have overlapping elements, got a broadcast view of shape "
-            f"{tuple(out.shape)}"
-        )
+        strides = _backends.strides(out)
+        view = "broadcast view" if 0 in strides else f"view with strides {strides}"
+        msg = f"`out` must not have overlapping elements, got a {view} of shape {tuple(out.shape)}"
         raise ValueError(msg)

@@ -46,6 +46,7 @@ from rope_xp._backends.namespaces import (
     require_available,
     require_supported,
     shared_namespace,
+    strides,
     widest,
 )
 from rope_xp._backends.registration import register_values
@@ -93,5 +94,6 @@ __all__ = [
     "require_floating",
     "require_supported",
     "shared_namespace",
+    "strides",
     "widest",
 ]

@@ -48,7 +48,7 @@ LIBRARY = Library(
     "dask",
     load,
     device=lambda array: None,
-    is_writable=lambda array: False,  # it could be, but only by rebuilding its graph
+    read_only=lambda array: "it is lazy",  # it could be, but only by rebuilding its graph
     map_blocks=map_blocks,
     unsupported=unsupported,
     missing_dtypes=lambda device: frozenset(),

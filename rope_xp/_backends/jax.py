@@ -52,9 +52,9 @@ LIBRARY = Library(
     "jax",
     load,
     device=lambda array: None,
-    is_writable=lambda array: False,
     missing_dtypes=missing_dtypes,
     missing_dtypes_advice="jax_enable_x64 switches 64-bit dtypes on",
     register_values=register_values,
+    read_only=lambda array: "arrays of JAX never change",
     host_values=host_values,
 )

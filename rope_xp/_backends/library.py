@@ -58,8 +58,9 @@ class Memory:
     operations_are_threaded: bool
 
 
-def _has_no_write_lock(array: Array) -> bool:
-    return bool(getattr(getattr(array, "flags", None), "writeable", True))
+def _write_lock(array: Array) -> str:
+    writable = getattr(getattr(array, "flags", None), "writeable", True)
+    return "" if writable else "read-only memory"
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class Library:
         Imports its array API namespace.
     device : (array) -> device or None
         Where arrays that meet ``array`` must be made; None where the library decides by itself.
-    is_writable : (array) -> bool
-        Whether elements can be assigned.
+    read_only : (array) -> str
+        Why elements cannot be assigned; "" where they can.
     shared_namespace : (first, second, third) -> namespace or None
         A quick check that three eager arrays belong together; None sends them through the full one.
     cache_block_bytes : (array) -> int
@@ -107,7 +108,7 @@ class Library:
     name: str
     load: Callable[[], Namespace]
     device: Callable[[Array], Device | None] = lambda array: getattr(array, "device", None)
-    is_writable: Callable[[Array], bool] = _has_no_write_lock
+    read_only: Callable[[Array], str] = _write_lock
     shared_namespace: Callable[[Array, Array, Array], Namespace | None] = lambda *arrays: None
     cache_block_bytes: Callable[[Array], int] = lambda array: 0
     materialize_under_compile: Callable[[Array], Array] = lambda array: array

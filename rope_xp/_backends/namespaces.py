@@ -133,7 +133,7 @@ def device(array: Array) -> Device | None:
 
 def is_writable(array: Array) -> bool:
     """Whether elements of ``array`` can be assigned."""
-    return library_of(array).is_writable(array)
+    return not library_of(array).read_only(array)
 
 
 def is_compiling() -> bool:
@@ -148,14 +148,31 @@ def is_array(value: Any) -> TypeGuard[Array]:
 
 def describe(array: Array) -> str:
     """What ``array`` is, for messages."""
-    state = "an" if is_writable(array) else "a read-only"
-    return f"{state} array of {library_of(array).name}"
+    library = library_of(array)
+    why = library.read_only(array)
+    return f"a read-only array of {library.name} ({why})" if why else f"an array of {library.name}"
+
+
+def strides(array: Array) -> tuple[int, ...]:
+    """Steps from one element to the next along each axis, in elements or bytes as its library does."""
+    return tuple(array.strides if hasattr(array, "strides") else getattr(array, "stride", tuple)())
 
 
 def has_internal_overlap(array: Array) -> bool:
-    """Whether several elements share a place in memory, as in a broadcast view."""
-    strides = array.strides if hasattr(array, "strides") else getattr(array, "stride", tuple)()
-    return any(n > 1 and not step for n, step in zip(array.shape, strides, strict=False))
+    """Whether several elements may share a place in memory, as in broadcast views and windows.
+
+    False only where each axis steps over all that the axes with smaller steps cover, as in all slices,
+    transposes and reversals of arrays without overlap.
+    """
+    if 0 in array.shape:
+        return False
+    element = array.dtype.itemsize if hasattr(array, "strides") else 1
+    pairs = zip(strides(array), array.shape, strict=False)
+    axes = [(abs(step), n) for step, n in pairs if n > 1]
+    # Without sorting them, which torch.compile cannot do with sizes that it traces.
+    return any(
+        step * n < element + sum(s * (m - 1) for s, m in axes if s <= step) for step, n in axes
+    )
 
 
 def host_values(array: Array) -> Any:

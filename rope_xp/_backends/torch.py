@@ -210,6 +210,14 @@ def host_values(array: Array) -> Any:
     ).numpy()
 
 
+def read_only(array: Array) -> str:
+    import torch
+
+    if is_compiling() or not array.is_inference() or torch.is_inference_mode_enabled():
+        return ""
+    return "it was made in inference mode, which has ended"
+
+
 def mark_written(out: Array) -> None:
     # torch counts writes to a tensor, to refuse gradients that would need what was there before.
     import torch
@@ -280,6 +288,7 @@ LIBRARY = Library(
     missing_dtypes=missing_dtypes,
     register_values=register_values,
     host_values=host_values,
+    read_only=read_only,
     memory=Memory(
         is_accessible=is_accessible,
         empty=empty,

@@ -36,12 +36,14 @@ class LayerSpec:
 
     def make(self, rope_class: Callable[..., T], precision: str) -> T:
         """``rope_class`` of these arguments; what it refuses is said with the source."""
+        # Where all features rotate, that follows from ``head_dim``, also in what is made of the object.
+        partial = self.rotary_dim != self.head_dim - self.rotary_start
         try:
             return rope_class(
                 self.head_dim,
                 layout=self.layout,
                 base=self.base,
-                rotary_dim=self.rotary_dim,
+                rotary_dim=self.rotary_dim if partial else None,
                 rotary_start=self.rotary_start,
                 scaling=self.scaling,
                 axes=self.axes,

@@ -24,7 +24,12 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
         y = _backends.cast(y, x.dtype, xp)  # NumPy's other byte order got lost
     if out is None:
         return y
-    out[...] = y
+    try:
+        out[...] = y
+    except RuntimeError as error:  # what torch's gradients and transforms do not let one write
+        reason = str(error).partition("\n")[0]
+        msg = f"`out` must be writable, got {_backends.describe(out)}: {reason}"
+        raise TypeError(msg) from error
     return out
 
 

@@ -2,11 +2,14 @@
 
 # Without ``from __future__ import annotations``: the field types of `KVCache` are then types, not
 # text that would be looked up in the package that it says it comes from.
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._validation import as_int
+from rope_xp._validation import as_int, require_integer
+from rope_xp.axes._base import as_ints
 from rope_xp.rope import RoPE
 
 
@@ -22,8 +25,13 @@ class KVCache(NamedTuple):
         Slot i contains the token at position i. Slots from ``length`` on are empty and must be masked
         in attention, as `causal_mask` over all slots does.
     length : int or integer array, shape ()
-        Number of tokens in the cache. An array (under ``jax.jit``) cannot be checked against the
-        capacity.
+        Number of tokens in the cache. NumPy's integers are ints. An array that is traced (under
+        ``jax.jit``) cannot be checked against the capacity.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Of each method, if ``length`` is no number of tokens between 0 and the capacity.
 
     Examples
     --------
@@ -47,7 +55,14 @@ class KVCache(NamedTuple):
         dtype: Dtype | None = None,
         device: Device | None = None,
     ) -> "KVCache":
-        """A cache of ``shape`` (..., capacity, head_dim); default: in NumPy and float32."""
+        """A cache of ``shape`` (..., capacity, head_dim); default: in NumPy and float32.
+
+        Raises ValueError or TypeError if ``shape`` is none.
+        """
+        shape = as_ints("shape", shape)
+        if len(shape) < 2 or min(shape) < 0:
+            msg = f"`shape` must be (..., capacity, head_dim), non-negative, got {shape}"
+            raise ValueError(msg)
         xp = _backends.compat_namespace(xp)
         dtype = xp.float32 if dtype is None else dtype
         k, v = (xp.zeros(shape, dtype=dtype, device=device) for _ in "kv")
@@ -56,22 +71,31 @@ class KVCache(NamedTuple):
     def append(self, k: Array, v: Array) -> "KVCache":
         """The cache with the tokens of ``k`` and ``v``, shape (..., seq, head_dim), at its end.
 
-        Raises ValueError if they do not fit.
+        Raises ValueError if they do not fit, TypeError if their dtype is neither that of the cache nor
+        floating as it is.
         """
         xp = _backends.namespace(cache=self.k, k=k, v=v)
-        capacity, seq = self.k.shape[-2], k.shape[-2]
+        length, used = self._length()
+        capacity, seq = self.k.shape[-2], k.shape[-2] if k.ndim > 1 else None
         for name, new, old in (("k", k, self.k), ("v", v, self.v)):
-            expected = (*old.shape[:-2], seq, old.shape[-1])
-            if tuple(new.shape) != tuple(expected):
-                msg = f"`{name}` must have shape {tuple(expected)}, got {tuple(new.shape)}"
+            expected = (*old.shape[:-2], "seq" if seq is None else seq, old.shape[-1])
+            if tuple(new.shape) != expected:
+                wanted = ", ".join(map(str, expected))
+                msg = f"`{name}` must have shape ({wanted}), got {tuple(new.shape)}"
                 raise ValueError(msg)
-        free = capacity - self.length
-        if seq > capacity or (isinstance(free, int) and seq > free):
-            msg = (
-                f"`k` must fit into the cache of {capacity} tokens ({self.length} used), got {seq}"
-            )
+            both_floating = _backends.is_floating(new) and _backends.is_floating(old)
+            if new.dtype != old.dtype and not both_floating:
+                msg = (
+                    f"`{name}` must have the dtype of the cache, {_backends.dtype_name(old.dtype)}, or "
+                    f"both must be floating, got {_backends.dtype_name(new.dtype)}"
+                )
+                raise TypeError(msg)
+        if seq is None or seq > capacity - used:
+            msg = f"`k` must fit into the cache of {capacity} tokens ({used} used), got {seq}"
             raise ValueError(msg)
-        steps = xp.arange(capacity, device=_backends.device(k)) - self.length
+        if seq == 0:
+            return KVCache(self.k, self.v, length)
+        steps = xp.arange(capacity, device=_backends.device(k)) - length
         new = (steps >= 0) & (steps < seq)  # (capacity,)
         source = xp.clip(steps, 0, seq - 1)
         k, v = (
@@ -80,7 +104,7 @@ class KVCache(NamedTuple):
             )
             for fresh, old in ((k, self.k), (v, self.v))
         )
-        return KVCache(k, v, self.length + seq)
+        return KVCache(k, v, length + seq)
 
     def drop(self, n: int, rope: RoPE, *, keep: int = 0, seq_len: int | None = None) -> "KVCache":
         """The cache without the ``n`` tokens after the first ``keep``; later keys move up by ``n``.
@@ -88,14 +112,19 @@ class KVCache(NamedTuple):
         With ``keep`` > 0 this is a sliding window with attention sinks (Xiao et al. 2023,
         arXiv:2309.17453). ``rope`` is the encoding that rotated the keys.
 
-        Raises ValueError if the cache does not have these tokens.
+        Raises ValueError if the cache does not have these tokens, TypeError if ``rope`` is no `RoPE`.
 
         Book: :eq:`eq-cache-shift`.
         """
         n, keep = as_int("n", n), as_int("keep", keep)
-        length = self.length if isinstance(self.length, int) else self.k.shape[-2]
-        if n < 0 or keep < 0 or keep + n > length:
-            msg = f"`n` and `keep` must be within the {length} tokens of the cache, got {n} and {keep}"
+        if not isinstance(rope, RoPE):
+            msg = f"`rope` must be a RoPE, got {type(rope).__name__}"
+            raise TypeError(msg)
+        length, used = self._length(unknown=self.k.shape[-2])
+        if n < 0 or keep < 0 or keep + n > used:
+            msg = (
+                f"`n` and `keep` must be within the {used} tokens of the cache, got {n} and {keep}"
+            )
             raise ValueError(msg)
         xp = _backends.namespace(cache=self.k)
         moved = rope.shift(self.k[..., keep + n :, :], -n, seq_len=seq_len)
@@ -104,4 +133,25 @@ class KVCache(NamedTuple):
         v = xp.concat(
             (v[..., :keep, :], v[..., keep + n :, :], xp.zeros_like(v[..., :n, :])), axis=-2
         )
-        return KVCache(k, v, self.length - n)
+        return KVCache(k, v, length - n)
+
+    def _length(self, unknown: int = 0) -> tuple[Any, int]:
+        """The length, NumPy's integers as int, and its value, ``unknown`` where that is not at hand."""
+        length, capacity = self.length, self.k.shape[-2]
+        # NumPy's arrays without axes count as integers beside arrays of any library.
+        if isinstance(length, np.ndarray) and length.ndim == 0:
+            length = length.item()
+        if not _backends.is_array(length):
+            used = length = as_int("length", length)
+        else:
+            require_integer("length", length)
+            if length.ndim > 0:
+                msg = f"`length` must be an int or have shape (), got {tuple(length.shape)}"
+                raise ValueError(msg)
+            _backends.namespace(k=self.k, length=length)
+            value = _backends.host_values(length)
+            used = unknown if value is None else int(value)
+        if not 0 <= used <= capacity:
+            msg = f"`length` must be in [0, {capacity}], the capacity, got {used}"
+            raise ValueError(msg)
+        return length, used

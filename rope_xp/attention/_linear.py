@@ -8,6 +8,7 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Namespace
 from rope_xp._validation import is_known
 from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
+from rope_xp.axes._base import refuse_default
 from rope_xp.rope import RoPE
 
 #: Tokens that causal attention compares pair by pair. Earlier ones enter as one sum.
@@ -61,8 +62,8 @@ def linear_attention(
     Raises
     ------
     ValueError
-        If shapes do not fit, only one of the positions is given or they are given without ``rope``,
-        or the length of a lazy array is unknown.
+        If shapes do not fit, only one of the positions is given or they are given without ``rope``, both
+        are missing for a scheme of images, or the length of a lazy array is unknown.
     TypeError
         If an array is not floating, libraries are mixed, ``rope`` is not a `RoPE`, or
         ``feature_map`` is not callable.
@@ -204,6 +205,8 @@ def _require_positions(
     if given and rope is None:
         msg = f"`{given[0]}` must be None without a `rope` that rotates, got an array"
         raise ValueError(msg)
+    if not given and rope is not None and not rope._encodes_text:
+        refuse_default("q_positions` and `k_positions", rope.axes)
     if len(given) == 1:
         msg = f"`q_positions` and `k_positions` must be given together, got only `{given[0]}`"
         raise ValueError(msg)

@@ -1,8 +1,10 @@
 """What every axis scheme is built on: the protocol, its checks, and the matrix."""
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
+from rope_xp._backends import Array
 from rope_xp._validation import (
     as_floats,
     as_int,
@@ -14,6 +16,7 @@ from rope_xp._validation import (
 from rope_xp.scaling._base import Default, Frequencies, Schedule, checked_frequencies
 
 Matrix = tuple[tuple[float, ...], ...]  # (n_axes, n_pairs)
+Made = dict[tuple[int, float], Frequencies]  # of each width and base
 
 # The schedule's frequencies for a width, and for a base if it is not that of the encoding:
 # ``frequencies(width, base=None)``, (width // 2,).
@@ -25,6 +28,9 @@ class Axes(Protocol):
 
     A frozen dataclass whose fields are numbers and tuples has the last two. `rope_xp.RoPE` checks the
     number of axes, the blocks and the matrix when it is made.
+
+    A scheme whose rows sum to the schedule's frequencies encodes text as without axes: positions that
+    are equal on all axes are its default. All others have none, as those of images.
 
     A scheme in which one axis drives each pair can also have a method ``axis_of_pair(rotary_dim)``
     that returns these axes, n_pairs ints; `rope_xp.configs.explain` prints them. It is optional,
@@ -113,15 +119,19 @@ def combined_frequencies(
     *,
     seq_len: int | None,
     precision: str,
+    made: Made | None = None,
 ) -> Frequencies:
-    """The schedule's frequencies; with axes, their matrix, and the factors of the last width."""
+    """The schedule's frequencies; with axes, their matrix, and the factors of the last width.
+
+    What the scheme asks the schedule for is added to ``made``.
+    """
 
     def call(width: int, base: float) -> Frequencies:
         return checked_frequencies(schedule, width, base, seq_len=seq_len, precision=precision)
 
     if axes is None:
         return call(rotary_dim, base)
-    made: dict[tuple[int, float], Frequencies] = {}
+    made = {} if made is None else made
     default_base = base
 
     def frequencies(width: int, base: float | None = None) -> Any:
@@ -143,6 +153,33 @@ def combined_frequencies(
     return Frequencies(matrix, *factors)
 
 
+def require_n_axes(name: str, positions: Array, axes: Any) -> None:
+    """ValueError unless the first axis of ``positions`` counts the axes of the scheme."""
+    n = axes.n_axes
+    if positions.ndim == 0 or positions.shape[0] != n:
+        msg = (
+            f"`{name}` must have shape (n_axes={n}, ...) for {axes!r}, got {tuple(positions.shape)}"
+        )
+        raise ValueError(msg)
+
+
+def refuse_default(name: str, axes: Any) -> NoReturn:
+    """ValueError: tokens of images have rows and columns, and cannot be counted."""
+    n = axes.n_axes
+    msg = (
+        f"`{name}` must be given, shape (n_axes={n}, seq) or (n_axes={n}, batch, seq), for "
+        f"{type(axes).__name__}, where equal coordinates would be the diagonal of a grid; "
+        "rope_xp.positions.grid_positions makes them"
+    )
+    raise ValueError(msg)
+
+
+def sums_to(frequencies: Sequence[float], matrix: Sequence[Sequence[float]]) -> bool:
+    """Whether equal coordinates on all axes give the angles of one axis with these frequencies."""
+    sums = [math.fsum(column) for column in zip(*matrix, strict=True)]
+    return len(sums) == len(frequencies) and all(map(_is_close, sums, frequencies))
+
+
 def one_axis_per_pair(n_axes: int, axes: Sequence[int], values: Sequence[float]) -> Matrix:
     """The matrix, (n_axes, n_pairs), of the axis and the frequency of each pair."""
     pairs = list(zip(axes, values, strict=True))
@@ -158,6 +195,10 @@ def as_sequence(name: str, values: Any, *, of: str = "rows") -> tuple[Any, ...]:
         msg = f"`{name}` must be a sequence of {of}, got {values!r}"
         raise TypeError(msg)
     return tuple(values)
+
+
+def _is_close(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-9)
 
 
 def _is_ints(values: Any) -> bool:

@@ -95,6 +95,8 @@ def require_same_length(q: Array, q_axis: int, k: Array, k_axis: int) -> None:
             f"`k` must have the sequence length of `q`, {seq}, got {got} (axis {k_axis} of shape "
             f"{tuple(k.shape)}); rotate them in two calls, each with its positions"
         )
+        if min(q.ndim, k.ndim) > 2 and q.shape[-3] == k.shape[-3] and q_axis == q.ndim - 2:
+            msg += ", or pass seq_axis=-3 if they are (..., seq, heads, head_dim)"
         raise ValueError(msg)
 
 
@@ -109,11 +111,41 @@ def require_line_up(
         one = "(seq,)" if n_axes is None else f"({axes}seq)"
         msg = (
             f"`{name}` must have shape {one} or ({axes}batch, seq) with seq={seq} (axis {axis} of "
-            f"`{of}`), got {_shape(positions, n_axes)}"
+            f"`{of}`), got {_shape(positions, n_axes)}{hint_seq_axis(of, x.shape, axis, got)}"
         )
         raise ValueError(msg)
     if positions.ndim == 2:
         require_batch(name, positions, of, x, axis, n_axes=n_axes)
+
+
+def require_steps(
+    name: str, steps: Array, of: str, x: Array, axis: int, *, n_axes: int | None = None
+) -> None:
+    """ValueError unless ``steps`` line up as positions do, or have size 1 where tokens are."""
+    if steps.ndim == 0 or (steps.ndim == 1 and steps.shape[0] == 1):
+        return
+    if steps.ndim == 2 and steps.shape[1] == 1:
+        require_batch(name, steps, of, x, axis, n_axes=n_axes)
+        return
+    seq = x.shape[axis]
+    if steps.ndim == 1 and is_known(seq) and steps.shape[0] == x.shape[0] != seq:
+        axes = "" if n_axes is None else f"n_axes={n_axes}, "
+        one, index = ("(seq,)", ":") if n_axes is None else (f"({axes}seq)", "...")
+        msg = (
+            f"`{name}` must have shape {one} with seq={seq} (axis {axis} of `{of}`), or "
+            f"({axes}batch, 1) for steps of each row, `{name}[{index}, None]`, "
+            f"got {_shape(steps, n_axes)}"
+        )
+        raise ValueError(msg)
+    require_line_up(name, steps, of, x, axis, n_axes=n_axes)
+
+
+def hint_seq_axis(of: str, shape: tuple[int, ...], axis: int, got: int | None) -> str:
+    """What to do where ``got`` tokens are not along ``axis`` of an array, but along the usual other one."""
+    other = {-2: -3, -3: -2}.get(axis - len(shape))
+    if got is None or other is None or len(shape) < 3 or shape[other] != got:
+        return ""
+    return f"; pass seq_axis={other} if tokens are along axis {other + len(shape)} of `{of}`"
 
 
 def require_batch(

@@ -55,7 +55,7 @@ def everything():
             rope(x.astype(np.float64), offset=np.asarray([1, 2]))
             rope.inverse(q, k, positions=np.arange(5) * 0.5)
             rope.shift(k, -3)
-            rope.shift(k, np.asarray([1, 2]))
+            rope.shift(k, np.asarray([[1], [2]]))
             rope.rotate(x.copy(), *rope.cos_sin(np.arange(5)), out=np.empty_like(x))
         for order in ("interleaved", "sin_cos", "cos_sin"):
             rope_xp.sinusoidal(np.arange(3), 8, order=order, dtype=np.float16)
@@ -68,8 +68,9 @@ def everything():
             rope = RoPE(8, layout=layout, axes=scheme)
             k = rope(x, positions=np.ones((3, 2, 5), dtype=np.int64))
             rope(x, positions=np.ones((3, 5)), offset=0)
-            rope(x, offset=np.asarray([1, 2]))
-            rope.shift(k, np.ones((3, 2), dtype=np.int64))
+            if isinstance(scheme, axes.Sections):
+                rope(x, offset=np.asarray([1, 2]))
+            rope.shift(k, np.ones((3, 2, 1), dtype=np.int64))
             rope.rotate(x.copy(), *rope.cos_sin(np.ones((3, 5), np.int32)), out=np.empty_like(x))
     rope_xp.cos_sin(np.ones((2, 5)), np.ones((2, 4, 1, 4)))
     rope_xp.phases.xpos_scale(np.arange(3), 4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import _backends, attention, positions, relative, rotation
+from rope_xp import RoPE, _backends, attention, positions, relative, rotation
 from rope_xp._backends import torch as torch_facts
 from rope_xp._kernels import Operands, force_kernel, numba_cpu
 from rope_xp._kernels.evaluate import select_kernel
@@ -158,6 +158,38 @@ def test_memory_of_other_devices_is_not_read(torch, monkeypatch):
     for kind in ("cpu", "cuda"):
         stub = SimpleNamespace(device=SimpleNamespace(type=kind), requires_grad=False)
         assert torch_facts.is_accessible(stub) == (kind == "cpu")
+
+
+def forbidden_outs(torch):
+    """Tensors that torch does not let one write here, and what of the sentence says why."""
+    yield torch.zeros(2, 5, 8, requires_grad=True), "a leaf Variable that requires grad"
+    yield torch.zeros(4, 5, 8, requires_grad=True)[:2], "a view of a leaf Variable"
+    yield (torch.zeros(3, 2, 5, 8, requires_grad=True) * 1).unbind(0)[0], "multiple views"
+    with torch.no_grad():
+        yield torch.zeros(4, 5, 8, requires_grad=True)[:2], "created in no_grad mode"
+    with torch.inference_mode():
+        made = torch.zeros(2, 5, 8)
+    yield made, "made in inference mode"
+
+
+@on_torch
+def test_out_that_torch_does_not_let_one_write(torch):
+    rope = RoPE(8, layout="half")
+    x, tables = torch.randn(2, 5, 8), rope.cos_sin(torch.arange(5))
+    wanted = rope.rotate(x, *tables)
+    for out, why in forbidden_outs(torch):
+        with (
+            torch.enable_grad(),
+            pytest.raises(TypeError, match=rf"`out` must be writable, .*{why}"),
+        ):
+            rope.rotate(x, *tables, out=out)
+        with torch.inference_mode():
+            torch.testing.assert_close(rope.rotate(x, *tables, out=out).clone(), wanted)
+    large = torch.randn(2, 5, 8192, 8)  # kernels write memory without asking torch
+    with torch.inference_mode():
+        made = torch.zeros_like(large)
+    with pytest.raises(TypeError, match=r"`out` must be writable, .*made in inference mode"):
+        rope.rotate(large, *rope.cos_sin(torch.arange(8192)), out=made)
 
 
 # -- torch: rotations ------------------------------------------------------------------------------

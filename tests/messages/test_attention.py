@@ -6,6 +6,8 @@ from message_cases import F32, ROPE, X, assert_refused
 
 from rope_xp import RoPE, attention
 
+CACHE = attention.KVCache.empty((2, 3, 9, 8))
+
 CASES = [
     pytest.param(
         lambda: attention.attention(X, np.ones((2, 2, 5, 8), F32), np.ones((2, 2, 5, 8), F32)),
@@ -110,6 +112,75 @@ CASES = [
         ValueError,
         "`k` must fit into the cache of 4 tokens (0 used), got 5",
         id="full",
+    ),
+    pytest.param(
+        lambda: CACHE.append(X[0, 0, 0], X),
+        ValueError,
+        "`k` must have shape (2, 3, seq, 8), got (8,)",
+        id="cache axes",
+    ),
+    pytest.param(
+        lambda: CACHE.append(X, X[:, :, :4]),
+        ValueError,
+        "`v` must have shape (2, 3, 5, 8), got (2, 3, 4, 8)",
+        id="cache v",
+    ),
+    pytest.param(
+        lambda: CACHE.append(X.astype(int), X),
+        TypeError,
+        "`k` must have the dtype of the cache, float32, or both must be floating, got int64",
+        id="cache int",
+    ),
+    pytest.param(
+        lambda: CACHE.append(X, X.astype(complex)),
+        TypeError,
+        "`v` must have the dtype of the cache, float32, or both must be floating, got complex128",
+        id="cache complex",
+    ),
+    pytest.param(
+        lambda: CACHE._replace(length=True).append(X, X),
+        TypeError,
+        "`length` must be an int, got True",
+        id="length bool",
+    ),
+    pytest.param(
+        lambda: CACHE._replace(length=2.0).drop(1, ROPE),
+        TypeError,
+        "`length` must be an int, got 2.0",
+        id="length float",
+    ),
+    pytest.param(
+        lambda: CACHE._replace(length=np.int64(-1)).append(X, X),
+        ValueError,
+        "`length` must be in [0, 9], the capacity, got -1",
+        id="length negative",
+    ),
+    pytest.param(
+        lambda: CACHE._replace(length=10).append(X, X),
+        ValueError,
+        "`length` must be in [0, 9], the capacity, got 10",
+        id="length beyond",
+    ),
+    pytest.param(
+        lambda: CACHE._replace(length=np.asarray([1, 2])).append(X, X),
+        ValueError,
+        "`length` must be an int or have shape (), got (2,)",
+        id="length of rows",
+    ),
+    pytest.param(
+        lambda: CACHE.drop(1, None), TypeError, "`rope` must be a RoPE, got NoneType", id="no rope"
+    ),
+    pytest.param(
+        lambda: attention.KVCache.empty((8,)),
+        ValueError,
+        "`shape` must be (..., capacity, head_dim), non-negative, got (8,)",
+        id="empty shape",
+    ),
+    pytest.param(
+        lambda: attention.KVCache.empty((1, 4.0, 8)),
+        TypeError,
+        "`shape` must be an int, got 4.0",
+        id="empty float",
     ),
     pytest.param(
         lambda: attention.KVCache.empty((2, 4, 9, 8)).append(X, X),

@@ -9,7 +9,7 @@ import pytest
 from message_cases import GRID, X, assert_refused
 
 import rope_xp
-from rope_xp import RoPE, axes
+from rope_xp import RoPE, attention, axes
 
 
 @dataclass(frozen=True)
@@ -595,6 +595,26 @@ CASES = [
         ValueError,
         "`delta` must have shape (n_axes=2, ...)",
         id="several delta",
+    ),
+    pytest.param(
+        lambda: GRID(X),
+        ValueError,
+        "`positions` must be given, shape (n_axes=2, seq) or (n_axes=2, batch, seq), for Axial, where "
+        "equal coordinates would be the diagonal of a grid; rope_xp.positions.grid_positions makes them",
+        id="several default",
+    ),
+    pytest.param(
+        lambda: attention.linear_attention(X, X, X, rope=GRID),
+        ValueError,
+        "`q_positions` and `k_positions` must be given, shape (n_axes=2, seq)",
+        id="several default linear",
+    ),
+    pytest.param(
+        lambda: GRID.shift(X, np.ones((2, 2), int)),
+        ValueError,
+        "`delta` must have shape (n_axes=2, seq) with seq=5 (axis 2 of `k`), or (n_axes=2, batch, 1) "
+        "for steps of each row, `delta[..., None]`, got (2, 2)",
+        id="several delta of each row",
     ),
     pytest.param(
         lambda: GRID.shift(X, np.ones((2, 2, 4), int)),

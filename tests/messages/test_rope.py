@@ -552,16 +552,60 @@ CASES = [
         id="delta far",
     ),
     pytest.param(
-        lambda: ROPE.shift(X, np.arange(3)),
+        lambda: ROPE.shift(X, np.arange(2)),
+        ValueError,
+        "`delta` must have shape (seq,) with seq=5 (axis 2 of `k`), or (batch, 1) for steps of each "
+        "row, `delta[:, None]`, got (2,)",
+        id="delta of each row",
+    ),
+    pytest.param(
+        lambda: ROPE.shift(X, np.ones((3, 1), int)),
         ValueError,
         "`delta` must have batch=2 (axis 0 of `k`) or 1",
         id="delta batch",
     ),
     pytest.param(
+        lambda: ROPE.shift(X, np.arange(4)),
+        ValueError,
+        "`delta` must have shape (seq,) or (batch, seq) with seq=5 (axis 2 of `k`), got (4,)",
+        id="delta length",
+    ),
+    pytest.param(
+        lambda: ROPE(np.ones((2, 5, 4, 8)), np.ones((2, 5, 2, 8))),
+        ValueError,
+        "rotate them in two calls, each with its positions, or pass seq_axis=-3 if they are "
+        "(..., seq, heads, head_dim)",
+        id="heads for seq in k",
+    ),
+    pytest.param(
+        lambda: ROPE(np.ones((2, 5, 4, 8)), positions=np.ones((2, 5))),
+        ValueError,
+        "with seq=4 (axis 2 of `q`), got (2, 5); pass seq_axis=-3 if tokens are along axis 1 of `q`",
+        id="heads for seq in positions",
+    ),
+    pytest.param(
+        lambda: ROPE(X, positions=np.arange(5), seq_axis=1),
+        ValueError,
+        "with seq=3 (axis 1 of `q`), got (5,); pass seq_axis=-2 if tokens are along axis 2 of `q`",
+        id="seq for heads in positions",
+    ),
+    pytest.param(
+        lambda: ROPE.shift(np.ones((2, 5, 4, 8)), np.arange(5)),
+        ValueError,
+        "got (5,); pass seq_axis=-3 if tokens are along axis 1 of `k`",
+        id="heads for seq in delta",
+    ),
+    pytest.param(
+        lambda: ROPE.rotate(np.ones((2, 5, 4, 8), F32), COS, SIN),
+        ValueError,
+        "it must have size 4 or 1, got 5; pass seq_axis=-3 if tokens are along axis 1 of `x`",
+        id="heads for seq in tables",
+    ),
+    pytest.param(
         lambda: ROPE.shift(X, np.ones((2, 4), int)),
         ValueError,
         "`delta` must have shape (seq,) or (batch, seq) with seq=5 (axis 2 of `k`), got (2, 4)",
-        id="delta length",
+        id="delta length of rows",
     ),
     pytest.param(
         lambda: ROPE.rotate(X, **wide(8)),

@@ -124,6 +124,57 @@ def test_dropping_tokens_moves_the_later_ones(lib, rng, keep):
     np.testing.assert_array_equal(lib.numpy(shorter.v), lib.numpy(direct.v))
 
 
+LENGTHS = [np.int8, np.int64, np.uint8, np.uint64, np.asarray, lambda n: np.asarray(n, "u1")]
+
+
+@pytest.mark.parametrize("as_length", [int, *LENGTHS])
+def test_integers_of_numpy_are_lengths(lib, as_length):
+    """They are ints: checked against the capacity, and never negative."""
+    rope = RoPE(8, layout="half")
+    slots, one = lib.array(np.zeros((1, 4, 8))), lib.array(np.ones((1, 1, 8)))
+    cache = KVCache(slots, slots, as_length(3))
+    full = cache.append(one, one)
+    assert (type(full.length), full.length) == (int, 4)
+    np.testing.assert_array_equal(lib.numpy(full.k)[0, :, 0], [0, 0, 0, 1])
+    shorter = cache.drop(2, rope)
+    assert (type(shorter.length), shorter.length) == (int, 1)
+    for call in (
+        lambda: full.append(one, one),
+        lambda: KVCache(slots, slots, as_length(4)).append(one, one),
+        lambda: cache.drop(4, rope),
+        lambda: KVCache(slots, slots, as_length(5)).append(one, one),
+    ):
+        with pytest.raises(ValueError, match=r"`k` must fit|`n` and `keep` must be|`length` must"):
+            call()
+
+
+@pytest.mark.parametrize("length", [0, 2, 4])
+def test_no_tokens_append_nothing(lib, length):
+    slots, none = lib.array(np.ones((1, 4, 8))), lib.array(np.zeros((1, 0, 8)))
+    cache = KVCache(slots, slots, length)
+    again = cache.append(none, none)
+    assert again.length == length
+    np.testing.assert_array_equal(lib.numpy(again.k), lib.numpy(slots))
+    assert cache.drop(0, RoPE(8, layout="half")).length == length
+    assert KVCache(none, none).append(none, none).length == 0
+
+
+@pytest.mark.eager
+def test_a_length_in_an_array_is_checked_where_its_value_is_at_hand(lib):
+    if lib.name not in ("torch", "jax"):
+        pytest.skip(f"values of {lib.name} are ints, or not at hand")
+    slots, one = lib.array(np.zeros((1, 4, 8))), lib.array(np.ones((1, 1, 8)))
+    cache = KVCache(slots, slots, lib.array(3, "int32"))
+    assert int(cache.append(one, one).length) == 4
+    for call in (
+        lambda: cache.append(one, one).append(one, one),
+        lambda: cache.drop(4, RoPE(8, layout="half")),
+        lambda: cache._replace(length=lib.array(-1, "int32")).append(one, one),
+    ):
+        with pytest.raises(ValueError, match=r"`k` must fit|`n` and `keep` must be|`length` must"):
+            call()
+
+
 def test_the_cache_says_that_it_comes_from_the_package():
     assert KVCache.__module__ == attention.__module__ == "rope_xp.attention"
     assert set(get_type_hints(KVCache)) == {"k", "v", "length"}

@@ -1,5 +1,6 @@
 """Several axes: which axis drives which pair, by hand, by the oracle, and by law."""
 
+import dataclasses
 import itertools
 import math
 
@@ -11,6 +12,7 @@ from values import SCHEMES, SHARED
 
 import rope_xp
 from rope_xp import RoPE, scaling
+from rope_xp.attention import linear_attention
 from rope_xp.axes import (
     Axial,
     AxisPerPair,
@@ -19,6 +21,7 @@ from rope_xp.axes import (
     Sections,
     golden_directions,
 )
+from rope_xp.scaling import Linear, YaRN
 
 GOLDEN = golden_directions(3, 6, slowest=0.01, fastest=2.0)
 LAYOUTS = ["half", "interleaved"]
@@ -406,13 +409,61 @@ def test_shift_moves_along_the_axes(lib, rng):
     x = lib.array(rng.standard_normal((3, 2, 5, 8)).astype(np.float32))
     at = rng.integers(0, 1000, (2, 5))
     k = rope(x, positions=lib.array(at))
-    for delta in ([4, -7], [[4, 5, 6], [-7, 0, 9]], rng.integers(-9, 9, (2, 3, 5))):
+    for delta in (
+        [4, -7],
+        [[[4], [5], [6]], [[-7], [0], [9]]],
+        rng.integers(-9, 9, (2, 5)),
+        rng.integers(-9, 9, (2, 3, 5)),
+    ):
         delta = np.asarray(delta)
-        by = delta.reshape(2, -1, 1) if delta.ndim < 3 else delta  # (2, batch, seq)
+        by = delta.reshape(2, 1, -1) if delta.ndim < 3 else delta  # (2, batch, seq)
         moved = np.broadcast_to(at[:, None] + by, (2, 3, 5))
         wanted = lib.numpy(rope(x, positions=lib.array(moved)))
         close(lib, rope.shift(k, lib.array(delta)), wanted)
-    close(lib, rope.shift(k, 3), lib.numpy(rope(x, positions=lib.array(at + 3))))
+    for delta in (3, lib.array(3, "int32")):  # the same along every axis
+        close(lib, rope.shift(k, delta), lib.numpy(rope(x, positions=lib.array(at + 3))))
+
+
+@pytest.mark.parametrize(
+    ("rope", "is_text"),
+    [
+        *((RoPE(12, layout="half", axes=scheme), scheme in SHARED) for scheme in SCHEMES),
+        (RoPE(8, layout="half", axes=Axial(1, scale=2.0)), True),  # one axis has no diagonal
+        (RoPE(8, layout="half", axes=Axial(2, scale=2.0)), False),
+        (RoPE(8, layout="half", axes=Axial(2, frequencies="shared")), False),
+        # The same pairs as in turns.
+        (
+            RoPE(
+                8,
+                layout="half",
+                axes=Axial(2, arrangement="alternating", frequencies="shared"),
+                scaling=YaRN(4.0, 2048),
+                precision="float32",
+            ),
+            True,
+        ),
+        (RoPE(8, layout="half", axes=Sections((1, 3)), scaling=Linear(3.0)), True),
+    ],
+    ids=repr,
+)
+def test_only_text_has_default_positions(rope, is_text):
+    """Where equal coordinates are text. In an image they are the diagonal, which nobody means."""
+    x = np.ones((2, 5, rope.head_dim), np.float32)
+    calls = [
+        lambda: rope(x),
+        lambda: rope(x, offset=3),
+        lambda: rope.inverse(x),
+        lambda: linear_attention(x, x, x, rope=rope),
+    ]
+    if is_text:
+        assert [call().shape for call in calls] == [x.shape] * 4
+        if type(rope.axes) is not Axial:
+            one = dataclasses.replace(rope, axes=None)
+            np.testing.assert_array_equal(rope(x, offset=3), one(x, offset=3))
+        return
+    for call in calls:
+        with pytest.raises(ValueError, match=r"positions` must be given, shape \(n_axes=\d, seq\)"):
+            call()
 
 
 def test_tables_are_contiguous(rng):

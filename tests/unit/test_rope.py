@@ -237,13 +237,16 @@ def test_length_matters_only_where_it_is_given(lib, rng):
         (3, [[3] * 5] * 2),
         (-1_000_000, [[-1_000_000] * 5] * 2),
         (np.int64(3), [[3] * 5] * 2),
-        ([3, -4], [[3] * 5, [-4] * 5]),
+        ([[3], [-4]], [[3] * 5, [-4] * 5]),
+        ([7], [[7] * 5] * 2),
+        ([1, 2, -3, 4, 0], [[1, 2, -3, 4, 0]] * 2),
+        ([[1, 2, -3, 4, 0]], [[1, 2, -3, 4, 0]] * 2),
         ([[1, 2, 3, 4, 5], [0, 0, -1, 7, 7]], [[1, 2, 3, 4, 5], [0, 0, -1, 7, 7]]),
     ],
 )
 @pytest.mark.parametrize("seq_axis", [-2, -3])
 def test_shift(lib, rng, delta, moved, seq_axis):
-    """R(m) then R(δ) is R(m + δ), per row and per token too."""
+    """R(m) then R(δ) is R(m + δ), per row and per token too; one axis is that of tokens."""
     k = rng.standard_normal((2, 2, 5, 8)).astype(np.float32)
     rotated = ROPE(lib.array(np.moveaxis(k, -2, seq_axis)), offset=10, seq_axis=seq_axis)
     delta = lib.array(delta, "int32") if isinstance(delta, list) else delta
@@ -251,6 +254,18 @@ def test_shift(lib, rng, delta, moved, seq_axis):
     for row in range(2):
         wanted = expected(k[row], [10 + i + moved[row][i] for i in range(5)])
         close(lib, shifted[row, ...], np.moveaxis(wanted, -2, seq_axis), atol=2e-6)
+
+
+@pytest.mark.parametrize("n_heads", [2, 4])
+@pytest.mark.parametrize("seq_axis", [-2, -3])
+def test_shift_reads_one_axis_as_tokens_where_the_batch_is_as_long(lib, rng, n_heads, seq_axis):
+    """Keys that an eviction keeps move to where they go, whatever has as many entries."""
+    keep = np.asarray([0, 1, 4, 5])
+    k = rng.standard_normal((4, n_heads, 6, 8)).astype(np.float32)
+    kept = expected(k[:, :, keep], keep)
+    delta = lib.array(np.arange(4) - keep, "int32")
+    moved = ROPE.shift(lib.array(np.moveaxis(kept, 2, seq_axis)), delta, seq_axis=seq_axis)
+    close(lib, moved, np.moveaxis(expected(k[:, :, keep], range(4)), 2, seq_axis), atol=2e-6)
 
 
 @pytest.mark.eager

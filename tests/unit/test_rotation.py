@@ -214,6 +214,97 @@ def test_numpy_that_cannot_be_written():
     assert rope_xp.rotate(x, cos, sin, layout="half").flags.writeable
 
 
+def overlapping(lib):
+    """Arrays (4, 8) whose elements share places in memory: windows, broadcast, and their slices."""
+    flat = lib.array(np.zeros(64), "float32")
+    if lib.name == "torch":
+        yield from (flat.unfold(0, 8, 1)[:4], flat.unfold(0, 8, 7)[:4], flat[:8].expand(4, 8))
+        yield flat.as_strided((4, 8), (1, 4)).as_strided((4, 8), (2, 2))
+        return
+    windows = np.lib.stride_tricks.sliding_window_view(flat, 8, writeable=True)
+    yield from (windows[:4], windows[:28:7], windows[3::-1], windows[:8, :4].T)
+    for strides in ((0, 4), (4, 4), (2, 4), (12, 8), (32, 3), (-28, -4)):
+        yield np.lib.stride_tricks.as_strided(flat[32:], (4, 8), strides)
+
+
+def separate(lib):
+    """Views (4, 8) without overlap."""
+    flat = lib.array(np.zeros(512), "float32")
+    dense = lib.xp.reshape(flat[:32], (8, 4))
+    yield from (
+        dense.T,
+        lib.xp.reshape(flat, (16, 32))[::5, ::4],
+        lib.xp.reshape(flat[:32], (4, 8)),
+    )
+    yield lib.xp.reshape(flat, (4, 4, 32))[:, 2, 3:11]
+    if lib.name == "numpy":
+        yield from (dense[::-1, ::-1].T, np.zeros((4, 8), np.complex64).imag)
+        pairs = np.zeros((4, 8), [("a", "f4"), ("b", "i2")])
+        yield pairs["a"]
+
+
+def test_out_whose_elements_overlap_is_refused(lib, rng):
+    if lib.name not in ("numpy", "torch"):
+        pytest.skip(f"{lib.name} has no such views")
+    x = lib.array(rng.standard_normal((4, 8)), "float32")
+    cos, sin = tables(lib, range(4), reference.inv_freq(8))
+    wanted = lib.numpy(rope_xp.rotate(x, cos, sin, layout="half"))
+    for out in overlapping(lib):
+        for source in (x, out):
+            with pytest.raises(
+                ValueError, match=r"`out` must not have overlapping elements, got a .*view"
+            ):
+                rope_xp.rotate(source, cos, sin, layout="half", out=out)
+    for out in separate(lib):
+        assert rope_xp.rotate(x, cos, sin, layout="half", out=out) is out
+        np.testing.assert_array_equal(lib.numpy(out), wanted)
+
+
+@pytest.mark.parametrize("shape", [(2, 0, 8), (0, 3, 8), (1, 0, 8)])
+def test_out_without_elements(lib, shape):
+    if lib.name in ("jax", "dask"):
+        pytest.skip(f"{lib.name} cannot be written")
+    x = lib.array(np.ones(shape), "float32")
+    cos, sin = tables(lib, np.arange(shape[-2]), reference.inv_freq(8))
+    assert rope_xp.rotate(x, cos, sin, layout="half", out=x) is x
+
+
+@pytest.mark.parametrize("rows", [4, 4096])
+def test_out_that_shares_memory_with_others(lib, rng, rows):
+    """What is read is not overwritten before, in small arrays and in those that kernels rotate."""
+    if lib.name not in ("numpy", "torch"):
+        pytest.skip(f"{lib.name} has no such views")
+    memory = rng.standard_normal((rows + 3, 32)).astype(np.float32)
+    cos, sin = rope_xp.cos_sin(np.arange(rows), reference.inv_freq(32))
+    wanted = rope_xp.rotate(memory[3:].copy(), cos, sin, layout="half")
+    for start in (0, 1, 2, 3):
+        shared = lib.array(memory.copy())
+        out = shared[start : start + rows, :]
+        rope_xp.rotate(shared[3:, :], lib.array(cos), lib.array(sin), layout="half", out=out)
+        np.testing.assert_array_equal(lib.numpy(out), wanted)
+    shared = lib.array(np.concatenate([cos, sin], axis=-1))
+    out, x = shared, lib.array(memory[3:])
+    rope_xp.rotate(x, shared[:, :16], shared[:, 16:], layout="half", out=out)
+    np.testing.assert_array_equal(lib.numpy(out), wanted)
+
+
+def test_memory_maps(tmp_path, rng):
+    x = rng.standard_normal((3, 4)).astype(np.float32)
+    cos, sin = rope_xp.cos_sin(np.arange(3), [1.0, 0.1])
+    x.tofile(tmp_path / "x")
+    wanted = rope_xp.rotate(x, cos, sin, layout="half")
+    for mode in ("r", "r+", "c"):
+        out = np.memmap(tmp_path / "x", np.float32, mode, shape=(3, 4))
+        if mode == "r":
+            with pytest.raises(TypeError, match=r"read-only array of numpy \(read-only memory\)"):
+                rope_xp.rotate(out, cos, sin, layout="half", out=out)
+        else:
+            out[...] = x
+            np.testing.assert_array_equal(
+                rope_xp.rotate(out, cos, sin, layout="half", out=out), wanted
+            )
+
+
 def test_strided_views_and_other_byte_orders():
     """Slices, transposed and reversed arrays, and big-endian data, without a copy by the user."""
     rng = np.random.default_rng(1)

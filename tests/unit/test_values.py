@@ -27,14 +27,26 @@ NAMES = {**vars(scaling), **vars(axes), "RoPE": RoPE}
 PACKAGES = [scaling, axes]
 
 
+def copied_with_fields(value):
+    return dataclasses.replace(value)
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+def evaluated(value):
+    return eval(repr(value), NAMES)
+
+
+TWINS = [copy.copy, copy.deepcopy, copied_with_fields, pickled, evaluated]
+
+
 @pytest.mark.parametrize("value", [*NEUTRAL, *SCALED, *SCHEMES, *ROPES], ids=repr)
 def test_values(value):
     """The four of them, for every class; and printed as the call that makes it."""
     twins = [
-        copy.copy(value),
-        copy.deepcopy(value),
-        dataclasses.replace(value),
-        eval(repr(value), NAMES),
+        *(again(value) for again in TWINS),
         *(pickle.loads(pickle.dumps(value, n)) for n in range(pickle.HIGHEST_PROTOCOL + 1)),
     ]
     for twin in twins:
@@ -102,6 +114,58 @@ def test_exports_name_their_package(package):
         function = value.__call__ if isinstance(value, type) else value
         if value is not scaling.Frequencies:
             assert inspect.getsource(function).lstrip().startswith("def ")
+
+
+@pytest.mark.parametrize("again", TWINS, ids=lambda f: f.__name__)
+def test_a_rotary_dim_that_was_not_given_follows_head_dim(again):
+    """`dataclasses.replace` derives it anew, and keeps one that was given, also after a copy."""
+    kept = {"base": 500.0, "scaling": scaling.Linear(2.0), "axes": axes.Axial(2)}
+    whole, rest, given, partial = (
+        again(RoPE(64, layout="half", **kept, **options))
+        for options in (
+            {},
+            {"rotary_start": 16},
+            {"rotary_dim": 64},
+            {"rotary_dim": 32, "rotary_start": 16},
+        )
+    )
+    assert [type(r.rotary_dim) for r in (whole, rest, given, partial)] == [int] * 4
+    found = [dataclasses.replace(r, head_dim=128) for r in (whole, rest, given, partial)]
+    assert [r.rotary_dim for r in found] == [128, 112, 64, 32]
+    assert [dataclasses.replace(r, head_dim=64).rotary_dim for r in found] == [64, 48, 64, 32]
+    assert {(r.base, r.scaling, r.axes) for r in found} == {tuple(kept.values())}
+    assert dataclasses.replace(rest, rotary_start=32).rotary_dim == 32
+    assert dataclasses.replace(whole, rotary_dim=32) == RoPE(
+        64, layout="half", rotary_dim=32, **kept
+    )
+    assert dataclasses.replace(partial, rotary_dim=None).rotary_dim == 48
+    assert whole == given
+    assert hash(whole) == hash(given)
+    if hasattr(copy, "replace"):
+        assert copy.replace(whole, head_dim=128).rotary_dim == 128
+
+
+def test_the_fields_of_an_object_are_those_that_were_given():
+    names = [field.name for field in dataclasses.fields(RoPE)]
+    assert names == [*inspect.signature(RoPE).parameters]
+    given = RoPE(64, layout="half", rotary_dim=64)
+    assert [*dataclasses.asdict(given)] == names
+    assert dataclasses.asdict(given)["rotary_dim"] == 64
+    assert repr(given) == "RoPE(64, layout='half', rotary_dim=64)"
+    whole = RoPE(64, layout="half")
+    assert dataclasses.is_dataclass(whole)
+    assert [*dataclasses.asdict(whole)] == [name for name in names if name != "rotary_dim"]
+    assert len(dataclasses.astuple(whole)) == len(names) - 1
+    assert repr(whole) == "RoPE(64, layout='half')"
+    for rope in (given, whole, RoPE(64, layout="half", rotary_dim=32, base=5e5)):
+        again = RoPE(**dataclasses.asdict(rope))
+        assert again == rope
+        assert vars(again) == vars(rope)
+    scaled = RoPE(8, layout="half", scaling=scaling.Linear(2.0), axes=axes.Sections((1, 3)))
+    as_dict = dataclasses.asdict(scaled)
+    assert as_dict["scaling"] == {"factor": 2.0}
+    made = {"scaling": scaling.Linear, "axes": axes.Sections}
+    assert RoPE(**as_dict | {n: f(**as_dict[n]) for n, f in made.items()}) == scaled
 
 
 def test_rope_compares_all_that_matters():
