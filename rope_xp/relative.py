@@ -13,7 +13,9 @@ from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
     is_known,
+    require_bool,
     require_integer,
+    require_leading_axes,
     require_one_of,
     require_real,
     to_float32,
@@ -263,7 +265,7 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
         msg = f"`index` must have shape (..., q_len, k_len) = (..., {lengths[0]}, {lengths[1]}), "
         msg += f"got {tuple(index.shape)} for `q` of shape {tuple(q.shape)}"
         raise ValueError(msg)
-    _require_leading_axes("index", index.shape[:-2], q.shape[:-3])
+    require_leading_axes("index", index.shape[:-2], q.shape[:-3])
     result, compute = q.dtype, _backends.compute_dtype(xp, q, k, key_table)
     q, k, key_table = (_backends.cast(array, compute, xp) for array in (q, k, key_table))
     vectors = xp.take(key_table, xp.reshape(index, (-1,)), axis=0)
@@ -322,6 +324,7 @@ def t5_bucket(
     xp = _backends.namespace(relative_position=relative_position)
     require_integer("relative_position", relative_position)
     num_buckets, far = as_int("num_buckets", num_buckets), as_int("max_distance", max_distance)
+    bidirectional = require_bool("bidirectional", bidirectional)
     least = 4 if bidirectional else 2
     if not least <= num_buckets <= 2**16 or (bidirectional and num_buckets % 2):
         even = "even and " if bidirectional else ""
@@ -411,7 +414,7 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
         known = f"k_len or k_len + q_len - 1, {k_len} or {k_len + q_len - 1}"
         msg = f"`r` must have a row for each distance, {known}, got {rows}"
         raise ValueError(msg)
-    _require_leading_axes("r", r.shape[:-2], q.shape[:-2])
+    require_leading_axes("r", r.shape[:-2], q.shape[:-2])
     result, compute = q.dtype, _backends.compute_dtype(xp, q, k, r, u, v)
     q, k, r, u, v = (_backends.cast(array, compute, xp) for array in (q, k, r, u, v))
     content = (q + u[:, None, :]) @ xp.matrix_transpose(k)
@@ -499,13 +502,4 @@ def _require_scores(q: Array, k: Array) -> None:
             f"got {tuple(q.shape)}, {tuple(k.shape)}"
         )
         raise ValueError(msg)
-    _require_leading_axes("k", k.shape[:-2], q.shape[:-2])
-
-
-def _require_leading_axes(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """ValueError unless the leading axes ``got`` broadcast to those of `q`, ``wanted``."""
-    if len(got) > len(wanted) or any(
-        size not in (1, full) for size, full in zip(got[::-1], wanted[::-1], strict=False)
-    ):
-        msg = f"`{name}` must have the leading axes of `q`, {tuple(wanted)}, or 1, got {tuple(got)}"
-        raise ValueError(msg)
+    require_leading_axes("k", k.shape[:-2], q.shape[:-2])

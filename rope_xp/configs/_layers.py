@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_xp._config_reader.layers import read
-from rope_xp.phases import require_precision
+from rope_xp._validation import require_precision
 from rope_xp.rope import RoPE
 
 
