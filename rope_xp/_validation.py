@@ -57,6 +57,11 @@ _short = _Short()
 def quote(value: object) -> str:
     """``value`` for a message: its repr, or of all but small arrays the kind, in at most a line."""
     text = _describe(value) if _backends.is_array(value) else _short.repr(value)
+    return shorten(text)
+
+
+def shorten(text: str) -> str:
+    """``text`` in at most a line of a message."""
     text = " ".join(text.splitlines())
     return text if len(text) <= _LINE else f"{text[: _LINE - 1]}…"
 

@@ -225,4 +225,4 @@ def _require_fit(
         ("k", k, "k_positions", k_positions),
     ):
         if positions is not None:
-            require_positions(name, positions, of, x, x.ndim - 2, rope.axes)
+            require_positions(name, positions, of, x, x.ndim - 2, axes=rope.axes)

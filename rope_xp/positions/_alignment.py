@@ -126,7 +126,9 @@ def require_batch(
         raise ValueError(msg)
 
 
-def require_positions(name: str, positions: Array, of: str, x: Array, axis: int, axes: Any) -> None:
+def require_positions(
+    name: str, positions: Array, of: str, x: Array, axis: int, *, axes: Any
+) -> None:
     """ValueError or TypeError unless ``positions`` are some of tokens along ``axis`` of ``x``."""
     require_real(name, positions)
     if axes is None:
