@@ -116,7 +116,7 @@ def as_size(name: str, value: Any, *, maximum: int = MAX_FEATURES) -> Any:
     return size
 
 
-def as_length(name: str, value: Any) -> Any:
+def as_seq_len(name: str, value: Any) -> Any:
     """``value`` as `as_int`; ValueError unless it is positive and below `MAX_LENGTH`."""
     return as_size(name, value, maximum=MAX_LENGTH - 1)
 
@@ -306,7 +306,9 @@ def call_checked(
         try:
             inspect.signature(function).bind(*args, **options)
         except (TypeError, ValueError) as error:  # ValueError: a builtin without a signature
-            msg = f"`{name}` must take the parameters {parameters}, got {quote(function)}: {error}"
+            known = f"; values are in rope_xp.{name}" if name in {"scaling", "axes"} else ""
+            got = f"got {quote(function)}: {error}{known}"
+            msg = f"`{name}` must take the parameters {parameters}, {got}"
             raise TypeError(msg) from None
         raise
 
@@ -323,7 +325,7 @@ def require_position_range(name: str, first: int, n: int = 1) -> None:
 def require_integer_dtype(dtype: Any) -> None:
     """TypeError unless ``dtype`` is an integer dtype or None."""
     if dtype is not None and "int" not in _backends.dtype_name(dtype):
-        msg = f"`dtype` must be an integer dtype, got {_backends.dtype_name(dtype)}"
+        msg = f"`dtype` must be an integer dtype, got {shorten(_backends.dtype_name(dtype))}"
         raise TypeError(msg)
 
 

@@ -381,6 +381,7 @@ def _prepare(
     compute = _backends.widest(distance, xp)
     if dtype is not None:
         _backends.require_dtype("dtype", dtype)
+        _backends.require_dtype_of(xp, "dtype", dtype)
     return distance, xp, compute, compute if dtype is None else dtype
 
 

@@ -284,6 +284,7 @@ def result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype:
     if dtype is None:
         return _backends.compute_dtype(xp, positions)
     _backends.require_dtype("dtype", dtype)
+    _backends.require_dtype_of(xp, "dtype", dtype)
     return dtype
 
 

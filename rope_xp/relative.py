@@ -13,6 +13,7 @@ from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
     is_known,
+    quote,
     require_bool,
     require_integer,
     require_leading_axes,
@@ -110,6 +111,7 @@ def alibi_slopes(
     xp = _backends.compat_namespace(xp)
     dtype = xp.float32 if dtype is None else dtype
     _backends.require_dtype("dtype", dtype)
+    _backends.require_dtype_of(xp, "dtype", dtype)
     return xp.asarray(slopes, dtype=dtype, device=device)
 
 
@@ -165,6 +167,7 @@ def alibi_bias(
     if dtype is None:
         dtype = _backends.compute_dtype(xp, q_positions, k_positions)
     _backends.require_dtype("dtype", dtype)
+    _backends.require_dtype_of(xp, "dtype", dtype)
     compute = _backends.compute_dtype(xp, dtype=dtype)
     if form == "distance":
         along = -xp.abs(_relative_positions(q_positions, k_positions, xp))  # (..., q_len, k_len)
@@ -207,7 +210,7 @@ def clipped_index(q_positions: Array, k_positions: Array, max_distance: int) -> 
     """
     far = as_int("max_distance", max_distance)
     if not 0 <= far < 2**30:
-        msg = f"`max_distance` must be in [0, 2**30), got {far}"
+        msg = f"`max_distance` must be in [0, 2**30), got {quote(far)}"
         raise ValueError(msg)
     xp = _backends.namespace(q_positions=q_positions, k_positions=k_positions)
     require_integer("q_positions", q_positions)
@@ -328,7 +331,7 @@ def t5_bucket(
     least = 4 if bidirectional else 2
     if not least <= num_buckets <= 2**16 or (bidirectional and num_buckets % 2):
         even = "even and " if bidirectional else ""
-        msg = f"`num_buckets` must be {even}in [{least}, 65536], got {num_buckets}"
+        msg = f"`num_buckets` must be {even}in [{least}, 65536], got {quote(num_buckets)}"
         raise ValueError(msg)
     if num_buckets - 1 > xp.iinfo(relative_position.dtype).max:
         name = _backends.dtype_name(relative_position.dtype)
@@ -336,7 +339,7 @@ def t5_bucket(
         raise ValueError(msg)
     per_direction = num_buckets // 2 if bidirectional else num_buckets
     if not per_direction // 2 < far < 2**31:
-        msg = f"`max_distance` must be in ({per_direction // 2}, 2**31), got {far}"
+        msg = f"`max_distance` must be in ({per_direction // 2}, 2**31), got {quote(far)}"
         raise ValueError(msg)
 
     # The bucket is a step function of the relative position: where it steps, and its values.
@@ -449,7 +452,7 @@ def _relative_shift(x: Array, k_len: int, xp: Namespace) -> Array:
 def _slopes(n_heads: int) -> list[float]:
     n_heads = as_int("n_heads", n_heads)
     if not 0 < n_heads <= 2**16:
-        msg = f"`n_heads` must be in [1, 65536], got {n_heads}"
+        msg = f"`n_heads` must be in [1, 65536], got {quote(n_heads)}"
         raise ValueError(msg)
     lower = 1 << n_heads.bit_length() - 1  # the next lower power of two
     parts = [k / lower for k in range(1, lower + 1)]

@@ -13,7 +13,7 @@ from rope_xp import _backends, phases, rotation
 from rope_xp._backends import Array, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
-    as_length,
+    as_seq_len,
     as_size,
     quote,
     require_base,
@@ -404,7 +404,7 @@ class RoPE:
     def _schedule(self, seq_len: int | None) -> Frequencies:
         """Frequencies as Python floats: arrays begin in `phases`."""
         if seq_len is not None:
-            seq_len = as_length("seq_len", seq_len)
+            seq_len = as_seq_len("seq_len", seq_len)
         n_pairs = None if self.axes is None else self.n_pairs
         if _backends.is_compiling():
             text = self._frequencies_text

@@ -35,6 +35,7 @@ from rope_xp._backends.namespaces import (
     map_blocks,
     materialize_under_compile,
     namespace,
+    require_dtype_of,
     shared_namespace,
     widest,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "materialize_under_compile",
     "namespace",
     "require_dtype",
+    "require_dtype_of",
     "require_floating",
     "shared_namespace",
     "widest",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rope_xp._backends.library import Array, Library, Namespace
+from rope_xp._backends.numpy import is_dtype
 
 
 def load() -> Namespace:
@@ -37,4 +38,5 @@ LIBRARY = Library(
     device=lambda array: None,
     is_writable=lambda array: False,  # it could be, but only by rebuilding its graph
     map_blocks=map_blocks,
+    is_dtype=is_dtype,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from rope_xp._backends.library import Array, Library, Namespace
+from rope_xp._backends.numpy import is_dtype
 
 
 def load() -> Namespace:
@@ -38,5 +39,6 @@ LIBRARY = Library(
     load,
     device=lambda array: None,
     is_writable=lambda array: False,
+    is_dtype=is_dtype,
     host_values=host_values,
 )

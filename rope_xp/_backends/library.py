@@ -84,6 +84,8 @@ class Library:
         The array, and a hint to the library's compiler to keep it in memory.
     map_blocks : (function, x, *tables) -> array, or None
         Applies a function block by block, if arrays of this library are lazy and made of blocks.
+    is_dtype : (dtype) -> bool, or None
+        Whether functions of the library take it for a dtype; None: if the namespace has it.
     host_values : (array) -> numpy.ndarray or None
         The values of ``array`` where they are at hand: here and now, without waiting for a device, a
         compiler or a transform. They are looked at to refuse what is wrong and to be faster, never for
@@ -100,5 +102,6 @@ class Library:
     cache_block_bytes: Callable[[Array], int] = lambda array: 0
     materialize_under_compile: Callable[[Array], Array] = lambda array: array
     map_blocks: Callable[..., Array] | None = None
+    is_dtype: Callable[[Any], bool] | None = None
     host_values: Callable[[Array], Any] = lambda array: None
     memory: Memory | None = None

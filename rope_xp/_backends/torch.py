@@ -169,6 +169,12 @@ def as_numpy(array: Array) -> Any:
     return (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).numpy()
 
 
+def is_dtype(dtype: object) -> bool:
+    import torch
+
+    return isinstance(dtype, torch.dtype)
+
+
 def host_values(array: Array) -> Any:
     # Empty tensors have no address, and no values. What has a gradient is data to its end.
     if not is_plain(array) or array.device.type != "cpu" or not is_memory(array):
@@ -218,6 +224,7 @@ LIBRARY = Library(
     shared_namespace=shared_namespace,
     cache_block_bytes=cache_block_bytes,
     materialize_under_compile=materialize_under_compile,
+    is_dtype=is_dtype,
     host_values=host_values,
     memory=Memory(
         is_accessible=is_accessible,

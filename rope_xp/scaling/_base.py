@@ -10,7 +10,7 @@ import numpy as np
 from rope_xp._validation import (
     MAX_FREQUENCY,
     as_frequencies,
-    as_length,
+    as_seq_len,
     as_size,
     call_checked,
     is_listable,
@@ -185,7 +185,7 @@ def rounding(precision: str) -> Rounding:
 
 def is_longer(seq_len: int | None, length: int) -> bool:
     """Whether a length is given, and beyond ``length``."""
-    return seq_len is not None and bool(as_length("seq_len", seq_len) > length)
+    return seq_len is not None and bool(as_seq_len("seq_len", seq_len) > length)
 
 
 def require_rotary_dim(rotary_dim: int) -> int:
