@@ -124,7 +124,7 @@ def as_seq_len(name: str, value: Any) -> Any:
 def as_number(name: str, value: Any) -> Any:
     """``value`` as a Python int or float; ValueError unless it is finite and a float can hold it."""
     number = _as_real(name, value)
-    if not math.isfinite(number):
+    if not -math.inf < number < math.inf:  # a number that a compiler traces has no isfinite
         msg = f"`{name}` must be finite, got {number}"
         raise ValueError(msg)
     return number
@@ -240,7 +240,8 @@ def as_frequencies(name: str, values: Any) -> tuple[float, ...]:
         floats: tuple[float, ...] = values
     else:
         floats = tuple(require_number(f"{name}[{i}]", value) for i, value in enumerate(values))
-    if not all(map(math.isfinite, floats)) or max(map(abs, floats), default=0.0) >= MAX_FREQUENCY:
+    finite = all(map(math.isfinite, floats))
+    if not finite or (floats and max(map(abs, floats)) >= MAX_FREQUENCY):
         for i, value in enumerate(floats):
             require_frequency(f"{name}[{i}]", value)
     return floats
