@@ -247,6 +247,9 @@ def xpos_scale(
         raise ValueError(msg)
     center = as_number("center", center)
     counts = _backends.is_integer(positions) and isinstance(center, int)
+    if abs(center) > 2**63:
+        msg = f"`center` must be in [-2**63, 2**63], got {quote(center)}"
+        raise ValueError(msg)
     if counts and not POSITION_RANGE[0] <= center < POSITION_RANGE[1]:
         msg = f"`center` must be in [-2**31, 2**31), got {quote(center)}"
         raise ValueError(msg)

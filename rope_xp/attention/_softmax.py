@@ -7,7 +7,7 @@ import math
 from rope_xp import _backends
 from rope_xp._backends import Array
 from rope_xp._validation import (
-    MAX_FREQUENCY,
+    MAX_FACTOR,
     is_known,
     quote,
     require_bool,
@@ -113,8 +113,8 @@ def _resolve_scale(scale: float | None, head_dim: int) -> float:
             raise ValueError(msg)
         return float(head_dim**-0.5)
     number = require_number("scale", scale)
-    if abs(number) >= MAX_FREQUENCY:
-        msg = f"`scale` must be below 2**128 in magnitude, got {number}"
+    if abs(number) > MAX_FACTOR:
+        msg = f"`scale` must be in [-2**63, 2**63], got {number}"
         raise ValueError(msg)
     return number
 
