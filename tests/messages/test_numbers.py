@@ -98,7 +98,6 @@ REALS = {
     "matrix[0][1]": lambda v: rope(axes=Directions([[1.0, v, 0.0, 0.0]])).frequencies(),
     "slowest": lambda v: golden(slowest=v),
     "fastest": lambda v: golden(fastest=v),
-    "still": lambda v: golden(still=v),
     "inv_freq[0]": lambda v: rope_xp.cos_sin(AT, [v]),
     "inv_freq[0] of a matrix": lambda v: rope_xp.cos_sin(np.ones((2, 3)), [[v], [1.0]]),
     "attention_factor": lambda v: rope_xp.cos_sin(AT, [1.0], attention_factor=v),
