@@ -7,7 +7,14 @@ from typing import Any, Literal, get_args
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype
 from rope_xp._kernels import interleave
-from rope_xp._validation import as_int, require_base, require_one_of
+from rope_xp._validation import (
+    MAX_FREQUENCY,
+    as_number,
+    as_size,
+    quote,
+    require_base,
+    require_one_of,
+)
 from rope_xp.axes._base import checked_matrix, require_axes, require_pairing
 from rope_xp.phases import cos_sin
 
@@ -111,8 +118,9 @@ def sinusoidal(
            [0.     , 1.     , 0.84147, 0.5403 ]], dtype=float32)
     """
     xp, positions = _backends.join(positions=positions)
-    dim, base = as_int("dim", dim), _as_constant(require_base(base))
-    if dim <= 0 or dim % 2:
+    dim, base = as_size("dim", dim), _as_constant(require_base(base))
+    shift = as_number("shift", shift)
+    if dim % 2:
         msg = f"`dim` must be even and positive, got {dim}"
         raise ValueError(msg)
     require_one_of("order", order, ORDERS)
@@ -123,10 +131,20 @@ def sinusoidal(
     def frequencies(width: int, axis_base: float | None = None) -> tuple[float, ...]:
         n_pairs, b = width // 2, base if axis_base is None else axis_base
         if not shift < n_pairs:
-            msg = f"`shift` must be below n_pairs={n_pairs}, got {shift}"
+            msg = f"`shift` must be below n_pairs={n_pairs}, got {quote(shift)}"
             raise ValueError(msg)
         span = _as_constant(n_pairs - shift)
-        return tuple(b ** (-i / span) for i in range(n_pairs))
+        try:
+            made = tuple(b ** (-i / span) for i in range(n_pairs))
+        except OverflowError:
+            made = (MAX_FREQUENCY,)
+        if max(made) >= MAX_FREQUENCY:
+            msg = (
+                f"`shift` and `base` must keep frequencies below 2**128, got {quote(shift)} and {b} "
+                f"for n_pairs={n_pairs}"
+            )
+            raise ValueError(msg)
+        return made
 
     inv_freq = frequencies(dim) if axes is None else checked_matrix(axes, dim, frequencies)
     cos, sin = cos_sin(positions, inv_freq, dtype=dtype)  # (..., n_pairs)

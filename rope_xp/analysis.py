@@ -15,7 +15,16 @@ import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Namespace
-from rope_xp._validation import POSITION_RANGE, as_int, require_floating_dtype, require_number
+from rope_xp._validation import (
+    MAX_LENGTH,
+    POSITION_RANGE,
+    as_frequencies,
+    as_int,
+    as_number,
+    is_listable,
+    quote,
+    require_floating_dtype,
+)
 from rope_xp.layouts import Layout, pair_slices, require_layout
 from rope_xp.phases import cos_sin
 from rope_xp.rotation import turn
@@ -99,9 +108,10 @@ def turns(inv_freq: Any, length: float) -> np.ndarray:
     >>> turns([1.0, 0.01, 0.0], 1000).round(2)
     array([159.15,   1.59,   0.  ])
     """
-    require_number("length", length)
-    if length < 0:
-        msg = f"`length` must be non-negative, got {length}"
+    length = as_number("length", length)
+    if not 0 <= length <= MAX_LENGTH:
+        rule = "non-negative" if length < 0 else "at most 2**63"
+        msg = f"`length` must be {rule}, got {quote(length)}"
         raise ValueError(msg)
     return np.asarray(length * np.abs(_as_floats(inv_freq)) / (2 * math.pi))
 
@@ -316,7 +326,7 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
     """
     limit = as_int("limit", limit)
     if not 1 <= limit <= POSITION_RANGE[1]:
-        msg = f"`limit` must be in [1, 2**31], got {limit}"
+        msg = f"`limit` must be in [1, 2**31], got {quote(limit)}"
         raise ValueError(msg)
     inv_freq = _as_floats(inv_freq)
     # cos(a + b) = cos a cos b − sin a sin b: a block of distances is one small matrix product.
@@ -348,11 +358,18 @@ def _as_floats(inv_freq: Any) -> np.ndarray:
         msg = f"`inv_freq` must be a list or a NumPy array, got {type(inv_freq).__name__}"
         raise TypeError(msg)
     _backends.namespace(inv_freq=inv_freq if _backends.is_array(inv_freq) else None)
-    floats = np.asarray(inv_freq, dtype=np.float64)
-    if not floats.size or not np.all(np.isfinite(floats)):
-        msg = f"`inv_freq` must be finite numbers, at least one, got {inv_freq!r}"
+    is_matrix = len(inv_freq) > 0 and all(map(is_listable, inv_freq))
+    if is_matrix:
+        rows = [as_frequencies(f"inv_freq[{a}]", row) for a, row in enumerate(inv_freq)]
+    else:
+        rows = [as_frequencies("inv_freq", inv_freq)]
+    if not rows[0]:
+        msg = f"`inv_freq` must be finite numbers, at least one, got {quote(inv_freq)}"
         raise ValueError(msg)
-    return floats
+    if len({*map(len, rows)}) > 1:
+        msg = f"`inv_freq` must have rows of one length, got {quote([*map(len, rows)])}"
+        raise ValueError(msg)
+    return np.asarray(rows if is_matrix else rows[0], dtype=np.float64)
 
 
 def _prepare(
@@ -374,9 +391,15 @@ def _prepare(
 
 def _as_array(distance: Any, like: Array | None, xp: Namespace) -> Array:
     """Numbers as an array of the library and on the device of ``like``, or else of NumPy."""
-    values = np.asarray(distance)
+    try:
+        values = np.asarray(distance)
+    except ValueError:  # rows of several lengths
+        values = np.asarray(None)
+    if values.dtype.kind == "O" and isinstance(distance, int):
+        as_number("distance", distance)  # what int64 does not have may be too large for a float
+        values = np.asarray(float(distance))
     if values.dtype.kind not in "iuf":
-        msg = f"`distance` must be integers or real numbers, got {distance!r}"
+        msg = f"`distance` must be integers or real numbers, got {quote(distance)}"
         raise TypeError(msg)
     integer = values.dtype.kind != "f"
     if (
@@ -384,7 +407,7 @@ def _as_array(distance: Any, like: Array | None, xp: Namespace) -> Array:
         and values.size
         and not POSITION_RANGE[0] <= values.min() <= values.max() < POSITION_RANGE[1]
     ):
-        msg = f"`distance` must be in [-2**31, 2**31), got {distance!r}"
+        msg = f"`distance` must be in [-2**31, 2**31), got {quote(distance)}"
         raise ValueError(msg)
     if like is None:
         return values

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from rope_xp import _backends
 from rope_xp._backends import Array
 from rope_xp._kernels import interleave, replace_features
-from rope_xp._validation import as_int, require_one_of
+from rope_xp._validation import as_int, quote, require_one_of
 
 __all__ = ["convert_layout"]
 
@@ -68,27 +68,28 @@ def convert_layout(
     >>> convert_layout(np.arange(6), source="interleaved", target="half", head_dim=6)
     array([0, 2, 4, 1, 3, 5])
     """
-    require_layout("source", source)
-    require_layout("target", target)
+    source = require_layout("source", source)
+    target = require_layout("target", target)
     xp = _backends.namespace(x=x)
     head_dim, rotary_start = as_int("head_dim", head_dim), as_int("rotary_start", rotary_start)
     rotary_dim = head_dim - rotary_start if rotary_dim is None else as_int("rotary_dim", rotary_dim)
     axis = as_int("axis", axis)
     if not -x.ndim <= axis < x.ndim:
-        msg = f"`axis` must be an axis of `x`, got {axis} for shape {tuple(x.shape)}"
+        msg = f"`axis` must be an axis of `x`, got {quote(axis)} for shape {tuple(x.shape)}"
         raise ValueError(msg)
     if head_dim <= 0 or x.shape[axis] % head_dim:
         msg = (
-            f"`head_dim` must divide axis {axis} of `x`, of length {x.shape[axis]}, got {head_dim}"
+            f"`head_dim` must divide axis {axis} of `x`, of length {x.shape[axis]}, "
+            f"got {quote(head_dim)}"
         )
         raise ValueError(msg)
     if rotary_dim <= 0 or rotary_dim % 2:
-        msg = f"`rotary_dim` must be even and positive, got {rotary_dim}"
+        msg = f"`rotary_dim` must be even and positive, got {quote(rotary_dim)}"
         raise ValueError(msg)
     if rotary_start < 0 or rotary_start + rotary_dim > head_dim:
         msg = (
-            f"`rotary_dim` must fit into head_dim={head_dim} from rotary_start={rotary_start} on, "
-            f"got {rotary_dim}"
+            f"`rotary_dim` must fit into head_dim={head_dim} from rotary_start={quote(rotary_start)} "
+            f"on, got {quote(rotary_dim)}"
         )
         raise ValueError(msg)
     if source == target:
@@ -112,5 +113,5 @@ def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
     return slice(start, end, 2), slice(start + 1, end, 2)
 
 
-def require_layout(name: str, layout: str) -> None:
-    require_one_of(name, layout, LAYOUTS)
+def require_layout(name: str, layout: object) -> Layout:
+    return require_one_of(name, layout, LAYOUTS)

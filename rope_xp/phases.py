@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
@@ -24,18 +24,20 @@ from rope_xp._exact_phases import (
     wrapping_tables,
 )
 from rope_xp._validation import (
-    as_int,
+    POSITION_RANGE,
+    Precision,
+    as_frequencies,
+    as_number,
+    as_size,
+    quote,
+    require_attention_factor,
     require_floating_dtype,
-    require_number,
-    require_one_of,
     require_positive,
+    require_precision,
     require_real,
 )
 
 __all__ = ["cos_sin", "xpos_scale"]
-
-Precision = Literal["exact", "float32"]
-PRECISIONS = get_args(Precision)
 
 Rows = list[tuple[float, ...]]
 Phases = Callable[[list[Array]], tuple[Array, Array]]  # positions per row of frequencies → cos, sin
@@ -108,6 +110,7 @@ def cos_sin(
     True
     """
     require_precision(precision)
+    attention_factor = require_attention_factor(attention_factor)
     constant = isinstance(inv_freq, list | tuple | np.ndarray)
     if isinstance(inv_freq, np.ndarray):
         _backends.namespace(inv_freq=inv_freq)
@@ -245,22 +248,45 @@ def xpos_scale(
     """
     xp, positions = _backends.join(positions=positions)
     dtype = result_dtype(positions, dtype, xp)
-    n_pairs = as_int("n_pairs", n_pairs)
-    if n_pairs <= 0:
-        msg = f"`n_pairs` must be positive, got {n_pairs}"
+    n_pairs = as_size("n_pairs", n_pairs)
+    scale_base = require_positive("scale_base", scale_base)
+    if scale_base < 2.0**-64:
+        msg = f"`scale_base` must be at least 2**-64, got {scale_base}"
         raise ValueError(msg)
-    require_positive("scale_base", scale_base)
-    require_number("center", center)
+    center = as_number("center", center)
+    counts = _backends.is_integer(positions) and isinstance(center, int)
+    if abs(center) > 2**63:
+        msg = f"`center` must be in [-2**63, 2**63], got {quote(center)}"
+        raise ValueError(msg)
+    if counts and not POSITION_RANGE[0] <= center < POSITION_RANGE[1]:
+        msg = f"`center` must be in [-2**31, 2**31), got {quote(center)}"
+        raise ValueError(msg)
     names = {_backends.dtype_name(d) for d in (positions.dtype, dtype)}
     compute = xp.float64 if "float64" in names else xp.float32
     fading = [math.log((i / n_pairs + 0.4) / 1.4) / scale_base for i in range(n_pairs)]
     row = xp.asarray(fading, dtype=compute, device=_backends.device(positions))
-    if _backends.is_integer(positions) and isinstance(center, int):
+    _require_near(positions, center, fading[0], dtype)
+    if counts:
         steps = _backends.cast(positions, xp.int32, xp) - center  # exact however far out
     else:
         steps = _backends.cast(positions, compute, xp) - float(center)
     power = _backends.cast(steps, compute, xp)[..., None]
     return _backends.cast(xp.exp(power * row), dtype, xp)
+
+
+def _require_near(positions: Array, center: float, steepest: float, dtype: Dtype) -> None:
+    """ValueError if a multiplier of positions that are at hand overflows."""
+    values = _backends.host_values(positions)
+    if values is None or not values.size:
+        return
+    before = center - float(values.min())  # steps before the center, where multipliers exceed 1
+    largest = {"float16": 11.0, "float64": 709.0}.get(_backends.dtype_name(dtype), 88.0)
+    if largest < before * -steepest < math.inf:
+        msg = (
+            f"`center` must be at most {math.floor(largest / -steepest)} after the first position, "
+            f"where multipliers overflow, got {quote(center)} with positions from {values.min()} on"
+        )
+        raise ValueError(msg)
 
 
 def result_dtype(positions: Array, dtype: Dtype | None, xp: Namespace) -> Dtype:
@@ -402,14 +428,15 @@ def _as_rows(inv_freq: Any) -> tuple[tuple[float, ...], ...]:
     if isinstance(inv_freq, np.ndarray) and inv_freq.ndim == 0:
         msg = "`inv_freq` must have shape (n_pairs,) or (n_axes, n_pairs), got ()"
         raise ValueError(msg)
-    rows = tuple(
-        tuple(float(f) for f in row) for row in (inv_freq if _is_matrix(inv_freq) else [inv_freq])
-    )
-    if not all(map(math.isfinite, (f for row in rows for f in row))) or not rows or not rows[0]:
-        msg = f"`inv_freq` must be finite numbers, at least one, got {inv_freq!r}"
+    if _is_matrix(inv_freq):
+        rows = tuple(as_frequencies(f"inv_freq[{a}]", row) for a, row in enumerate(inv_freq))
+    else:
+        rows = (as_frequencies("inv_freq", inv_freq),)
+    if not rows or not rows[0]:
+        msg = f"`inv_freq` must be finite numbers, at least one, got {quote(inv_freq)}"
         raise ValueError(msg)
     if len({len(row) for row in rows}) > 1:
-        msg = f"`inv_freq` must have rows of one length, got {[len(row) for row in rows]}"
+        msg = f"`inv_freq` must have rows of one length, got {quote([len(row) for row in rows])}"
         raise ValueError(msg)
     return rows
 
@@ -429,7 +456,3 @@ def _require_axes(shape: tuple[int, ...], positions: Array) -> None:
             f"`inv_freq` must have size 1 where tokens are, (n_axes, ..., 1, n_pairs), got {shape}"
         )
         raise ValueError(msg)
-
-
-def require_precision(precision: str) -> None:
-    require_one_of("precision", precision, PRECISIONS)

@@ -14,8 +14,11 @@ from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
     is_known,
+    quote,
+    require_bool,
     require_floating_dtype,
     require_integer,
+    require_leading_axes,
     require_one_of,
     require_real,
     to_float32,
@@ -208,7 +211,7 @@ def clipped_index(q_positions: Array, k_positions: Array, max_distance: int) -> 
     """
     far = as_int("max_distance", max_distance)
     if not 0 <= far < 2**30:
-        msg = f"`max_distance` must be in [0, 2**30), got {far}"
+        msg = f"`max_distance` must be in [0, 2**30), got {quote(far)}"
         raise ValueError(msg)
     xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
     require_integer("q_positions", q_positions)
@@ -268,7 +271,7 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
         msg = f"`index` must have shape (..., q_len, k_len) = (..., {lengths[0]}, {lengths[1]}), "
         msg += f"got {tuple(index.shape)} for `q` of shape {tuple(q.shape)}"
         raise ValueError(msg)
-    _require_leading_axes("index", index.shape[:-2], q.shape[:-3])
+    require_leading_axes("index", index.shape[:-2], q.shape[:-3])
     result, compute = q.dtype, _backends.compute_dtype(xp, q, k, key_table)
     q, k, key_table = (_backends.cast(array, compute, xp) for array in (q, k, key_table))
     vectors = xp.take(key_table, xp.reshape(index, (-1,)), axis=0)
@@ -327,10 +330,11 @@ def t5_bucket(
     xp, relative_position = _backends.join(relative_position=relative_position)
     require_integer("relative_position", relative_position)
     num_buckets, far = as_int("num_buckets", num_buckets), as_int("max_distance", max_distance)
+    bidirectional = require_bool("bidirectional", bidirectional)
     least = 4 if bidirectional else 2
     if not least <= num_buckets <= 2**16 or (bidirectional and num_buckets % 2):
         even = "even and " if bidirectional else ""
-        msg = f"`num_buckets` must be {even}in [{least}, 65536], got {num_buckets}"
+        msg = f"`num_buckets` must be {even}in [{least}, 65536], got {quote(num_buckets)}"
         raise ValueError(msg)
     if num_buckets - 1 > xp.iinfo(relative_position.dtype).max:
         name = _backends.dtype_name(relative_position.dtype)
@@ -338,7 +342,7 @@ def t5_bucket(
         raise ValueError(msg)
     per_direction = num_buckets // 2 if bidirectional else num_buckets
     if not per_direction // 2 < far < 2**31:
-        msg = f"`max_distance` must be in ({per_direction // 2}, 2**31), got {far}"
+        msg = f"`max_distance` must be in ({per_direction // 2}, 2**31), got {quote(far)}"
         raise ValueError(msg)
 
     # The bucket is a step function of the relative position: where it steps, and its values.
@@ -417,7 +421,7 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
         known = f"k_len or k_len + q_len - 1, {k_len} or {k_len + q_len - 1}"
         msg = f"`r` must have a row for each distance, {known}, got {rows}"
         raise ValueError(msg)
-    _require_leading_axes("r", r.shape[:-2], q.shape[:-2])
+    require_leading_axes("r", r.shape[:-2], q.shape[:-2])
     result, compute = q.dtype, _backends.compute_dtype(xp, q, k, r, u, v)
     q, k, r, u, v = (_backends.cast(array, compute, xp) for array in (q, k, r, u, v))
     content = (q + u[:, None, :]) @ xp.matrix_transpose(k)
@@ -452,7 +456,7 @@ def _relative_shift(x: Array, k_len: int, xp: Namespace) -> Array:
 def _slopes(n_heads: int) -> list[float]:
     n_heads = as_int("n_heads", n_heads)
     if not 0 < n_heads <= 2**16:
-        msg = f"`n_heads` must be in [1, 65536], got {n_heads}"
+        msg = f"`n_heads` must be in [1, 65536], got {quote(n_heads)}"
         raise ValueError(msg)
     lower = 1 << n_heads.bit_length() - 1  # the next lower power of two
     parts = [k / lower for k in range(1, lower + 1)]
@@ -505,13 +509,4 @@ def _require_scores(q: Array, k: Array) -> None:
             f"got {tuple(q.shape)}, {tuple(k.shape)}"
         )
         raise ValueError(msg)
-    _require_leading_axes("k", k.shape[:-2], q.shape[:-2])
-
-
-def _require_leading_axes(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """ValueError unless the leading axes ``got`` broadcast to those of `q`, ``wanted``."""
-    if len(got) > len(wanted) or any(
-        size not in (1, full) for size, full in zip(got[::-1], wanted[::-1], strict=False)
-    ):
-        msg = f"`{name}` must have the leading axes of `q`, {tuple(wanted)}, or 1, got {tuple(got)}"
-        raise ValueError(msg)
+    require_leading_axes("k", k.shape[:-2], q.shape[:-2])

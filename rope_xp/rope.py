@@ -12,11 +12,16 @@ import numpy as np
 from rope_xp import _backends, phases, rotation
 from rope_xp._backends import Array, Dtype, Namespace
 from rope_xp._validation import (
+    Precision,
     as_int,
+    as_seq_len,
+    as_size,
+    quote,
     require_base,
     require_features,
     require_integer,
     require_position_range,
+    require_precision,
     require_real,
 )
 from rope_xp.axes._base import (
@@ -29,9 +34,9 @@ from rope_xp.axes._base import (
     sums_to,
 )
 from rope_xp.layouts import Layout, require_layout
-from rope_xp.phases import Precision
 from rope_xp.positions._alignment import (
     Placement,
+    require_batch_of,
     require_same_length,
     require_steps,
     resolve_positions,
@@ -128,15 +133,11 @@ class RoPE:
         def settle(name: str, value: object) -> None:
             object.__setattr__(self, name, value)  # how to normalize a field of a frozen class
 
-        settle("head_dim", as_int("head_dim", self.head_dim))
+        settle("head_dim", as_size("head_dim", self.head_dim))
         settle("rotary_start", as_int("rotary_start", self.rotary_start))
-        if self.head_dim <= 0:
-            msg = f"`head_dim` must be positive, got {self.head_dim}"
-            raise ValueError(msg)
         if not 0 <= self.rotary_start < self.head_dim:
-            msg = (
-                f"`rotary_start` must be in [0, head_dim={self.head_dim}), got {self.rotary_start}"
-            )
+            start = quote(self.rotary_start)
+            msg = f"`rotary_start` must be in [0, head_dim={self.head_dim}), got {start}"
             raise ValueError(msg)
 
         available = self.head_dim - self.rotary_start
@@ -144,19 +145,19 @@ class RoPE:
         settle("_derives_rotary_dim", rotary_dim is None)
         rotary_dim = available if rotary_dim is None else as_int("rotary_dim", rotary_dim)
         if rotary_dim <= 0 or rotary_dim % 2:
-            msg = f"`rotary_dim` must be even and positive, got {rotary_dim}"
+            msg = f"`rotary_dim` must be even and positive, got {quote(rotary_dim)}"
             raise ValueError(msg)
         if rotary_dim > available:
             msg = (
                 f"`rotary_dim` must be at most head_dim - rotary_start = {available}, "
-                f"got {rotary_dim}"
+                f"got {quote(rotary_dim)}"
             )
             raise ValueError(msg)
         settle("rotary_dim", rotary_dim)
 
         settle("base", require_base(self.base))
-        require_layout("layout", self.layout)
-        phases.require_precision(self.precision)
+        settle("layout", require_layout("layout", self.layout))
+        settle("precision", require_precision(self.precision))
         require_schedule(self.scaling)
         if type(self.scaling) is Default:
             settle("scaling", None)
@@ -221,7 +222,7 @@ class RoPE:
         # Imported here because it takes longer to load than all that is needed without a config.
         from rope_xp._config_reader.layers import read  # noqa: PLC0415
 
-        phases.require_precision(precision)
+        require_precision(precision)
         model = read(config, layout=layout)
         # All layers are made, so that a mistake in any of them is refused.
         return model.make(cls, precision)[model.only_spec(layer_type)]
@@ -443,9 +444,8 @@ class RoPE:
 
     def _schedule(self, seq_len: int | None) -> Frequencies:
         """Frequencies as Python floats: arrays begin in `phases`."""
-        if seq_len is not None and as_int("seq_len", seq_len) <= 0:
-            msg = f"`seq_len` must be positive, got {seq_len}"
-            raise ValueError(msg)
+        if seq_len is not None:
+            seq_len = as_seq_len("seq_len", seq_len)
         n_pairs = None if self.axes is None else self.n_pairs
         if _backends.is_compiling():
             text = self._frequencies_text
@@ -528,6 +528,7 @@ class RoPE:
         if k is not None:
             require_features("k", k, self.head_dim)
             require_same_length(q, axis, k, rotation.resolve_seq_axis("k", k.shape, seq_axis))
+        given = "offset" if positions is None else "positions"
         if positions is not None:
             require_real("positions", positions)
         if self.axes is None:
@@ -543,12 +544,14 @@ class RoPE:
         inv_freq, factor, _ = self._schedule(seq_len)
         factor, dtype = 1 / factor if inverse else factor, _backends.compute_dtype(xp, q, k)
         cos, sin = self._tables(positions, inv_freq, factor, dtype, xp)
-        rotated = [
-            self._rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse)
-            for x in (q, k)
-            if x is not None
-        ]
-        return rotated[0] if k is None else tuple(rotated)
+        turned = self._rotate(q, cos, sin, seq_axis=seq_axis, inverse=inverse)
+        if k is None:
+            return turned
+        try:
+            return turned, self._rotate(k, cos, sin, seq_axis=seq_axis, inverse=inverse)
+        except ValueError:  # `q` has this batch, so `k` does not: a sentence without the tables
+            require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
+            raise
 
     def _on_every_axis(self, positions: Array, xp: Namespace) -> Array:
         """The same positions on all axes, as text has them."""

@@ -13,7 +13,7 @@ from typing import Any
 from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import Operands, RotationPlan, below_kernel_size, evaluate, kernels_for
-from rope_xp._validation import as_int, is_known
+from rope_xp._validation import as_int, is_known, is_listable, quote, require_bool
 from rope_xp.layouts import Layout, pair_slices, require_layout
 from rope_xp.positions._alignment import hint_seq_axis
 
@@ -136,7 +136,8 @@ def _plan(
     """The plan, and the index that aligns tables with ``x``: all that shapes and dtypes decide."""
     x_shape, shape, sin_shape, *dtypes = arrays
     layout, seq_axis, rotary_start, inverse, blocks = options
-    require_layout("layout", layout)
+    layout = require_layout("layout", layout)
+    inverse = require_bool("inverse", inverse)
     names = {
         _backends.require_dtype(*each) for each in zip(("x", "cos", "sin"), dtypes, strict=True)
     }
@@ -196,7 +197,7 @@ def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None,
         if size not in (1, wanted) and is_known(size) and is_known(wanted):
             msg = (
                 f"`cos` must line up with `x` of shape {tuple(x_shape)}: along axis {axis} of `x` "
-                f"it must have size {wanted} or 1, got {size}"
+                f"it must have size {'1' if wanted == 1 else f'{wanted} or 1'}, got {size}"
             )
             if axis == seq_axis and len(shape) < ndim:
                 msg += hint_seq_axis("x", x_shape, axis, size)
@@ -212,7 +213,7 @@ def resolve_seq_axis(name: str, shape: Shape, seq_axis: int) -> int:
     axis = axis + len(shape) if axis < 0 else axis
     if not 0 <= axis < len(shape) - 1:
         msg = (
-            f"`seq_axis` must be an axis of `{name}` other than its last, got {seq_axis} for shape "
+            f"`seq_axis` must be an axis of `{name}` other than its last, got {quote(seq_axis)} for shape "
             f"{tuple(shape)}"
         )
         raise ValueError(msg)
@@ -231,7 +232,7 @@ def _require_width(x_shape: Shape, shape: Shape, sin_shape: Shape, rotary_start:
         raise ValueError(msg)
     head_dim, n_pairs = x_shape[-1], shape[-1]
     if not 0 <= rotary_start < head_dim:
-        msg = f"`rotary_start` must be in [0, head_dim={head_dim}), got {rotary_start}"
+        msg = f"`rotary_start` must be in [0, head_dim={head_dim}), got {quote(rotary_start)}"
         raise ValueError(msg)
     most = (head_dim - rotary_start) // 2
     if not 0 < n_pairs <= most:
@@ -244,9 +245,13 @@ def _require_width(x_shape: Shape, shape: Shape, sin_shape: Shape, rotary_start:
 
 
 def _require_blocks(blocks: tuple[int, ...], n_pairs: int) -> tuple[int, ...]:
+    if not is_listable(blocks):
+        msg = f"`blocks` must be a sequence of int, got {quote(blocks)}"
+        raise TypeError(msg)
     blocks = tuple(as_int("blocks", width) for width in blocks)
     if any(width <= 0 or width % 2 for width in blocks) or sum(blocks) != 2 * n_pairs:
-        msg = f"`blocks` must be even, positive, and sum to 2 n_pairs={2 * n_pairs}, got {blocks}"
+        rule = f"even, positive, and sum to 2 n_pairs={2 * n_pairs}"
+        msg = f"`blocks` must be {rule}, got {quote(blocks)}"
         raise ValueError(msg)
     return blocks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rope_xp._backends.library import Library, Namespace
+from rope_xp._backends.numpy import is_dtype
 
 
 def load() -> Namespace:
@@ -11,4 +12,4 @@ def load() -> Namespace:
     return xp
 
 
-LIBRARY = Library("cupy", load, missing_dtypes=lambda device: frozenset())
+LIBRARY = Library("cupy", load, missing_dtypes=lambda device: frozenset(), is_dtype=is_dtype)

@@ -8,6 +8,7 @@ import numpy as np
 
 from rope_xp._backends import numpy
 from rope_xp._backends.library import Array, Library, Namespace
+from rope_xp._backends.numpy import is_dtype
 
 
 def load() -> Namespace:
@@ -52,4 +53,5 @@ LIBRARY = Library(
     map_blocks=map_blocks,
     unsupported=unsupported,
     missing_dtypes=lambda device: frozenset(),
+    is_dtype=is_dtype,
 )

@@ -44,7 +44,7 @@ def require_dtype(name: str, dtype: Dtype) -> str:
     """The name of a floating ``dtype``; TypeError for any other."""
     found = dtype_name(dtype)
     if found not in FLOATING:
-        msg = f"`{name}` must be one of {', '.join(FLOATING)}, got {found}"
+        msg = f"`{name}` must be one of {', '.join(FLOATING)}, got {found[:100]}"
         raise TypeError(msg)
     return found
 

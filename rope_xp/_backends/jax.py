@@ -10,6 +10,7 @@ import contextlib
 from typing import Any
 
 from rope_xp._backends.library import Array, Device, Library, Namespace
+from rope_xp._backends.numpy import is_dtype
 
 
 def load() -> Namespace:
@@ -56,5 +57,6 @@ LIBRARY = Library(
     missing_dtypes_advice="jax_enable_x64 switches 64-bit dtypes on",
     register_values=register_values,
     read_only=lambda array: "arrays of JAX never change",
+    is_dtype=is_dtype,
     host_values=host_values,
 )

@@ -97,6 +97,8 @@ class Library:
     register_values : (classes) -> None, or None
         Makes frozen dataclasses known to the library once it is imported: as values that it passes
         through, or as what a file may contain.
+    is_dtype : (dtype) -> bool, or None
+        Whether functions of the library take it for a dtype; None: if the namespace has it.
     host_values : (array) -> numpy.ndarray or None
         The values of ``array`` where they are at hand: here and now, without waiting for a device, a
         compiler or a transform. They are looked at to refuse what is wrong and to be faster, never for
@@ -118,5 +120,6 @@ class Library:
     missing_dtypes: Callable[[Device | None], frozenset[str]] | None = None
     missing_dtypes_advice: str = ""
     register_values: Callable[[tuple[type, ...]], None] | None = None
+    is_dtype: Callable[[Any], bool] | None = None
     host_values: Callable[[Array], Any] = lambda array: None
     memory: Memory | None = None

@@ -116,8 +116,23 @@ def shared_namespace(first: Array, second: Array, third: Array) -> Namespace | N
 
 def compat_namespace(xp: Namespace | None) -> Namespace:
     """The standard namespace of a module that a user names (``torch``, ``numpy``, …)."""
+    if xp is not None and not (hasattr(xp, "__name__") and hasattr(xp, "asarray")):
+        msg = f"`xp` must be a module of array functions (numpy, torch, …), got {repr(xp)[:100]}"
+        raise TypeError(msg)
     library = LIBRARIES.get("numpy" if xp is None else library_name(xp))
     return xp if library is None else library.load()
+
+
+def require_dtype_of(xp: Namespace, name: str, dtype: Dtype) -> None:
+    """TypeError unless ``dtype`` is one of the library of ``xp``."""
+    library = LIBRARIES.get(library_name(xp))
+    if library is None or library.is_dtype is None:
+        known = bool(getattr(xp, dtype_name(dtype), None) == dtype)
+    else:
+        known = library.is_dtype(dtype)
+    if not known:
+        msg = f"`{name}` must be a dtype of {library_name(xp)}, got {repr(dtype)[:100]}"
+        raise TypeError(msg)
 
 
 def library_name(xp: Namespace) -> str:

@@ -67,6 +67,14 @@ def as_numpy(array: Array) -> np.ndarray:
     return found
 
 
+def is_dtype(dtype: object) -> bool:
+    try:
+        np.dtype(dtype)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def host_values(array: Array) -> np.ndarray | None:
     return array if type(array) in (np.ndarray, np.memmap) else None
 
@@ -100,6 +108,7 @@ LIBRARY = Library(
     cache_block_bytes=lambda array: 2**17 if type(array) is np.ndarray else 0,
     unsupported=unsupported,
     missing_dtypes=lambda device: frozenset(),
+    is_dtype=is_dtype,
     host_values=host_values,
     memory=Memory(
         is_accessible=is_accessible,

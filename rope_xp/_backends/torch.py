@@ -199,6 +199,12 @@ def as_numpy(array: Array) -> Any:
     return (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).numpy()
 
 
+def is_dtype(dtype: object) -> bool:
+    import torch
+
+    return isinstance(dtype, torch.dtype)
+
+
 def host_values(array: Array) -> Any:
     # Empty tensors have no address, and no values. What has a gradient is data to its end.
     if not is_plain(array) or array.device.type != "cpu" or not is_memory(array):
@@ -287,6 +293,7 @@ LIBRARY = Library(
     from_host=from_host,
     missing_dtypes=missing_dtypes,
     register_values=register_values,
+    is_dtype=is_dtype,
     host_values=host_values,
     read_only=read_only,
     memory=Memory(

@@ -9,6 +9,7 @@ from rope_xp._config_reader import schema
 from rope_xp._config_reader.model import ModelConfig
 from rope_xp._config_reader.schedules import RopeParameters
 from rope_xp._config_reader.values import get_bool, is_list
+from rope_xp._validation import quote
 from rope_xp.axes import Axes
 
 
@@ -29,7 +30,7 @@ def extra_keys_of(model: ModelConfig, parameters: RopeParameters) -> tuple[str, 
             have = "positions with one axis" if n_axes == 1 else f"{n_axes} axes of fixed parts"
             msg = (
                 f"`{key}` in {parameters.source} must be absent for model_type "
-                f"{model.model_type!r}, which has {have}, got {parameters.values[key]!r}"
+                f"{quote(model.model_type)}, which has {have}, got {quote(parameters.values[key])}"
             )
             raise ValueError(msg)
     return family.extra_keys
@@ -78,7 +79,7 @@ def _in_turns(model: ModelConfig, run: tuple[int, ...], n_pairs: int) -> axes.Ax
     """All axes share the pairs, in turns."""
     if n_pairs % len(run):
         msg = (
-            f"the rotated pairs of model_type {model.model_type!r} must be a multiple of its "
+            f"the rotated pairs of model_type {quote(model.model_type)} must be a multiple of its "
             f"{len(run)} axes, got {n_pairs}"
         )
         raise ValueError(msg)
@@ -92,7 +93,7 @@ def _require_interleaved(model: ModelConfig, parameters: RopeParameters) -> None
     if get_bool(parameters.values, "mrope_interleaved", where, default=wanted) != wanted:
         msg = (
             f"`mrope_interleaved`{where} must be {str(wanted).lower()} or absent for model_type "
-            f"{model.model_type!r}, got {str(not wanted).lower()}"
+            f"{quote(model.model_type)}, got {str(not wanted).lower()}"
         )
         raise ValueError(msg)
 
@@ -106,23 +107,25 @@ def _sections_of(model: ModelConfig, parameters: RopeParameters, n_pairs: int) -
     if given is None and sum(default) != n_pairs:
         msg = (
             f"`mrope_section` is required{where}: {list(default)} of model_type "
-            f"{model.model_type!r} sums to {sum(default)}, not to n_pairs={n_pairs}"
+            f"{quote(model.model_type)} sums to {sum(default)}, not to n_pairs={n_pairs}"
         )
         raise ValueError(msg)
     sections = default if given is None else given
     if not is_list(sections) or not all(type(n) is int and n >= 0 for n in sections):
-        msg = f"`mrope_section`{where} must be a list of non-negative integers, got {sections!r}"
+        msg = (
+            f"`mrope_section`{where} must be a list of non-negative integers, got {quote(sections)}"
+        )
         raise ValueError(msg)
     if len(sections) != len(default):
         msg = (
             f"`mrope_section`{where} must have {len(default)} numbers, one per axis, "
-            f"got {list(sections)}"
+            f"got {quote(list(sections))}"
         )
         raise ValueError(msg)
     if sum(sections) != n_pairs:
         msg = (
-            f"`mrope_section`{where} must sum to n_pairs={n_pairs}, got {list(sections)} with sum "
-            f"{sum(sections)}"
+            f"`mrope_section`{where} must sum to n_pairs={n_pairs}, got {quote(list(sections))} with sum "
+            f"{quote(sum(sections))}"
         )
         raise ValueError(msg)
     return tuple(sections)
@@ -139,7 +142,7 @@ def _in_runs(
         if len(set(sizes)) > 1:
             msg = (
                 f"`mrope_section` in {source} must be equal for axes {list(run)}, which take turns, "
-                f"got {list(sections)}"
+                f"got {quote(list(sections))}"
             )
             raise ValueError(msg)
         pairs += list(run) * sizes[0]

@@ -14,6 +14,8 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+from rope_xp._validation import quote
+
 
 @dataclass(frozen=True, eq=False)  # hashed with the annotation that it is in
 class Known:
@@ -55,7 +57,7 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
             return _from_tagged(extra, value, where)
         return _require_known(convert(base, value, where), extra.names, where)
     if not _fits(annotation, value):
-        msg = f"`{where}` must be {_description(annotation)}, got {value!r}"
+        msg = f"`{where}` must be {_description(annotation)}, got {quote(value)}"
         raise ValueError(msg)
     origin, args = get_origin(annotation) or annotation, get_args(annotation)
     if origin in {Union, UnionType}:
@@ -69,7 +71,7 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
         return {
             # JSON has no keys but strings.
             key if args[0] is str else convert(args[0], key, f"key of {where}"): convert(
-                args[1], each, f"{where}[{key!r}]"
+                args[1], each, f"{where}[{quote(key)}]"
             )
             for key, each in value.items()
         }
@@ -96,7 +98,7 @@ def _fits(annotation: Any, value: Any) -> bool:
     if isinstance(origin, type) and issubclass(origin, Enum):
         return isinstance(value, str)
     if origin not in SCALARS:
-        msg = f"no rule for the annotation {annotation!r}"
+        msg = f"no rule for the annotation {quote(annotation)}"
         raise TypeError(msg)
     if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
         return origin is bool and isinstance(value, bool)
@@ -118,7 +120,7 @@ def _description(annotation: Any) -> str:
 
 def _require_known(value: Any, names: Collection[str], where: str) -> Any:
     if value not in names:
-        msg = f"unknown {where} {value!r}; known: {', '.join(sorted(names))}"
+        msg = f"unknown {where} {quote(value)}; known: {', '.join(sorted(names))}"
         raise ValueError(msg)
     return value
 
@@ -135,7 +137,7 @@ def _from_list(args: tuple[Any, ...], value: list[Any], where: str) -> tuple[Any
 
 def _from_tagged(tagged: Tagged, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
-        msg = f"`{where}` must be a mapping, got {value!r}"
+        msg = f"`{where}` must be a mapping, got {quote(value)}"
         raise ValueError(msg)
     tag = value.get(tagged.key)
     _require_known(tag, [str(name) for name in tagged.classes], f"{where}.{tagged.key}")
@@ -152,7 +154,7 @@ def _from_mapping(made: Any, value: Mapping[str, Any], where: str) -> Any:
     )
     for key in value:
         if key not in annotations:
-            msg = f"unknown key {key!r}{inside}; known: {', '.join(annotations)}"
+            msg = f"unknown key {quote(key)}{inside}; known: {', '.join(annotations)}"
             raise ValueError(msg)
     for one in fields(made):
         if one.default is MISSING and one.default_factory is MISSING and one.name not in value:

@@ -14,6 +14,7 @@ from rope_xp._config_reader.model import ModelConfig
 from rope_xp._config_reader.schedules import RopeParameters
 from rope_xp._config_reader.values import get_mapping, get_positive, is_list, require_consistent
 from rope_xp._config_reader.vocabulary import ATTENTION, COMPRESS, MAIN
+from rope_xp._validation import quote, shorten
 
 # By layer type, or under None for all layers; None where a type does not rotate.
 Entries = Mapping[str | None, RopeParameters | None]
@@ -47,7 +48,7 @@ def rope_parameters_of(model: ModelConfig) -> Entries:
             names = ", ".join(family.rope_parameters or ())
             msg = (
                 f"`rope_parameters` must be one mapping per layer type ({names}) for model_type "
-                f"{model.model_type!r}, got keys {', '.join(map(str, new))}"
+                f"{quote(model.model_type)}, got keys {shorten(', '.join(map(str, new)))}"
             )
             raise ValueError(msg)
         return _legacy(model, old)
@@ -70,19 +71,19 @@ def _by_layer_type(model: ModelConfig, new: Mapping[str, Any]) -> Entries:
     found: dict[str | None, RopeParameters | None] = {}
     for name, value in new.items():
         if isinstance(value, Mapping):
-            found[name] = RopeParameters(f"rope_parameters[{name!r}]", value)
+            found[name] = RopeParameters(f"rope_parameters[{quote(name)}]", value)
         elif value is None and name in names:
             found[name] = None
-    listed = ", ".join(map(str, found))
+    listed = shorten(", ".join(map(str, found)))
     if found and model.family.is_listed and not model.family.per_layer_type:
         msg = (
-            f"`rope_parameters` must be one mapping for model_type {model.model_type!r}, "
+            f"`rope_parameters` must be one mapping for model_type {quote(model.model_type)}, "
             f"got one per layer type: {listed}"
         )
         raise ValueError(msg)
     for key in new:
         if found and key not in found:
-            msg = f"unknown key {key!r} in rope_parameters beside {listed}"
+            msg = f"unknown key {quote(key)} in rope_parameters beside {listed}"
             raise ValueError(msg)
     return found
 
@@ -99,8 +100,8 @@ def _require_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     for key in sorted({*new, *old} - BESIDE):
         if value(old, key) != value(new, key):
             msg = (
-                f"`{key}` has conflicting values: {value(old, key)!r} in rope_scaling but "
-                f"{value(new, key)!r} in rope_parameters"
+                f"`{key}` has conflicting values: {quote(value(old, key))} in rope_scaling but "
+                f"{quote(value(new, key))} in rope_parameters"
             )
             raise ValueError(msg)
 
@@ -110,7 +111,7 @@ def _legacy(model: ModelConfig, old: Mapping[str, Any] | None) -> Entries:
     family = model.family
     if old is not None and not family.rope_scaling_layer_types:
         msg = (
-            f"`rope_scaling` must be absent for model_type {model.model_type!r}, got {old!r}: "
+            f"`rope_scaling` must be absent for model_type {quote(model.model_type)}, got {quote(old)}: "
             "its layers differ, so write rope_parameters with one mapping per layer type"
         )
         raise ValueError(msg)
@@ -162,8 +163,8 @@ def listed_value(model: ModelConfig, key: str, layer_type: str | None) -> Any:
     for number in found:
         if number != found[0]:
             msg = (
-                f"`{key}` must be the same for all layers of type {layer_type!r}, "
-                f"got {found[0]!r} and {number!r}"
+                f"`{key}` must be the same for all layers of type {quote(layer_type)}, "
+                f"got {quote(found[0])} and {quote(number)}"
             )
             raise ValueError(msg)
     return found[0] if found else None
@@ -198,6 +199,6 @@ def base_of(model: ModelConfig, parameters: RopeParameters, layer_type: str | No
         default = (family.rope_parameters or {}).get(layer_type or "") or {}
         base = default.get("rope_theta")
     if base is None:
-        msg = f"`rope_theta` is required for model_type {model.model_type!r}"
+        msg = f"`rope_theta` is required for model_type {quote(model.model_type)}"
         raise ValueError(msg)
     return float(base)

@@ -9,6 +9,7 @@ from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.table import known_family, read_table
 from rope_xp._config_reader.values import Config, get_mapping, require_consistent
 from rope_xp._config_reader.vocabulary import Layout, Rotary
+from rope_xp._validation import quote
 
 # Where a composite has the config of its language model.
 TEXT_PARTS = ("text_config", "thinker_config", "llm_config", "language_config", "decoder_config")
@@ -64,7 +65,7 @@ def _text_part(config: Config) -> tuple[Config, str, bool]:
     model_type = config.get("model_type")
     while True:
         if model_type is not None and not isinstance(model_type, str):
-            msg = f"`model_type` must be a string, got {model_type!r}"
+            msg = f"`model_type` must be a string, got {quote(model_type)}"
             raise ValueError(msg)
         if model_type in read_table().lines:
             return config, str(model_type), is_inside
@@ -83,13 +84,15 @@ def _unlisted_family(config: Config, model_type: str, layout: str | None) -> Fam
     """The rule of Llama for a family that is not in the table, whose pairing must be given."""
     for reason, names in read_table().left_out.items():
         if model_type in names:
-            msg = f"`model_type` must be of a covered family, got {model_type!r}: {reason}"
+            msg = f"`model_type` must be of a covered family, got {quote(model_type)}: {reason}"
             raise ValueError(msg)
     if not model_type and "patch_size" in config:  # a pairing would not be enough: it has axes
         msg = "`model_type` is required for a vision tower, a config with patch_size"
         raise ValueError(msg)
     if layout is None:
-        unknown = f"unknown model_type {model_type!r}" if model_type else "`model_type` is required"
+        unknown = (
+            f"unknown model_type {quote(model_type)}" if model_type else "`model_type` is required"
+        )
         msg = f'{unknown}: pass layout="half" or layout="interleaved"'
         raise ValueError(msg)
     is_mla = config.get("qk_rope_head_dim") is not None

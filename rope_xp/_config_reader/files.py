@@ -14,6 +14,9 @@ class SupportsToDict(Protocol):
     def to_dict(self) -> Mapping[str, Any]: ...
 
 
+from rope_xp._validation import quote
+
+
 def load(config: object) -> dict[str, Any]:
     """The mapping itself, or what is in a file, a folder or a config object.
 
@@ -42,12 +45,12 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        msg = f"`config` must be a readable config.json, got {str(path)!r}: {error.strerror}"
+        msg = f"`config` must be a readable config.json, got {quote(str(path))}: {error.strerror}"
         raise ValueError(msg) from None
     except ValueError as error:
-        msg = f"`config` must be a JSON file, got {str(path)!r}: {error}"
+        msg = f"`config` must be a JSON file, got {quote(str(path))}: {error}"
         raise ValueError(msg) from None
     if not isinstance(loaded, dict):
-        msg = f"`config` must be a JSON mapping, got {type(loaded).__name__} in {str(path)!r}"
+        msg = f"`config` must be a JSON mapping, got {type(loaded).__name__} in {quote(str(path))}"
         raise ValueError(msg)
     return loaded

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rope_xp._config_reader.values import Config
+from rope_xp._validation import quote, require_list
 
 # Which pairing a file of this architecture has. Its converter permutes the q and k weights of the
 # Llama line, so there pairs are adjacent although the original model has halves.
@@ -62,7 +65,7 @@ def from_gguf(metadata: Config) -> GgufConfig:
     """
     architecture = metadata["general.architecture"]
     if not isinstance(architecture, str):
-        msg = f"`general.architecture` must be a string, got {architecture!r}"
+        msg = f"`general.architecture` must be a string, got {quote(architecture)}"
         raise ValueError(msg)
     prefix = f"{architecture}."
     values = {k.removeprefix(prefix): v for k, v in metadata.items() if k.startswith(prefix)}
@@ -72,6 +75,7 @@ def from_gguf(metadata: Config) -> GgufConfig:
                 f"`{prefix}{key}` must be absent: layers or axes that differ are not read from GGUF"
             )
             raise ValueError(msg)
+    _require_even_count(values, prefix)
     config = {new: values[old] for old, new in SIZES.items() if old in values}
     scaling = _rope_scaling(values, prefix)
     if scaling is not None:
@@ -81,15 +85,23 @@ def from_gguf(metadata: Config) -> GgufConfig:
         config,
         architecture,
         LAYOUTS.get(architecture),
-        None if factors is None else tuple(map(float, factors)),
+        None if factors is None else require_list("rope_freqs.weight", factors),
     )
+
+
+def _require_even_count(values: Config, prefix: str) -> None:
+    """ValueError unless the number of rotated features is even, if it is an integer."""
+    count = values.get("rope.dimension_count")
+    if isinstance(count, int | np.integer) and count % 2:
+        msg = f"`{prefix}rope.dimension_count` must be even, got {quote(count)}"
+        raise ValueError(msg)
 
 
 def _rope_scaling(values: Config, prefix: str) -> dict[str, Any] | None:
     rope_type = values.get("rope.scaling.type", "none")
     if rope_type not in SCALING_TYPES:
         known = ", ".join(SCALING_TYPES)
-        msg = f"unknown {prefix}rope.scaling.type {rope_type!r}; known: {known}"
+        msg = f"unknown {prefix}rope.scaling.type {quote(rope_type)}; known: {known}"
         raise ValueError(msg)
     scaling: dict[str, Any] = {"rope_type": rope_type}
     for key, value in values.items():
@@ -98,7 +110,7 @@ def _rope_scaling(values: Config, prefix: str) -> dict[str, Any] | None:
             continue
         if short not in SCALING:
             known = ", ".join(SCALING)
-            msg = f"unknown key {prefix + key!r}; known under rope.scaling: {known}"
+            msg = f"unknown key {quote(prefix + key)}; known under rope.scaling: {known}"
             raise ValueError(msg)
         name = SCALING[short]
         if name is not None:

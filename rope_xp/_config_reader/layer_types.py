@@ -10,6 +10,7 @@ from rope_xp._config_reader.vocabulary import (
     LayerRule,
     LayerTypesFrom,
 )
+from rope_xp._validation import quote
 
 LayerTypes = tuple[str, ...]
 
@@ -38,7 +39,7 @@ def layer_types_of(
 def _require_known(found: LayerTypes, names: frozenset[str], what: str, key: str) -> LayerTypes:
     for name in found:
         if name not in names:
-            msg = f"unknown {what} {name!r} in {key}; known: {', '.join(sorted(names))}"
+            msg = f"unknown {what} {quote(name)} in {key}; known: {', '.join(sorted(names))}"
             raise ValueError(msg)
     return found
 
@@ -50,7 +51,7 @@ def _by_ratio(config: Config, family: Family, n_layers: int | None) -> LayerType
         return None
     for ratio in ratios:
         if str(ratio) not in names:
-            msg = f"unknown ratio {ratio!r} in compress_ratios; known: {', '.join(names)}"
+            msg = f"unknown ratio {quote(ratio)} in compress_ratios; known: {', '.join(names)}"
             raise ValueError(msg)
     if n_layers is not None and len(ratios) < n_layers:
         msg = f"`compress_ratios` must have num_hidden_layers={n_layers} entries, got {len(ratios)}"
@@ -81,7 +82,7 @@ def _by_cycle(
     if cycle is None:
         return None
     if config.get("first_k_dense_replace") and family.layers is LayerRule.SLIDING_OR_DENSE_PREFIX:
-        msg = f"`layer_types` is required for model_type {model_type!r} with first_k_dense_replace"
+        msg = f"`layer_types` is required for model_type {quote(model_type)} with first_k_dense_replace"
         raise ValueError(msg)
     length = get_int(config, family.layer_cycle_key) if family.layer_cycle_key else None
     if length is not None:

@@ -22,6 +22,7 @@ from rope_xp._config_reader.schedules import (
 from rope_xp._config_reader.sizes import head_dim_of, partial_rotary_factor_of, rotary_dim_of
 from rope_xp._config_reader.spec import Layer, LayerSpec, ModelSpec
 from rope_xp._config_reader.vocabulary import BASE_KEYS, Direction, Rotary
+from rope_xp._validation import quote
 from rope_xp.layouts import require_layout
 from rope_xp.scaling import FrequencyFactors, Negated, Schedule
 
@@ -53,7 +54,7 @@ def _spec_of(
         return None
     layer_type = None if None in entries else rotation.layer_type
     if layer_type not in entries:
-        msg = f"`rope_parameters` must have a mapping or null for {layer_type!r} of layer_types, got none"
+        msg = f"`rope_parameters` must have a mapping or null for {quote(layer_type)} of layer_types, got none"
         raise ValueError(msg)
     parameters = entries[layer_type]
     if parameters is None:
@@ -94,8 +95,8 @@ def _rope_type_of(model: ModelConfig, parameters: RopeParameters) -> str:
         known = [alias for alias, name in aliases.items() if name in family.rope_types]
         msg = (
             f"`rope_type` in {parameters.source} must be one of "
-            f"{', '.join([*known, *family.rope_types])} for model_type {model.model_type!r}, "
-            f"got {rope_type!r}"
+            f"{', '.join([*known, *family.rope_types])} for model_type {quote(model.model_type)}, "
+            f"got {quote(rope_type)}"
         )
         raise ValueError(msg)
     return rope_type
@@ -119,8 +120,8 @@ def _reject_unread_keys(model: ModelConfig, specs: list[LayerSpec]) -> None:
         is_read = key in family.top_level_base_keys or is_list_per_layer(model, key)
         if value is not None and not is_read and value not in [spec.base for spec in specs]:
             msg = (
-                f"`{key}` is not read for model_type {model.model_type!r} and must be absent or the "
-                f"base in use, {first.base}, got {value!r}: write it into rope_parameters"
+                f"`{key}` is not read for model_type {quote(model.model_type)} and must be absent or the "
+                f"base in use, {first.base}, got {quote(value)}: write it into rope_parameters"
             )
             raise ValueError(msg)
     if family.rotary in {Rotary.SPECIAL_GPTJ, Rotary.SPECIAL_CLVP, Rotary.GENERIC}:
@@ -131,7 +132,7 @@ def _reject_unread_keys(model: ModelConfig, specs: list[LayerSpec]) -> None:
         value = model.values.get(key)
         if value is not None and key not in read and value != used:
             msg = (
-                f"`{key}` is not read for model_type {model.model_type!r} and must be absent or "
-                f"{used}, got {value!r}"
+                f"`{key}` is not read for model_type {quote(model.model_type)} and must be absent or "
+                f"{used}, got {quote(value)}"
             )
             raise ValueError(msg)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from rope_xp import scaling
 from rope_xp._config_reader.values import Config, get_bool, get_int, is_list, require_consistent
+from rope_xp._validation import quote
 from rope_xp.scaling import Schedule
 
 COMMON_KEYS = frozenset({"rope_type", "type", "rope_theta", "partial_rotary_factor"})
@@ -73,7 +74,7 @@ class Context:
         """``max_position_embeddings``, which ``rope_type`` needs."""
         found = get_int(self.config, "max_position_embeddings")
         if found is None:
-            msg = f"`max_position_embeddings` is required for rope_type {rope_type!r}"
+            msg = f"`max_position_embeddings` is required for rope_type {quote(rope_type)}"
             raise ValueError(msg)
         return found
 
@@ -123,17 +124,17 @@ def rope_type_of(
         if name is None:
             continue
         if not isinstance(name, str):
-            msg = f"`{key}` in {parameters.source} must be a string, got {name!r}"
+            msg = f"`{key}` in {parameters.source} must be a string, got {quote(name)}"
             raise ValueError(msg)
         found[key] = aliases.get(name, name)
         if found[key] not in ROPE_TYPES:
             known = ", ".join([*ROPE_TYPES, *aliases])
-            msg = f"unknown {key} {name!r} in {parameters.source}; known: {known}"
+            msg = f"unknown {key} {quote(name)} in {parameters.source}; known: {known}"
             raise ValueError(msg)
     if "type" in found and "rope_type" not in found and not reads_type:
         msg = (
             f"`type` in {parameters.source} must be called rope_type for this model_type, got type="
-            f"{found['type']!r}: transformers 5.23.0 ignores the old name here"
+            f"{quote(found['type'])}: transformers 5.23.0 ignores the old name here"
         )
         raise ValueError(msg)
     places = {f"as {key} in {parameters.source}": name for key, name in found.items()}
@@ -151,7 +152,7 @@ def require_keys(context: Context, rope_type: str, extra: Collection[str] = ()) 
     for key in values:
         if key not in known:
             msg = (
-                f"unknown key {key!r} in {source} for rope_type {rope_type!r}; "
+                f"unknown key {quote(key)} in {source} for rope_type {quote(rope_type)}; "
                 f"known: {', '.join(sorted(known))}"
             )
             raise ValueError(msg)
@@ -159,7 +160,7 @@ def require_keys(context: Context, rope_type: str, extra: Collection[str] = ()) 
         is_null = key in entry.nullable and key in values
         is_outside = key == ORIGINAL and context.original_max_positions() is not None
         if values.get(key) is None and not (is_null or is_outside):
-            msg = f"`{key}` is required in {source} for rope_type {rope_type!r}"
+            msg = f"`{key}` is required in {source} for rope_type {quote(rope_type)}"
             raise ValueError(msg)
 
 
@@ -226,7 +227,7 @@ def _complete_longrope(fields: Fields, context: Context) -> None:
         fields["long_factor"] = fields["short_factor"]
     for key in ("short_factor", "long_factor"):
         if not is_list(fields[key]):
-            msg = f"`{key}` in {context.parameters.source} must be a list of numbers, got {fields[key]!r}"
+            msg = f"`{key}` in {context.parameters.source} must be a list of numbers, got {quote(fields[key])}"
             raise ValueError(msg)
         fields[key] = tuple(fields[key])
     given = fields.get("factor") is not None or fields.get("attention_factor") is not None

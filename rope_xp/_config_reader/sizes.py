@@ -17,6 +17,7 @@ from rope_xp._config_reader.values import (
     require_consistent,
 )
 from rope_xp._config_reader.vocabulary import Rotary
+from rope_xp._validation import quote
 
 WHOLE_HEADS = {Rotary.WHOLE, Rotary.AXES, Rotary.SPECIAL_GPTJ, Rotary.SPECIAL_CLVP}
 
@@ -39,7 +40,7 @@ def head_dim_of(model: ModelConfig, layer_type: str | None) -> int:
 def _slice(model: ModelConfig) -> int:
     rotated = get_int(model.values, "qk_rope_head_dim")
     if rotated is None:
-        msg = f"`qk_rope_head_dim` is required for model_type {model.model_type!r}"
+        msg = f"`qk_rope_head_dim` is required for model_type {quote(model.model_type)}"
         raise ValueError(msg)
     whole = get_int(model.values, "head_dim")
     if whole not in (None, rotated) and not model.family.head_dim_is_composed:
@@ -67,7 +68,7 @@ def _whole_head(model: ModelConfig) -> int:
     if head_dim not in (None, hidden_size // n_heads):
         msg = (
             f"`head_dim` must be {key} // num_attention_heads = {hidden_size // n_heads} for "
-            f"model_type {model.model_type!r}, got {head_dim}"
+            f"model_type {quote(model.model_type)}, got {head_dim}"
         )
         raise ValueError(msg)
     return hidden_size // n_heads
@@ -95,9 +96,7 @@ def _head_dim_in_per_layer_config(
     by_number: dict[int, Mapping[str, object]] = {}
     for number, values in (get_mapping(model.values, "per_layer_config") or {}).items():
         if not str(number).isdigit() or not (values is None or isinstance(values, Mapping)):
-            msg = (
-                f"`per_layer_config` must map layer numbers to mappings, got {number!r}: {values!r}"
-            )
+            msg = f"`per_layer_config` must map layer numbers to mappings, got {quote(number)}: {quote(values)}"
             raise ValueError(msg)
         by_number[int(number)] = values or {}
     found = {
@@ -106,7 +105,7 @@ def _head_dim_in_per_layer_config(
         if name == layer_type
     }
     if len(found) > 1:
-        msg = f"`{key}` in per_layer_config must be the same for all layers of type {layer_type!r}"
+        msg = f"`{key}` in per_layer_config must be the same for all layers of type {quote(layer_type)}"
         raise ValueError(msg)
     return found.pop() if found else None
 
@@ -136,7 +135,7 @@ def partial_rotary_factor_of(
     if factor is None:
         factor = family.default_partial(layer_type)
     if factor is None:
-        msg = f"`partial_rotary_factor` is required in {source} for model_type {model.model_type!r}"
+        msg = f"`partial_rotary_factor` is required in {source} for model_type {quote(model.model_type)}"
         raise ValueError(msg)
     named = f"`partial_rotary_factor` in {source}"
     if inside is None:
@@ -146,7 +145,7 @@ def partial_rotary_factor_of(
         raise ValueError(msg)
     if factor != 1 and rope_type != "proportional" and family.rotary in WHOLE_HEADS:
         msg = (
-            f"{named} must be 1 or absent for model_type {model.model_type!r}, which rotates "
+            f"{named} must be 1 or absent for model_type {quote(model.model_type)}, which rotates "
             f"whole heads, got {factor}"
         )
         raise ValueError(msg)
@@ -204,6 +203,9 @@ def _rotary_dim_by_keys(model: ModelConfig, head_dim: int, factor: float) -> int
     if given:
         if "partial_rotary_factor" in config and given != rotary_dim:
             msg = f"`{key}` must be {rotary_dim}, by partial_rotary_factor, got {given}"
+            raise ValueError(msg)
+        if given % 2:
+            msg = f"`{key}` must be even, got {given}"
             raise ValueError(msg)
         rotary_dim = given
     if factor == 1 and head_dim % 2:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from rope_xp._config_reader.schema import Family
+from rope_xp._validation import quote
 from rope_xp.axes import Axes
 from rope_xp.scaling import Schedule
 
@@ -97,15 +98,13 @@ class ModelSpec:
             If there is no layer of this type, if none rotates, or if they differ.
         """
         labels = sorted({layer.label for layer in self.layers if layer.label})
-        model = f"model_type {self.model_type!r}"
+        model = f"model_type {quote(self.model_type)}"
         if layer_type is not None and not labels:
-            msg = (
-                f"`layer_type` must be None for {model}, whose layers are alike, got {layer_type!r}"
-            )
+            msg = f"`layer_type` must be None for {model}, whose layers are alike, got {quote(layer_type)}"
             raise ValueError(msg)
         if layer_type is not None and layer_type not in labels:
             known = ", ".join(map(repr, labels))
-            msg = f"`layer_type` must be one of {known}, got {layer_type!r}"
+            msg = f"`layer_type` must be one of {known}, got {quote(layer_type)}"
             raise ValueError(msg)
         found = {
             layer.spec
@@ -114,8 +113,8 @@ class ModelSpec:
         }
         if not found:
             rule = self.family.enabled_if
-            where = "" if layer_type is None else f" in layers of type {layer_type!r}"
-            unless = "" if rule is None else f" unless `{rule.key}` is {rule.equals!r}"
+            where = "" if layer_type is None else f" in layers of type {quote(layer_type)}"
+            unless = "" if rule is None else f" unless `{rule.key}` is {quote(rule.equals)}"
             msg = f"{model} has no rotary encoding{where}{unless}"
             raise ValueError(msg)
         if len(found) > 1 and layer_type is None and len(labels) > 1:
@@ -123,7 +122,7 @@ class ModelSpec:
             raise ValueError(msg)
         if len(found) > 1:
             msg = (
-                f"`layer_type` must name layers that agree, got {layer_type!r} of {model}: "
+                f"`layer_type` must name layers that agree, got {quote(layer_type)} of {model}: "
                 "use layer_ropes"
             )
             raise ValueError(msg)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from rope_xp._validation import quote, require_bool, require_positive
+
 Config = Mapping[str, Any]
 
 # No size of a model is larger, and a typing error must not ask for as many layers.
@@ -21,9 +23,10 @@ def get_int(config: Config, key: str, where: str = "", *, minimum: int = 1) -> i
     value = config.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
+    is_integer = isinstance(value, int | np.integer)
+    if not is_integer or isinstance(value, bool | np.timedelta64) or value < minimum:
         rule = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
-        msg = f"`{key}`{where} must be {rule}, got {value!r}"
+        msg = f"`{key}`{where} must be {rule}, got {quote(value)}"
         raise ValueError(msg)
     if value > MAX_SIZE:
         power = int(value).bit_length() - 1
@@ -37,14 +40,11 @@ def get_positive(config: Config, key: str, where: str = "") -> float | None:
     value = config.get(key)
     if value is None:
         return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float | np.number)
-        or not 0 < value < 2.0**1023
-    ):
-        msg = f"`{key}`{where} must be a positive number, got {value!r}"
-        raise ValueError(msg)
-    return float(value)
+    try:
+        return require_positive(key, value)
+    except (TypeError, ValueError):
+        msg = f"`{key}`{where} must be a positive number, got {quote(value)}"
+        raise ValueError(msg) from None
 
 
 def get_bool(config: Config, key: str, where: str = "", *, default: bool) -> bool:
@@ -52,10 +52,11 @@ def get_bool(config: Config, key: str, where: str = "", *, default: bool) -> boo
     value = config.get(key)
     if value is None:
         return default
-    if not isinstance(value, bool):
-        msg = f"`{key}`{where} must be true or false, got {value!r}"
-        raise ValueError(msg)
-    return value
+    try:
+        return require_bool(key, value)
+    except TypeError:
+        msg = f"`{key}`{where} must be true or false, got {quote(value)}"
+        raise ValueError(msg) from None
 
 
 def get_list(config: Config, key: str, n_layers: int | None = None) -> list[Any] | None:
@@ -64,7 +65,7 @@ def get_list(config: Config, key: str, n_layers: int | None = None) -> list[Any]
     if value is None:
         return None
     if not is_list(value):
-        msg = f"`{key}` must be a list, got {value!r}"
+        msg = f"`{key}` must be a list, got {quote(value)}"
         raise ValueError(msg)
     if n_layers is not None and len(value) != n_layers:
         msg = f"`{key}` must have num_hidden_layers={n_layers} entries, got {len(value)}"
@@ -78,7 +79,7 @@ def get_mapping(config: Config, key: str) -> dict[str, Any] | None:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        msg = f"`{key}` must be a mapping or null, got {value!r}"
+        msg = f"`{key}` must be a mapping or null, got {quote(value)}"
         raise ValueError(msg)
     return dict(value) or None
 
@@ -105,7 +106,7 @@ def require_consistent(key: str, values: Mapping[str, Any]) -> Any:
     """
     found = {place: value for place, value in values.items() if value is not None}
     if len(set(map(repr, found.values()))) > 1:
-        places = " but ".join(f"{value!r} {place}" for place, value in found.items())
+        places = " but ".join(f"{quote(value)} {place}" for place, value in found.items())
         msg = f"`{key}` has conflicting values: {places}"
         raise ValueError(msg)
     return next(iter(found.values()), None)

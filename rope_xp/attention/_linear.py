@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Namespace
-from rope_xp._validation import is_known
+from rope_xp._validation import is_known, quote, require_bool
 from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
 from rope_xp.axes._base import refuse_default
+from rope_xp.positions._alignment import require_positions
 from rope_xp.rope import RoPE
 
 #: Tokens that causal attention compares pair by pair. Earlier ones enter as one sum.
@@ -94,6 +95,7 @@ def linear_attention(
     xp = _backends.namespace(q=q, k=k, v=v)
     _backends.require_floating(q=q, k=k, v=v)
     require_shapes(q, k, v)
+    causal = require_bool("causal", causal)
     _require_positions(rope, q_positions, k_positions)
     q_len, k_len = q.shape[-2], k.shape[-2]
     if not (is_known(q_len) and is_known(k_len)):
@@ -105,6 +107,7 @@ def linear_attention(
 
     norm = _weighted_sum(q, k, xp.ones_like(v[..., :1]), causal, xp)  # (..., heads, q_len, 1)
     if rope is not None:
+        _require_fit(rope, q, k, q_positions, k_positions)
         norm = norm * rope.frequencies(seq_len).attention_factor ** 2
         if q_positions is None:
             q = rope(q, offset=k_len - q_len, seq_len=seq_len)
@@ -178,7 +181,7 @@ def _features(
         negative = xp.where(x > 0, xp.zeros_like(x), x)  # exp of a large x would spoil gradients
         return xp.where(x > 0, x + 1, xp.exp(negative))
     if not callable(feature_map):
-        msg = f"`feature_map` must be callable or None, got {feature_map!r}"
+        msg = f"`feature_map` must be callable or None, got {quote(feature_map)}"
         raise TypeError(msg)
     features = feature_map(x)
     _backends.namespace(**{name: x, f"feature_map({name})": features})
@@ -195,7 +198,7 @@ def _require_positions(
     rope: RoPE | None, q_positions: Array | None, k_positions: Array | None
 ) -> None:
     if not (rope is None or isinstance(rope, RoPE)):
-        msg = f"`rope` must be a RoPE or None, got {rope!r}"
+        msg = f"`rope` must be a RoPE or None, got {quote(rope)}"
         raise TypeError(msg)
     given = [
         name
@@ -210,3 +213,19 @@ def _require_positions(
     if len(given) == 1:
         msg = f"`q_positions` and `k_positions` must be given together, got only `{given[0]}`"
         raise ValueError(msg)
+
+
+def _require_fit(
+    rope: RoPE, q: Array, k: Array, q_positions: Array | None, k_positions: Array | None
+) -> None:
+    """ValueError unless features and positions fit, by the names that the caller of this package knows."""
+    width = q.shape[-1]
+    if width != rope.head_dim and is_known(width):
+        msg = f"`rope` must have head_dim={width}, the width of the features, got {quote(rope)}"
+        raise ValueError(msg)
+    for of, x, name, positions in (
+        ("q", q, "q_positions", q_positions),
+        ("k", k, "k_positions", k_positions),
+    ):
+        if positions is not None:
+            require_positions(name, positions, of, x, x.ndim - 2, axes=rope.axes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rope_xp._backends import Array, Namespace
+from rope_xp._validation import require_leading_axes
 
 
 def require_shapes(q: Array, k: Array, v: Array) -> None:
@@ -20,6 +21,7 @@ def require_shapes(q: Array, k: Array, v: Array) -> None:
     if q.ndim > 2 and (k.shape[-3] == 0 or q.shape[-3] % k.shape[-3]):
         msg = f"`q` must have a multiple of the heads of `k`, {got}"
         raise ValueError(msg)
+    require_leading_axes("k", k.shape[:-3], q.shape[:-3])
 
 
 def split_groups(rows: Array, shared: Array, xp: Namespace) -> Array:

@@ -6,7 +6,14 @@ import math
 
 from rope_xp import _backends
 from rope_xp._backends import Array
-from rope_xp._validation import require_real
+from rope_xp._validation import (
+    MAX_FACTOR,
+    is_known,
+    quote,
+    require_bool,
+    require_number,
+    require_real,
+)
 from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
 
 
@@ -73,12 +80,15 @@ def attention(
     is_mask = bias is not None and _backends.is_boolean(bias)
     if not is_mask:
         _backends.require_floating(bias=bias)
+    causal = require_bool("causal", causal)
     result, compute = q.dtype, _backends.compute_dtype(xp, q, k, v)
     q, k, v = (_backends.cast(array, compute, xp) for array in (q, k, v))
 
     *rows, q_len, head_dim = q.shape
     k_len = k.shape[-2]
-    scale = head_dim**-0.5 if scale is None else scale
+    scale = _resolve_scale(scale, head_dim)
+    if bias is not None:
+        _require_bias(tuple(bias.shape), (*rows, q_len, k_len))
     scores = split_groups(q * scale, k, xp) @ xp.matrix_transpose(broadcast_kv(q, k))
     scores = xp.reshape(scores, (*rows, q_len, k_len))
     never = xp.asarray(-math.inf, dtype=compute, device=_backends.device(q))
@@ -97,6 +107,33 @@ def attention(
     weights = weights / xp.where(total == 0, xp.ones_like(total), total)
     output = split_groups(weights, v, xp) @ broadcast_kv(weights, v)
     return _backends.cast(xp.reshape(output, (*rows, q_len, v.shape[-1])), result, xp)
+
+
+def _resolve_scale(scale: float | None, head_dim: int) -> float:
+    if scale is None:
+        if head_dim == 0:
+            msg = "`scale` must be given where head_dim is 0, got None"
+            raise ValueError(msg)
+        return float(head_dim**-0.5)
+    number = require_number("scale", scale)
+    if abs(number) > MAX_FACTOR:
+        msg = f"`scale` must be in [-2**63, 2**63], got {number}"
+        raise ValueError(msg)
+    return number
+
+
+def _require_bias(shape: tuple[int, ...], scores: tuple[int, ...]) -> None:
+    """ValueError unless ``shape`` broadcasts to that of the ``scores``."""
+    fits = len(shape) <= len(scores) and all(
+        size in (1, full) or not (is_known(size) and is_known(full))
+        for size, full in zip(shape[::-1], scores[::-1], strict=False)
+    )
+    if not fits:
+        msg = (
+            f"`bias` must broadcast to the scores (..., heads, q_len, k_len), {quote(scores)}, "
+            f"got {quote(shape)}"
+        )
+        raise ValueError(msg)
 
 
 def causal_mask(q_positions: Array, k_positions: Array) -> Array:

@@ -1,8 +1,19 @@
 """Schemes whose axes have pairs of their own: vision towers, video and image diffusion."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from rope_xp._validation import as_int, require_bool, require_list, require_number, require_one_of
+from rope_xp._validation import (
+    MAX_FEATURES,
+    MAX_FREQUENCY,
+    as_int,
+    quote,
+    require_bool,
+    require_list,
+    require_number,
+    require_one_of,
+    settle_fields,
+)
 from rope_xp.axes._base import FrequencyFunction, Matrix, as_ints, one_axis_per_pair
 
 
@@ -77,51 +88,39 @@ class Axial:
     bases: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        def settle(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)  # how to normalize a field of a frozen class
-
-        if isinstance(self.widths, list | tuple):
-            settle("widths", as_ints("widths", self.widths))
-            if not self.widths or any(w <= 0 or w % 2 for w in self._nominal_widths()):
-                msg = f"`widths` must be even and positive, got {self.widths}"
-                raise ValueError(msg)
-        else:
-            settle("widths", as_int("widths", self.widths))
-            if not self._nominal_widths():
-                msg = (
-                    f"`widths` must be a positive number of axes or their widths, got {self.widths}"
-                )
-                raise ValueError(msg)
-        require_one_of("arrangement", self.arrangement, ("blocks", "alternating"))
-        require_one_of("frequencies", self.frequencies, ("own", "shared"))
+        settle_fields(
+            self,
+            widths=_as_widths,
+            arrangement=_as_arrangement,
+            frequencies=_as_frequencies,
+            axis_order=as_ints,
+            split=require_bool,
+            scale=require_number,
+            bases=require_list,
+        )
         for what in ("arrangement", "frequencies"):
             value = getattr(self, what)
             if value in {"alternating", "shared"} and len(set(self._nominal_widths())) > 1:
-                msg = f"`widths` must be equal for {what}={value!r}, got {self.widths}"
+                msg = f"`widths` must be equal for {what}={value!r}, got {quote(self.widths)}"
                 raise ValueError(msg)
-        if self.axis_order is not None:
-            settle("axis_order", as_ints("axis_order", self.axis_order))
-            if sorted(self.axis_order) != list(range(self.n_axes)):
-                msg = (
-                    f"`axis_order` must name each of {self.n_axes} axes once, got {self.axis_order}"
-                )
-                raise ValueError(msg)
-        require_bool("split", self.split)
+        if self.axis_order is not None and sorted(self.axis_order) != [*range(self.n_axes)]:
+            order = quote(self.axis_order)
+            msg = f"`axis_order` must name each of {self.n_axes} axes once, got {order}"
+            raise ValueError(msg)
         if self.split and self.arrangement == "alternating":
             msg = "`arrangement` must be 'blocks' when split=True, got 'alternating'"
             raise ValueError(msg)
-        require_number("scale", self.scale)
-        settle("scale", float(self.scale))
         if not self.scale:
             msg = "`scale` must not be 0, got 0.0"
             raise ValueError(msg)
         if self.bases is not None:
-            settle("bases", require_list("bases", self.bases))
             if len(self.bases) != self.n_axes:
-                msg = f"`bases` must have one for each of {self.n_axes} axes, got {self.bases}"
+                msg = (
+                    f"`bases` must have one for each of {self.n_axes} axes, got {quote(self.bases)}"
+                )
                 raise ValueError(msg)
             if self.frequencies == "shared":
-                msg = f"`bases` must be None for frequencies='shared', got {self.bases}"
+                msg = f"`bases` must be None for frequencies='shared', got {quote(self.bases)}"
                 raise ValueError(msg)
 
     @property
@@ -144,6 +143,9 @@ class Axial:
         widths = {axis: width for axis, width, _ in pairs}
         lists = {axis: frequencies(width, *bases[axis]) for axis, width in widths.items()}
         values = [lists[axis][i] * self.scale for axis, _, i in pairs]
+        if max(map(abs, values)) >= MAX_FREQUENCY:
+            msg = f"`scale` must keep frequencies below 2**128, got {self.scale}"
+            raise ValueError(msg)
         return one_axis_per_pair(self.n_axes, [axis for axis, _, _ in pairs], values)
 
     def _nominal_widths(self) -> tuple[int, ...]:
@@ -163,7 +165,8 @@ class Axial:
             widths = (rotary_dim // self.widths,) * self.widths
         if sum(widths) != rotary_dim:
             msg = (
-                f"`widths` must sum to rotary_dim={rotary_dim}, got {widths} with sum {sum(widths)}"
+                f"`widths` must sum to rotary_dim={rotary_dim}, got {quote(widths)} with "
+                f"sum {quote(sum(widths))}"
             )
             raise ValueError(msg)
         order = self.axis_order or tuple(range(self.n_axes))
@@ -183,3 +186,25 @@ class Axial:
         if self.arrangement == "alternating":
             return [pair for together in zip(*own, strict=True) for pair in together]
         return [pair for block in own for pair in block]
+
+
+def _as_widths(name: str, widths: Any) -> int | tuple[int, ...]:
+    if isinstance(widths, list | tuple):
+        each = as_ints(name, widths)
+        if not each or any(w <= 0 or w % 2 for w in each):
+            msg = f"`{name}` must be even and positive, got {quote(each)}"
+            raise ValueError(msg)
+        return each
+    n_axes: int = as_int(name, widths)
+    if not 0 < n_axes <= MAX_FEATURES:
+        msg = f"`{name}` must be a positive number of axes or their widths, got {quote(n_axes)}"
+        raise ValueError(msg)
+    return n_axes
+
+
+def _as_arrangement(name: str, value: Any) -> str:
+    return require_one_of(name, value, ("blocks", "alternating"))
+
+
+def _as_frequencies(name: str, value: Any) -> str:
+    return require_one_of(name, value, ("own", "shared"))

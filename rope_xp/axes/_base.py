@@ -6,10 +6,11 @@ from typing import Any, NoReturn, Protocol
 
 from rope_xp._backends import Array
 from rope_xp._validation import (
-    as_floats,
+    as_frequencies,
     as_int,
     call_checked,
     is_listable,
+    quote,
     require_base,
     require_value,
 )
@@ -57,7 +58,9 @@ def require_axes(axes: Any) -> None:
     missing += [] if callable(axes) else ["__call__(rotary_dim, frequencies)"]
     require_value("axes", axes, missing)
     if type(axes.n_axes) is not int or axes.n_axes < 1:
-        msg = f"`n_axes` must be a positive int, got {axes.n_axes!r} from {type(axes).__name__}"
+        msg = (
+            f"`n_axes` must be a positive int, got {quote(axes.n_axes)} from {type(axes).__name__}"
+        )
         raise ValueError(msg)
 
 
@@ -69,7 +72,7 @@ def require_pairing(axes: Any, rotary_dim: int) -> None:
     if not even or sum(blocks) != rotary_dim:
         msg = (
             f"`blocks` must be a tuple of even positive ints with sum rotary_dim={rotary_dim}, "
-            f"got {blocks!r} from {name}"
+            f"got {quote(blocks)} from {name}"
         )
         raise ValueError(msg)
     if not hasattr(axes, "axis_of_pair"):
@@ -79,7 +82,7 @@ def require_pairing(axes: Any, rotary_dim: int) -> None:
     if not known or len(owners) != n_pairs:
         msg = (
             f"`axis_of_pair` must be a tuple of n_pairs={n_pairs} ints below n_axes={axes.n_axes}, "
-            f"got {owners!r} from {name}"
+            f"got {quote(owners)} from {name}"
         )
         raise ValueError(msg)
 
@@ -97,14 +100,14 @@ def checked_matrix(axes: Any, rotary_dim: int, frequencies: FrequencyFunction) -
     shape = f"(n_axes={axes.n_axes}, n_pairs={rotary_dim // 2})"
     try:
         rows = as_sequence("matrix", made)
-        rows = tuple(as_floats(f"matrix[{a}]", row) for a, row in enumerate(rows))
+        rows = tuple(as_frequencies(f"matrix[{a}]", row) for a, row in enumerate(rows))
     except (TypeError, ValueError) as error:
         msg = f"{error} from {type(axes).__name__}"
         raise type(error)(msg) from None
     lengths = [len(row) for row in rows]
     if lengths != [rotary_dim // 2] * axes.n_axes:
         msg = (
-            f"`axes` must return a matrix of shape {shape}, got rows of {lengths} numbers "
+            f"`axes` must return a matrix of shape {shape}, got rows of {quote(lengths)} numbers "
             f"from {type(axes).__name__}"
         )
         raise ValueError(msg)
@@ -192,7 +195,7 @@ def as_ints(name: str, values: Any) -> tuple[int, ...]:
 
 def as_sequence(name: str, values: Any, *, of: str = "rows") -> tuple[Any, ...]:
     if not is_listable(values):
-        msg = f"`{name}` must be a sequence of {of}, got {values!r}"
+        msg = f"`{name}` must be a sequence of {of}, got {quote(values)}"
         raise TypeError(msg)
     return tuple(values)
 

@@ -3,8 +3,20 @@
 import math
 from dataclasses import dataclass
 
-from rope_xp._validation import as_int, is_listable, require_list, require_number
+from rope_xp._validation import (
+    as_frequencies,
+    as_int,
+    as_number,
+    as_size,
+    is_listable,
+    quote,
+    require_frequency,
+)
 from rope_xp.axes._base import FrequencyFunction, Matrix, as_sequence
+
+MOST_AXES = (
+    2**10
+)  # of golden directions, which are multiples of numbers close to 1 where axes are many
 
 
 @dataclass(frozen=True)
@@ -34,13 +46,11 @@ class Directions:
     def __post_init__(self) -> None:
         matrix = as_sequence("matrix", self.matrix)
         if not all(map(is_listable, matrix)):
-            msg = f"`matrix` must have shape (n_axes, n_pairs), got {self.matrix!r}"
+            msg = f"`matrix` must have shape (n_axes, n_pairs), got {quote(self.matrix)}"
             raise ValueError(msg)
-        rows = tuple(
-            require_list(f"matrix[{a}]", row, positive=False) for a, row in enumerate(matrix)
-        )
+        rows = tuple(as_frequencies(f"matrix[{a}]", row) for a, row in enumerate(matrix))
         if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
-            msg = f"`matrix` must have shape (n_axes, n_pairs), got rows of {[*map(len, rows)]}"
+            msg = f"`matrix` must have shape (n_axes, n_pairs), got rows of {quote([*map(len, rows)])}"
             raise ValueError(msg)
         object.__setattr__(self, "matrix", rows)
 
@@ -109,18 +119,23 @@ def golden_directions(
     >>> np.linalg.norm(matrix, axis=0).round(3)
     array([0.1, 0.2, 0.4, 0.8])
     """
-    n_axes, n_pairs = as_int("n_axes", n_axes), as_int("n_pairs", n_pairs)
-    for name, value in (("n_axes", n_axes), ("n_pairs", n_pairs)):
-        if value <= 0:
-            msg = f"`{name}` must be positive, got {value}"
-            raise ValueError(msg)
-    if as_int("first", first) < 0:
-        msg = f"`first` must be non-negative, got {first}"
+    n_axes, n_pairs = as_size("n_axes", n_axes, maximum=MOST_AXES), as_size("n_pairs", n_pairs)
+    first = as_int("first", first)
+    if not 0 <= first < 2**32:
+        rule = "non-negative" if first < 0 else "below 2**32"
+        msg = f"`first` must be {rule}, got {quote(first)}"
         raise ValueError(msg)
-    for name, speed in (("slowest", slowest), ("fastest", fastest), ("still", still)):
-        require_number(name, speed)
+    slowest, fastest, still = (
+        as_number(name, speed)
+        for name, speed in (("slowest", slowest), ("fastest", fastest), ("still", still))
+    )
     if not 0 < slowest <= fastest:
-        msg = f"`slowest` and `fastest` must be 0 < slowest <= fastest, got {slowest}, {fastest}"
+        msg = "`slowest` and `fastest` must be 0 < slowest <= fastest, "
+        msg += f"got {quote(slowest)}, {quote(fastest)}"
+        raise ValueError(msg)
+    require_frequency("fastest", fastest)
+    if fastest / slowest == math.inf:
+        msg = f"`slowest` must not be that far below fastest={quote(fastest)}, got {slowest}"
         raise ValueError(msg)
     if not 0 <= still < 1:
         msg = f"`still` must be in [0, 1), got {still}"
@@ -135,7 +150,9 @@ def golden_directions(
     moving = max(n_pairs - n_still - 1, 1)
     columns = []
     for k in range(n_pairs):
-        point = [normal((first + k + 1) * golden ** -(a + 1) % 1) for a in range(n_axes)]
+        point = [
+            normal((first + k + 1) * golden ** -(a + 1) % 1 or 2.0**-53) for a in range(n_axes)
+        ]
         length = math.hypot(*point)
         speed = 0.0 if k < n_still else slowest * (fastest / slowest) ** ((k - n_still) / moving)
         columns.append([speed * p / length for p in point])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from rope_xp._validation import quote
 from rope_xp.axes._base import FrequencyFunction, Matrix, as_ints, one_axis_per_pair
 
 
@@ -40,8 +41,8 @@ class AxisPerPair(_SharedFrequencies):
 
     def __post_init__(self) -> None:
         pairs = as_ints("pairs", self.pairs)
-        if not pairs or set(pairs) != set(range(max(pairs) + 1)):
-            msg = f"`pairs` must use every axis from 0 to n_axes − 1, got {pairs}"
+        if not pairs or max(pairs) >= len(pairs) or {*pairs} != {*range(max(pairs) + 1)}:
+            msg = f"`pairs` must use every axis from 0 to n_axes − 1, got {quote(pairs)}"
             raise ValueError(msg)
         object.__setattr__(self, "pairs", pairs)
 
@@ -67,7 +68,7 @@ class _PairsPerAxis(_SharedFrequencies):
     def __post_init__(self) -> None:
         sections = as_ints("sections", self.sections)
         if not sections or any(n < 0 for n in sections):
-            msg = f"`sections` must be non-negative, at least one, got {sections}"
+            msg = f"`sections` must be non-negative, at least one, got {quote(sections)}"
             raise ValueError(msg)
         object.__setattr__(self, "sections", sections)
 
@@ -80,7 +81,7 @@ class _PairsPerAxis(_SharedFrequencies):
         if sum(self.sections) != rotary_dim // 2:
             msg = (
                 f"`sections` must sum to n_pairs={rotary_dim // 2}, "
-                f"got {self.sections} with sum {sum(self.sections)}"
+                f"got {quote(self.sections)} with sum {quote(sum(self.sections))}"
             )
             raise ValueError(msg)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from rope_xp._config_reader.files import SupportsToDict
 from rope_xp._config_reader.layers import read
+from rope_xp._validation import Precision, require_precision
 from rope_xp.layouts import Layout
-from rope_xp.phases import Precision, require_precision
 from rope_xp.rope import RoPE
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from rope_xp._config_reader.files import SupportsToDict
 from rope_xp._config_reader.layers import read
 from rope_xp._config_reader.spec import ModelSpec
+from rope_xp._validation import MAX_LENGTH
 from rope_xp.layouts import Layout
 from rope_xp.rope import RoPE
 
@@ -61,4 +62,4 @@ def contexts(rope: RoPE, max_positions: int | None) -> tuple[int | None, int | N
     if original is None or not hasattr(scaling, "original_max_position_embeddings"):
         # What a linear or dynamic schedule calls the maximum differs between files: one length.
         return max_positions, max_positions
-    return original, max(max_positions or 0, round(original * factor))
+    return original, max(max_positions or 0, round(min(original * factor, float(MAX_LENGTH))))

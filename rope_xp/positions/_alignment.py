@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._validation import is_known
+from rope_xp._validation import is_known, quote, require_real
 from rope_xp.positions._tokens import as_offset, count_from
 
 
@@ -36,7 +36,7 @@ def resolve_positions(
     offset = as_offset("offset", offset)
     if positions is not None:
         if _backends.is_array(offset) or offset != 0:
-            msg = f"`offset` must be 0 when `positions` are given, got {offset!r}"
+            msg = f"`offset` must be 0 when `positions` are given, got {quote(offset)}"
             raise ValueError(msg)
         require_line_up("positions", positions, "q", q, axis, n_axes=n_axes)
         return positions
@@ -164,6 +164,38 @@ def require_batch(
             f"`{name}` must have batch={batch} (axis 0 of `{of}`) or 1 as its "
             f"{'first' if n_axes is None else 'second'} axis, got shape {_shape(positions, n_axes)}"
         )
+        raise ValueError(msg)
+
+
+def require_positions(
+    name: str, positions: Array, of: str, x: Array, axis: int, *, axes: Any
+) -> None:
+    """ValueError or TypeError unless ``positions`` are some of tokens along ``axis`` of ``x``."""
+    require_real(name, positions)
+    if axes is None:
+        require_line_up(name, positions, of, x, axis)
+        return
+    require_n_axes(name, positions, axes)
+    require_line_up(name, positions[0, ...], of, x, axis, n_axes=axes.n_axes)
+
+
+def require_n_axes(name: str, positions: Array, axes: Any) -> None:
+    """ValueError unless ``positions`` have a first axis of n_axes."""
+    if positions.ndim == 0 or positions.shape[0] != axes.n_axes:
+        msg = (
+            f"`{name}` must have shape (n_axes={axes.n_axes}, ...) for {quote(axes)}, "
+            f"got {tuple(positions.shape)}"
+        )
+        raise ValueError(msg)
+
+
+def require_batch_of(k: Array, positions: Array, name: str) -> None:
+    """ValueError unless `k` has the batch of ``positions``, which ``name`` says or leads to."""
+    if positions.ndim != 2:
+        return
+    batch = positions.shape[0]
+    if k.ndim < 3 or batch not in (1, k.shape[0]):
+        msg = f"`k` must have the batch of `{name}`, {batch}, as axis 0, got shape {tuple(k.shape)}"
         raise ValueError(msg)
 
 

@@ -15,6 +15,8 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
+    quote,
+    require_bool,
     require_number,
     require_one_of,
     require_position_range,
@@ -129,7 +131,7 @@ def centered_axis(n: int, *, symmetric: bool = False) -> tuple[int, ...] | tuple
     ((-3, -2, -1, 0, 1), (-0.5, 0.5))
     """
     n = as_positive("n", n)
-    if symmetric:
+    if require_bool("symmetric", symmetric):
         return tuple(k - (n - 1) / 2 for k in range(n))
     return tuple(range(n // 2 - n, n // 2))
 
@@ -169,7 +171,7 @@ def rescaled_axis(
     ((0.0, 0.5, 1.0, 1.5), (0, 1, 2))
     """
     n = as_positive("n", n)
-    if floor:
+    if require_bool("floor", floor):
         reference, offset = as_int("reference", reference), as_int("offset", offset)
     require_positive("reference", reference)
     require_number("offset", offset)
@@ -194,7 +196,7 @@ def time_axis(
     """
     n = as_positive("n", n)
     require_positive("step", step)
-    if truncate:
+    if require_bool("truncate", truncate):
         step = to_float32(step)  # the product of two float32 is exact in Python, so rounds once
         return tuple(int(to_float32(k * step)) for k in range(n))
     return tuple(k * float(step) for k in range(n))
@@ -215,7 +217,7 @@ def _axes(shape: tuple[Any, ...]) -> list[int | tuple[float, ...]]:
         raise ValueError(msg)
     if len(shape) == 1 and isinstance(shape[0], tuple | list):
         # Coordinates of a single axis need no grid, so this is probably a shape that was not unpacked.
-        msg = f"`shape` must be sizes one by one, as in grid_positions(2, 3), got {shape[0]!r}"
+        msg = f"`shape` must be sizes one by one, as in grid_positions(2, 3), got {quote(shape[0])}"
         raise TypeError(msg)
     return [as_axis(f"shape[{i}]", axis) for i, axis in enumerate(shape)]
 
@@ -226,12 +228,12 @@ def as_axis(name: str, axis: Any) -> Any:
         return as_positive(name, axis)
     is_vector = isinstance(axis, np.ndarray) and axis.ndim == 1
     if isinstance(axis, str) or not (is_vector or isinstance(axis, Sequence)):
-        what = _backends.describe(axis) if _backends.is_array(axis) else repr(axis)
+        what = _backends.describe(axis) if _backends.is_array(axis) else quote(axis)
         msg = f"`{name}` must be a size or a sequence of Python numbers, got {what}"
         raise TypeError(msg)
     values = tuple(axis.tolist() if isinstance(axis, np.ndarray) else axis)
     if not values:
-        msg = f"`{name}` must have at least one coordinate, got {axis!r}"
+        msg = f"`{name}` must have at least one coordinate, got {quote(axis)}"
         raise ValueError(msg)
     for i, value in enumerate(values):
         require_number(f"{name}[{i}]", value)
@@ -252,7 +254,7 @@ def _offsets(offset: float | Sequence[float], n_axes: int) -> tuple[float, ...]:
     per_axis = isinstance(offset, tuple | list)
     offsets: Any = offset if per_axis else (offset,) * n_axes
     if len(offsets) != n_axes:
-        msg = f"`offset` must be a number or one for each of {n_axes} axes, got {offset!r}"
+        msg = f"`offset` must be a number or one for each of {n_axes} axes, got {quote(offset)}"
         raise ValueError(msg)
     for i, value in enumerate(offsets):
         require_number(f"offset[{i}]" if per_axis else "offset", value)
@@ -265,10 +267,10 @@ def require_merge(merge: int, sizes: Sequence[int]) -> int:
     if merge == 1:
         return merge
     if len(sizes) < 2:
-        msg = f"`merge` must be 1 for a grid of one axis, got {merge}"
+        msg = f"`merge` must be 1 for a grid of one axis, got {quote(merge)}"
         raise ValueError(msg)
     if sizes[-2] % merge or sizes[-1] % merge:
-        msg = f"`merge` must divide both sides of the grid {sizes[-2]} x {sizes[-1]}, got {merge}"
+        msg = f"`merge` must divide both sides of the grid {sizes[-2]} x {sizes[-1]}, got {quote(merge)}"
         raise ValueError(msg)
     return merge
 

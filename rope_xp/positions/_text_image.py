@@ -17,6 +17,8 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
+    quote,
+    require_bool,
     require_integer_dtype,
     require_one_of,
     require_position_range,
@@ -186,6 +188,7 @@ def text_image_parts(
     ...                  merge=2, frames_apart=True)
     (2, (1, 2, 4), 1, (1, 2, 2), 1, (1, 2, 2))
     """
+    frames_apart = require_bool("frames_apart", frames_apart)
     names = {1: "images", 2: "videos"}
     grids: dict[int, list[tuple[Grid, int]]] = {1: [], 2: []}  # with their numbers of tokens
     for kind, given in ((1, images), (2, videos)):
@@ -214,7 +217,7 @@ def text_image_parts(
                 msg = f"`{names[kind]}` must fill {what}, got grids of {filled} tokens"
                 raise ValueError(msg)
         else:
-            msg = f"`token_types[{at}]` must be 0 (text), 1 (image) or 2 (video), got {kind}"
+            msg = f"`token_types[{at}]` must be 0 (text), 1 (image) or 2 (video), got {quote(kind)}"
             raise ValueError(msg)
         at += n
     for kind, left in grids.items():
@@ -227,12 +230,12 @@ def text_image_parts(
 def _text_length(name: str, n: Any) -> int:
     """Number of tokens of a run of text."""
     if _backends.is_array(n) or not hasattr(type(n), "__index__"):
-        what = _backends.describe(n) if _backends.is_array(n) else repr(n)
+        what = _backends.describe(n) if _backends.is_array(n) else quote(n)
         msg = f"`{name}` must be a number of text tokens or a grid (t, h, w), got {what}"
         raise TypeError(msg)
     length: int = as_int(name, n)
     if length < 0:
-        msg = f"`{name}` must be a non-negative number of text tokens, got {n}"
+        msg = f"`{name}` must be a non-negative number of text tokens, got {quote(n)}"
         raise ValueError(msg)
     return length
 
@@ -240,12 +243,12 @@ def _text_length(name: str, n: Any) -> int:
 def _grid(name: str, grid: Any, merge: int) -> tuple[tuple[int, ...], int, int]:
     """The times of the frames of a grid, and the numbers of its rows and columns of tokens."""
     if not isinstance(grid, tuple | list) or len(grid) != 3:
-        msg = f"`{name}` must be a grid (t, h, w), got {grid!r}"
+        msg = f"`{name}` must be a grid (t, h, w), got {quote(grid)}"
         raise TypeError(msg)
     times = as_axis(f"{name}[0]", grid[0])
     times = times if isinstance(times, tuple) else tuple(range(times))
     if not all(isinstance(time, int) for time in times):
-        msg = f"`{name}[0]` must have integer times, got {grid[0]!r}"
+        msg = f"`{name}[0]` must have integer times, got {quote(grid[0])}"
         raise TypeError(msg)
     h, w = (as_positive(f"{name}[{i}]", grid[i]) for i in (1, 2))
     merge = require_merge(merge, (h, w))
@@ -254,10 +257,10 @@ def _grid(name: str, grid: Any, merge: int) -> tuple[tuple[int, ...], int, int]:
 
 def _padding(padding: tuple[int, int]) -> tuple[int, int]:
     if not isinstance(padding, tuple | list) or len(padding) != 2:
-        msg = f"`padding` must be two numbers of tokens, before and after, got {padding!r}"
+        msg = f"`padding` must be two numbers of tokens, before and after, got {quote(padding)}"
         raise TypeError(msg)
     before, after = (as_int(f"padding[{i}]", n) for i, n in enumerate(padding))
     if before < 0 or after < 0:
-        msg = f"`padding` must be non-negative, got {padding!r}"
+        msg = f"`padding` must be non-negative, got {quote(padding)}"
         raise ValueError(msg)
     return before, after

@@ -1,5 +1,6 @@
 """What every schedule is built on: the result, the protocol, the default, and the checks."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -7,12 +8,25 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from rope_xp._validation import (
-    as_floats,
+    MAX_FREQUENCY,
+    as_frequencies,
+    as_seq_len,
+    as_size,
     call_checked,
+    is_listable,
+    quote,
+    require_base,
+    require_factor,
+    require_list,
     require_positive,
+    require_precision,
     require_value,
     to_float32,
 )
+
+Rounding = Callable[[float], float]
+
+FACTORS = ("attention_factor", "softmax_factor")
 
 _PARAMETERS = "(rotary_dim, base, *, seq_len, precision)"
 
@@ -94,26 +108,102 @@ def inverse_frequencies(
     as in transformers 5.23.0: its frequencies differ from the exact ones in the last bit or two, which
     at position 100,000 is an angle of 0.01.
 
+    Raises
+    ------
+    ValueError
+        If ``rotary_dim`` is not even and positive, ``base`` or a divisor not positive and finite, there
+        are not n_pairs ``divisors``, ``precision`` is unknown, or a frequency reaches 2¹²⁸.
+    TypeError
+        If ``rotary_dim`` is no int, or another argument no number.
+
     Examples
     --------
     >>> inverse_frequencies(4, 100.0)
     (1.0, 0.1)
     """
-    n_pairs = rotary_dim // 2
-    if isinstance(divisors, int | float):
-        divisors = [divisors] * n_pairs
-    exponents = [2 * i / rotary_dim for i in range(n_pairs)]
-    if precision == "exact":
-        return tuple(base**-e / c for e, c in zip(exponents, divisors, strict=True))
-    r = to_float32
-    return tuple(
-        r(1 / r(r(c) * r(r(base) ** r(e)))) for e, c in zip(exponents, divisors, strict=True)
-    )
+    return divided_frequencies(rotary_dim, base, "divisors", divisors, precision)
 
 
-def rounding(precision: str) -> Callable[[float], float]:
+def divided_frequencies(
+    rotary_dim: int, base: float, name: str, divisors: float | Sequence[float], precision: str
+) -> tuple[float, ...]:
+    """`inverse_frequencies`, whose ``divisors`` messages call ``name``."""
+    r = rounding(precision)
+    base = require_base(base)
+    if not r(base) < math.inf:
+        msg = f"`base` must be below 2**128 for precision='float32', got {base}"
+        raise ValueError(msg)
+    if is_listable(divisors):
+        divisors = require_list(name, divisors)
+        require_pairs(name, divisors, rotary_dim)
+    else:
+        divisors = (require_positive(name, divisors),) * (require_rotary_dim(rotary_dim) // 2)
+
+    exponents = [2 * i / rotary_dim for i in range(rotary_dim // 2)]
+    try:
+        if precision == "exact":
+            made = tuple(base**-e / c for e, c in zip(exponents, divisors, strict=True))
+        else:
+            made = tuple(
+                r(1 / r(r(c) * r(r(base) ** r(e))))
+                for e, c in zip(exponents, divisors, strict=True)
+            )
+        if max(made) < MAX_FREQUENCY:
+            return made
+    except (OverflowError, ZeroDivisionError):
+        pass
+    if -exponents[-1] * math.log2(base) < math.log2(MAX_FREQUENCY):
+        msg = f"`{name}` must keep frequencies below 2**128, got {min(divisors)} for base={base}"
+    else:
+        msg = f"`base` must keep frequencies below 2**128, got {base} for rotary_dim={rotary_dim}"
+    raise ValueError(msg)
+
+
+def larger_base(base: float, stretch: float, rotary_dim: int, r: Rounding, given: str) -> float:
+    """The base b · s^(d / (d − 2)), which slows the last pair by the stretch s.
+
+    A single pair turns by 1 whatever the base. Raises ValueError if the result is infinite; ``given`` is
+    the factor that made the stretch so large.
+    """
+    base = require_base(base)
+    rotary_dim = require_rotary_dim(rotary_dim)
+    exponent = rotary_dim / (rotary_dim - 2) if rotary_dim > 2 else 0.0
+    try:
+        larger = r(r(base) * r(stretch**exponent))
+    except OverflowError:
+        larger = math.inf
+    if not larger < math.inf:
+        msg = f"`factor` must keep the base finite, got {given} for base={base}"
+        raise ValueError(msg)
+    return larger
+
+
+def rounding(precision: str) -> Rounding:
     """What rounds each step of a formula: to float32, or not at all."""
-    return float if precision == "exact" else to_float32
+    return float if require_precision(precision) == "exact" else to_float32
+
+
+def is_longer(seq_len: int | None, length: int) -> bool:
+    """Whether a length is given, and beyond ``length``."""
+    return seq_len is not None and bool(as_seq_len("seq_len", seq_len) > length)
+
+
+def require_rotary_dim(rotary_dim: int) -> int:
+    size: int = as_size("rotary_dim", rotary_dim)
+    if size % 2:
+        msg = f"`rotary_dim` must be even and positive, got {size}"
+        raise ValueError(msg)
+    return size
+
+
+def require_pairs(name: str, values: Sequence[float], rotary_dim: int) -> None:
+    n_pairs = require_rotary_dim(rotary_dim) // 2
+    if len(values) != n_pairs:
+        msg = (
+            f"`{name}` must have n_pairs={n_pairs} numbers for rotary_dim={rotary_dim}, "
+            f"got {len(values)}"
+        )
+        raise ValueError(msg)
 
 
 def require_schedule(schedule: Any) -> None:
@@ -133,17 +223,20 @@ def checked_frequencies(
         If it does not take these arguments, or returns anything but `Frequencies` with n_pairs finite
         numbers and two positive factors.
     """
-    made: Any = call_checked(
-        "scaling", _PARAMETERS, schedule, rotary_dim, base, seq_len=seq_len, precision=precision
-    )
     name, n_pairs = type(schedule).__name__, rotary_dim // 2
+    try:
+        made: Any = call_checked(
+            "scaling", _PARAMETERS, schedule, rotary_dim, base, seq_len=seq_len, precision=precision
+        )
+    except ArithmeticError as error:  # of somebody's own schedule
+        msg = f"`scaling` must return finite frequencies for base={base}, got {error!r} from {name}"
+        raise ValueError(msg) from error
     if not (isinstance(made, Frequencies) or all(hasattr(made, f) for f in Frequencies._fields)):
-        msg = f"`scaling` must return Frequencies, got {made!r} from {name}"
+        msg = f"`scaling` must return Frequencies, got {quote(made)} from {name}"
         raise TypeError(msg)
     try:
-        inv_freq = as_floats("inv_freq", made.inv_freq)
-        for factor in ("attention_factor", "softmax_factor"):
-            require_positive(factor, getattr(made, factor))
+        inv_freq = as_frequencies("inv_freq", made.inv_freq)
+        factors = [require_factor(name, getattr(made, name)) for name in FACTORS]
     except (TypeError, ValueError) as error:
         msg = f"{error} from {name}"
         raise type(error)(msg) from None
@@ -153,4 +246,4 @@ def checked_frequencies(
             f"got {len(inv_freq)} from {name}"
         )
         raise ValueError(msg)
-    return Frequencies(inv_freq, float(made.attention_factor), float(made.softmax_factor))
+    return Frequencies(inv_freq, *factors)

@@ -3,7 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from rope_xp._validation import require_context_length, require_positive, require_scale_factor
+from rope_xp._validation import (
+    require_context_length,
+    require_positive,
+    require_scale_factor,
+    settle_fields,
+)
 from rope_xp.scaling._base import Frequencies, inverse_frequencies, rounding
 
 
@@ -23,11 +28,12 @@ class Llama3:
     original_max_position_embeddings: int
 
     def __post_init__(self) -> None:
-        require_scale_factor("factor", self.factor)
-        require_positive("low_freq_factor", self.low_freq_factor)
-        require_positive("high_freq_factor", self.high_freq_factor)
-        require_context_length(
-            "original_max_position_embeddings", self.original_max_position_embeddings
+        settle_fields(
+            self,
+            factor=require_scale_factor,
+            low_freq_factor=require_positive,
+            high_freq_factor=require_positive,
+            original_max_position_embeddings=require_context_length,
         )
         if self.high_freq_factor <= self.low_freq_factor:
             msg = (

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 
-from rope_xp._validation import require_context_length, require_scale_factor
-from rope_xp.scaling._base import Frequencies, inverse_frequencies, rounding
+from rope_xp._validation import require_context_length, require_scale_factor, settle_fields
+from rope_xp.scaling._base import (
+    Frequencies,
+    inverse_frequencies,
+    is_longer,
+    larger_base,
+    rounding,
+)
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,7 @@ class Linear:
     factor: float
 
     def __post_init__(self) -> None:
-        require_scale_factor("factor", self.factor)
+        settle_fields(self, factor=require_scale_factor)
 
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
@@ -39,12 +45,12 @@ class NTK:
     factor: float
 
     def __post_init__(self) -> None:
-        require_scale_factor("factor", self.factor)
+        settle_fields(self, factor=require_scale_factor)
 
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
-        base = base * self.factor ** _exponent(rotary_dim)
+        base = larger_base(base, self.factor, rotary_dim, float, f"{self.factor}")
         return Frequencies(inverse_frequencies(rotary_dim, base, precision=precision))
 
 
@@ -64,20 +70,16 @@ class DynamicNTK:
     max_position_embeddings: int
 
     def __post_init__(self) -> None:
-        require_scale_factor("factor", self.factor)
-        require_context_length("max_position_embeddings", self.max_position_embeddings)
+        settle_fields(
+            self, factor=require_scale_factor, max_position_embeddings=require_context_length
+        )
 
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
-        if seq_len is not None and seq_len > self.max_position_embeddings:
-            r = rounding(precision)
+        r = rounding(precision)
+        if seq_len is not None and is_longer(seq_len, self.max_position_embeddings):
             stretch = r(r(r(self.factor) * r(seq_len)) / r(self.max_position_embeddings))
             stretch = r(stretch - r(self.factor - 1))
-            base = r(r(base) * r(stretch ** _exponent(rotary_dim)))
+            base = larger_base(base, stretch, rotary_dim, r, f"{self.factor} at seq_len={seq_len}")
         return Frequencies(inverse_frequencies(rotary_dim, base, precision=precision))
-
-
-def _exponent(rotary_dim: int) -> float:
-    """The exponent d / (d − 2). A single pair turns by 1 whatever the base: any exponent will do."""
-    return rotary_dim / (rotary_dim - 2) if rotary_dim > 2 else 0.0

@@ -1,21 +1,26 @@
 """Schedules with a divisor or a frequency for every pair, and one that changes the sign."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rope_xp._validation import (
+    as_frequencies,
     require_context_length,
+    require_factor,
     require_list,
     require_positive,
     require_scale_factor,
+    settle_fields,
 )
 from rope_xp.scaling._base import (
     Default,
     Frequencies,
     Schedule,
     checked_frequencies,
+    divided_frequencies,
     inverse_frequencies,
+    is_longer,
+    require_pairs,
     require_schedule,
     rounding,
 )
@@ -45,24 +50,23 @@ class LongRoPE:
     long_mscale: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("short_factor", "long_factor"):
-            object.__setattr__(self, name, require_list(name, getattr(self, name)))
+        settle_fields(
+            self,
+            short_factor=require_list,
+            long_factor=require_list,
+            original_max_position_embeddings=require_context_length,
+            factor=require_scale_factor,
+            max_position_embeddings=require_context_length,
+            attention_factor=require_factor,
+            short_mscale=require_factor,
+            long_mscale=require_factor,
+        )
         if len(self.short_factor) != len(self.long_factor):
             msg = (
                 f"`long_factor` must be as long as short_factor, {len(self.short_factor)}, "
                 f"got {len(self.long_factor)}"
             )
             raise ValueError(msg)
-        require_context_length(
-            "original_max_position_embeddings", self.original_max_position_embeddings
-        )
-        if self.max_position_embeddings is not None:
-            require_context_length("max_position_embeddings", self.max_position_embeddings)
-        if self.factor is not None:
-            require_scale_factor("factor", self.factor)
-        for name in ("attention_factor", "short_mscale", "long_mscale"):
-            if getattr(self, name) is not None:
-                require_positive(name, getattr(self, name))
         if (self.short_mscale is None) != (self.long_mscale is None):
             msg = (
                 "`short_mscale` and `long_mscale` must be given together, "
@@ -73,18 +77,17 @@ class LongRoPE:
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
-        long = seq_len is not None and seq_len > self.original_max_position_embeddings
+        long = is_longer(seq_len, self.original_max_position_embeddings)
         name = "long_factor" if long else "short_factor"
         divisors = self.long_factor if long else self.short_factor
-        _require_pairs(name, divisors, rotary_dim)
-        inv_freq = inverse_frequencies(rotary_dim, base, precision=precision, divisors=divisors)
+        inv_freq = divided_frequencies(rotary_dim, base, name, divisors, precision)
         return Frequencies(inv_freq, self._attention_factor(long=long))
 
     def _attention_factor(self, *, long: bool) -> float:
         if self.short_mscale is not None and self.long_mscale is not None:
-            return float(self.long_mscale if long else self.short_mscale)
+            return self.long_mscale if long else self.short_mscale
         if self.attention_factor is not None:
-            return float(self.attention_factor)
+            return self.attention_factor
         original = self.original_max_position_embeddings
         stretch = self.factor or (self.max_position_embeddings or original) / original
         return 1.0 if stretch <= 1 else math.sqrt(1 + math.log(stretch) / math.log(original))
@@ -105,8 +108,7 @@ class Proportional:
     factor: float = 1.0
 
     def __post_init__(self) -> None:
-        require_scale_factor("factor", self.factor)
-        require_positive("partial_rotary_factor", self.partial_rotary_factor)
+        settle_fields(self, partial_rotary_factor=require_positive, factor=require_scale_factor)
         if self.partial_rotary_factor > 1:
             msg = f"`partial_rotary_factor` must be at most 1, got {self.partial_rotary_factor}"
             raise ValueError(msg)
@@ -129,14 +131,13 @@ class Custom:
     inv_freq: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        values = require_list("inv_freq", self.inv_freq, positive=False)
-        object.__setattr__(self, "inv_freq", values)
+        settle_fields(self, inv_freq=as_frequencies)
 
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
         r = rounding(precision)
-        _require_pairs("inv_freq", self.inv_freq, rotary_dim)
+        require_pairs("inv_freq", self.inv_freq, rotary_dim)
         return Frequencies(tuple(r(f) for f in self.inv_freq))
 
 
@@ -147,14 +148,13 @@ class FrequencyFactors:
     factors: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "factors", require_list("factors", self.factors))
+        settle_fields(self, factors=require_list)
 
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
-        _require_pairs("factors", self.factors, rotary_dim)
         return Frequencies(
-            inverse_frequencies(rotary_dim, base, precision=precision, divisors=self.factors)
+            divided_frequencies(rotary_dim, base, "factors", self.factors, precision)
         )
 
 
@@ -175,12 +175,3 @@ class Negated:
             schedule, rotary_dim, base, seq_len=seq_len, precision=precision
         )
         return forward._replace(inv_freq=tuple(-w for w in forward.inv_freq))
-
-
-def _require_pairs(name: str, values: Sequence[float], rotary_dim: int) -> None:
-    if len(values) != rotary_dim // 2:
-        msg = (
-            f"`{name}` must have n_pairs={rotary_dim // 2} numbers for rotary_dim={rotary_dim}, "
-            f"got {len(values)}"
-        )
-        raise ValueError(msg)

@@ -4,13 +4,17 @@ import math
 from dataclasses import dataclass
 
 from rope_xp._validation import (
+    MAX_FACTOR,
+    require_base,
     require_bool,
     require_context_length,
+    require_factor,
     require_number,
     require_positive,
     require_scale_factor,
+    settle_fields,
 )
-from rope_xp.scaling._base import Frequencies, inverse_frequencies, rounding
+from rope_xp.scaling._base import Frequencies, inverse_frequencies, require_rotary_dim, rounding
 
 
 @dataclass(frozen=True)
@@ -42,22 +46,21 @@ class YaRN:
     mscale_softmax: bool = True
 
     def __post_init__(self) -> None:
-        require_scale_factor("factor", self.factor)
-        require_context_length(
-            "original_max_position_embeddings", self.original_max_position_embeddings
+        settle_fields(
+            self,
+            factor=require_scale_factor,
+            original_max_position_embeddings=require_context_length,
+            beta_fast=require_positive,
+            beta_slow=require_positive,
+            truncate=require_bool,
+            attention_factor=require_factor,
+            mscale=require_number,
+            mscale_all_dim=require_number,
+            mscale_softmax=require_bool,
         )
-        for name in ("beta_fast", "beta_slow"):
-            require_positive(name, getattr(self, name))
         if self.beta_fast < self.beta_slow:
             msg = f"`beta_fast` must be at least beta_slow={self.beta_slow}, got {self.beta_fast}"
             raise ValueError(msg)
-        for name in ("truncate", "mscale_softmax"):
-            require_bool(name, getattr(self, name))
-        if self.attention_factor is not None:
-            require_positive("attention_factor", self.attention_factor)
-        for name in ("mscale", "mscale_all_dim"):
-            if getattr(self, name) is not None:
-                require_number(name, getattr(self, name))
 
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
@@ -75,15 +78,20 @@ class YaRN:
 
     def ramp(self, rotary_dim: int, base: float) -> tuple[float, float]:
         """The pairs at which the ramp starts and ends."""
+        rotary_dim, base = require_rotary_dim(rotary_dim), require_base(base)
         if base == 1:
             msg = "`base` must not be 1 for a ramp between fast and slow pairs, got 1.0"
             raise ValueError(msg)
 
-        def pair_of(turns: float) -> float:
+        def pair_of(name: str, turns: float) -> float:
             length = self.original_max_position_embeddings
-            return rotary_dim * math.log(length / (turns * 2 * math.pi)) / (2 * math.log(base))
+            wavelength = length / (turns * 2 * math.pi)
+            if not 0 < wavelength < math.inf:
+                msg = f"`{name}` must be a number of turns within {length} tokens, got {turns}"
+                raise ValueError(msg)
+            return rotary_dim * math.log(wavelength) / (2 * math.log(base))
 
-        first, last = pair_of(self.beta_fast), pair_of(self.beta_slow)
+        first, last = pair_of("beta_fast", self.beta_fast), pair_of("beta_slow", self.beta_slow)
         if self.truncate:
             first, last = math.floor(first), math.ceil(last)
         first, last = max(first, 0), min(last, rotary_dim - 1)
@@ -91,18 +99,27 @@ class YaRN:
 
     def _attention_factor(self) -> float:
         if self.attention_factor is not None:
-            return float(self.attention_factor)
+            return self.attention_factor
         if self.mscale and self.mscale_all_dim:
-            return self._gain(self.mscale) / self._gain(self.mscale_all_dim)
-        return self._gain(1.0)
+            gain = self._gain("mscale", self.mscale)
+            return gain / self._gain("mscale_all_dim", self.mscale_all_dim)
+        return self._gain("factor", 1.0)
 
     def _softmax_factor(self) -> float:
         if self.mscale_softmax and self.mscale_all_dim:
-            return self._gain(self.mscale_all_dim) ** 2
+            return self._gain("mscale_all_dim", self.mscale_all_dim) ** 2
         return 1.0
 
-    def _gain(self, mscale: float) -> float:
-        return 0.1 * mscale * math.log(self.factor) + 1.0
+    def _gain(self, name: str, mscale: float) -> float:
+        gain = 0.1 * mscale * math.log(self.factor) + 1.0
+        limit = math.sqrt(MAX_FACTOR)  # for its square, or another over it
+        if not 1 / limit < gain < limit:
+            msg = (
+                f"`{name}` must give a positive gain that float32 has, 0.1 * {name} * ln(factor) + 1, "
+                f"got {mscale}, which gives {gain} for factor={self.factor}"
+            )
+            raise ValueError(msg)
+        return gain
 
 
 @dataclass(frozen=True)
@@ -119,7 +136,9 @@ class NTKByParts:
     truncate: bool = True
 
     def __post_init__(self) -> None:
-        self._yarn()
+        yarn = self._yarn()
+        for name in self.__dataclass_fields__:
+            object.__setattr__(self, name, getattr(yarn, name))  # as YaRN settles it
 
     def _yarn(self) -> YaRN:
         return YaRN(

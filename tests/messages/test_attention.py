@@ -66,7 +66,7 @@ CASES = [
     pytest.param(
         lambda: attention.linear_attention(X, X, X, rope=RoPE(4, layout="half")),
         ValueError,
-        "`q` must have shape (..., seq, head_dim=4), got (2, 3, 5, 8)",
+        "`rope` must have head_dim=8, the width of the features, got RoPE(4, layout='half')",
         id="linear rope size",
     ),
     pytest.param(
@@ -86,7 +86,7 @@ CASES = [
             X, X, X, rope=ROPE, q_positions=np.arange(5), k_positions=np.arange(4)
         ),
         ValueError,
-        "`positions` must have shape (seq,) or (batch, seq) with seq=5",
+        "`k_positions` must have shape (seq,) or (batch, seq) with seq=5 (axis 2 of `k`), got (4,)",
         id="linear positions",
     ),
     pytest.param(

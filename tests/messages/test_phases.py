@@ -29,7 +29,7 @@ CASES = [
     pytest.param(
         lambda: rope_xp.cos_sin(np.arange(3), [float("nan")]),
         ValueError,
-        "`inv_freq` must be finite numbers",
+        "`inv_freq[0]` must be finite, got nan",
         id="nan frequency",
     ),
     pytest.param(
