@@ -84,6 +84,8 @@ class Library:
         The array, and a hint to the library's compiler to keep it in memory.
     map_blocks : (function, x, *tables) -> array, or None
         Applies a function block by block, if arrays of this library are lazy and made of blocks.
+    real_dtype : (xp, device) -> dtype
+        The dtype of new arrays of real numbers, unless a global setting says otherwise.
     host_values : (array) -> numpy.ndarray or None
         The values of ``array`` where they are at hand: here and now, without waiting for a device, a
         compiler or a transform. They are looked at to refuse what is wrong and to be faster, never for
@@ -100,5 +102,8 @@ class Library:
     cache_block_bytes: Callable[[Array], int] = lambda array: 0
     materialize_under_compile: Callable[[Array], Array] = lambda array: array
     map_blocks: Callable[..., Array] | None = None
+    real_dtype: Callable[[Namespace, Device | None], Dtype] = lambda xp, device: (
+        xp.asarray([0.5], device=device).dtype
+    )
     host_values: Callable[[Array], Any] = lambda array: None
     memory: Memory | None = None

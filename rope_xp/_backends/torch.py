@@ -218,6 +218,8 @@ LIBRARY = Library(
     shared_namespace=shared_namespace,
     cache_block_bytes=cache_block_bytes,
     materialize_under_compile=materialize_under_compile,
+    # Not torch.get_default_dtype(): a program may set it to bfloat16, which skips integers from 257 on.
+    real_dtype=lambda xp, device: xp.float32,
     host_values=host_values,
     memory=Memory(
         is_accessible=is_accessible,

@@ -17,23 +17,18 @@ from rope_xp._validation import (
     as_int,
     require_number,
     require_one_of,
-    require_position_range,
     require_positive,
     to_float32,
 )
+from rope_xp.positions._range import (
+    as_length,
+    count,
+    require_finite_in,
+    require_held,
+    resolve_dtype,
+)
 
 Axis = int | Sequence[int] | Sequence[float]
-
-#: Integers that a dtype represents, low <= p < high, if it does not represent all positions.
-REPRESENTABLE = {
-    "int8": (-(2**7), 2**7),
-    "uint8": (0, 2**8),
-    "int16": (-(2**15), 2**15),
-    "uint16": (0, 2**16),
-    "uint32": (0, 2**32),
-    "uint64": (0, 2**64),
-    "float32": (-(2**24), 2**24 + 1),
-}
 
 
 def grid_positions(
@@ -65,8 +60,9 @@ def grid_positions(
         Array library of the result; default: NumPy.
     dtype, device : optional
         Dtype and device of the result. Default dtype: the library's integer dtype if all coordinates
-        and offsets are integers, else its real floating dtype. Integer coordinates can also be
-        returned as float32 or float64.
+        and offsets are integers, else its real floating dtype: float32 for torch, whatever
+        ``torch.set_default_dtype`` says. Integer coordinates can also be returned as float32 or
+        float64.
 
     Returns
     -------
@@ -76,11 +72,12 @@ def grid_positions(
     ------
     ValueError
         If there is no axis, an axis is empty, the number of offsets is not that of axes, ``merge``
-        does not divide both of its axes, a coordinate is not finite, or an integer coordinate is
-        outside [−2³¹, 2³¹) or cannot be represented in ``dtype``.
+        does not divide both of its axes, a size is more than memory can hold, a coordinate is not
+        finite, or the dtype of the result does not hold an integer coordinate.
     TypeError
         If a size is not an int, a coordinate is not a number, or ``dtype`` is an integer dtype for
-        real coordinates, or bfloat16 or float16, which skip integers from 257 and 2049 on.
+        real coordinates, or bfloat16 or float16, which skip integers from 257 and 2049 on, or one that
+        the library has switched off.
 
     Notes
     -----
@@ -103,9 +100,11 @@ def grid_positions(
     require_one_of("indexing", indexing, ("ij", "xy"))
     xp = _backends.compat_namespace(xp)
     integral = all(_is_integral(axis) for axis in axes) and all(isinstance(o, int) for o in steps)
-    dtype = _result_dtype(dtype, integral, xp, device)
+    made = _result_dtype(dtype, integral, xp, device)
     lines = [
-        _coordinates(f"shape[{i}]", axis, step, xp, dtype=dtype, device=device)  # (size,)
+        _coordinates(
+            f"shape[{i}]", axis, step, xp, dtype=made, default=dtype is None, device=device
+        )  # (size,)
         for i, (axis, step) in enumerate(zip(axes, steps, strict=True))
     ]
     grid = xp.stack(list(xp.meshgrid(*lines, indexing=indexing)))  # (n_axes, ..., rows, columns)
@@ -128,7 +127,7 @@ def centered_axis(n: int, *, symmetric: bool = False) -> tuple[int, ...] | tuple
     >>> centered_axis(5), centered_axis(2, symmetric=True)
     ((-3, -2, -1, 0, 1), (-0.5, 0.5))
     """
-    n = as_positive("n", n)
+    n = as_length("n", n, least=1)
     if symmetric:
         return tuple(k - (n - 1) / 2 for k in range(n))
     return tuple(range(n // 2 - n, n // 2))
@@ -148,7 +147,7 @@ def normalized_axis(n: int, *, length: float | None = None) -> tuple[float, ...]
     >>> normalized_axis(2, length=4)
     (-0.75, -0.25)
     """
-    n = as_positive("n", n)
+    n = as_length("n", n, least=1)
     length = n if length is None else length
     require_positive("length", length)
     return tuple((2 * k + 1) / length - 1 for k in range(n))
@@ -168,7 +167,7 @@ def rescaled_axis(
     >>> rescaled_axis(4, 2), rescaled_axis(3, 4, floor=True)
     ((0.0, 0.5, 1.0, 1.5), (0, 1, 2))
     """
-    n = as_positive("n", n)
+    n = as_length("n", n, least=1)
     if floor:
         reference, offset = as_int("reference", reference), as_int("offset", offset)
     require_positive("reference", reference)
@@ -192,20 +191,12 @@ def time_axis(
     >>> time_axis(4, 1.5), time_axis(4, 1.5, truncate=True)
     ((0.0, 1.5, 3.0, 4.5), (0, 1, 3, 4))
     """
-    n = as_positive("n", n)
+    n = as_length("n", n, least=1)
     require_positive("step", step)
     if truncate:
         step = to_float32(step)  # the product of two float32 is exact in Python, so rounds once
         return tuple(int(to_float32(k * step)) for k in range(n))
     return tuple(k * float(step) for k in range(n))
-
-
-def as_positive(name: str, n: int) -> int:
-    n = as_int(name, n)
-    if n <= 0:
-        msg = f"`{name}` must be positive, got {n}"
-        raise ValueError(msg)
-    return n
 
 
 def _axes(shape: tuple[Any, ...]) -> list[int | tuple[float, ...]]:
@@ -223,7 +214,7 @@ def _axes(shape: tuple[Any, ...]) -> list[int | tuple[float, ...]]:
 def as_axis(name: str, axis: Any) -> Any:
     """``axis`` as a positive int, or as a tuple of at least one finite int or float."""
     if not _backends.is_array(axis) and hasattr(type(axis), "__index__"):
-        return as_positive(name, axis)
+        return as_length(name, axis, least=1)
     is_vector = isinstance(axis, np.ndarray) and axis.ndim == 1
     if isinstance(axis, str) or not (is_vector or isinstance(axis, Sequence)):
         what = _backends.describe(axis) if _backends.is_array(axis) else repr(axis)
@@ -261,7 +252,7 @@ def _offsets(offset: float | Sequence[float], n_axes: int) -> tuple[float, ...]:
 
 def require_merge(merge: int, sizes: Sequence[int]) -> int:
     """``merge`` as an int; ValueError unless it divides the last two ``sizes`` of a grid."""
-    merge = as_positive("merge", merge)
+    merge = as_length("merge", merge, least=1)
     if merge == 1:
         return merge
     if len(sizes) < 2:
@@ -280,8 +271,8 @@ def _result_dtype(
     if dtype is None and integral:
         return _backends.default_integer_dtype(xp, device)
     if dtype is None:
-        return xp.asarray([0.5], device=device).dtype
-    name = _backends.dtype_name(dtype)
+        return _backends.default_real_dtype(xp, device)
+    name = _backends.dtype_name(resolve_dtype(dtype, dtype, xp, device))
     if name not in ("float32", "float64") and not (integral and "int" in name):
         kinds = "an integer dtype, float32 or float64" if integral else "float32 or float64"
         msg = f"`dtype` must be {kinds} for these coordinates, got {name}"
@@ -296,32 +287,18 @@ def _coordinates(
     xp: Namespace,
     *,
     dtype: Dtype,
+    default: bool,
     device: Device | None,
 ) -> Array:
     """The coordinates of one axis plus ``step``, shape (size,)."""
     if not (isinstance(step, int) and _is_integral(axis)):
         values = axis if isinstance(axis, tuple) else range(axis)
-        return xp.asarray([float(value + step) for value in values], dtype=dtype, device=device)
+        coordinates = [float(value + step) for value in values]
+        require_finite_in(name, max(map(abs, coordinates)), dtype)
+        return xp.asarray(coordinates, dtype=dtype, device=device)
     if isinstance(axis, tuple):
-        require_representable(name, int(min(axis) + step), int(max(axis) + step), dtype)
+        first, last = int(min(axis) + step), int(max(axis) + step)
+        require_held(name, first, last, dtype, default=default)
         return xp.asarray([value + step for value in axis], dtype=dtype, device=device)
-    require_position_range(name, step, axis)
-    _require_dtype_range(name, step, step + axis - 1, dtype)
-    return xp.arange(step, step + axis, dtype=dtype, device=device)
-
-
-def require_representable(name: str, first: int, last: int, dtype: Dtype) -> None:
-    """ValueError unless the integers ``first`` to ``last`` are positions that ``dtype`` represents."""
-    require_position_range(name, first)
-    require_position_range(name, last)
-    _require_dtype_range(name, first, last, dtype)
-
-
-def _require_dtype_range(name: str, first: int, last: int, dtype: Dtype) -> None:
-    kind = _backends.dtype_name(dtype)
-    if kind not in REPRESENTABLE:
-        return
-    low, high = REPRESENTABLE[kind]
-    if not low <= first <= last < high:
-        msg = f"`dtype` must represent the positions {first} to {last} of `{name}`, got {kind}"
-        raise ValueError(msg)
+    require_held(name, step, step + axis - 1, dtype, default=default)
+    return count(step, axis, xp, dtype, device)
