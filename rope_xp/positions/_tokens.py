@@ -194,19 +194,19 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
 
 def _require_sums(values: np.ndarray) -> bool:
     """Whether cumulative sums are padded with 0 or −1; ValueError if they are none."""
-    sums = [int(value) for value in values.tolist()]
-    while len(sums) > 1 and sums[-1] in (0, -1):
-        sums.pop()
+    others = np.flatnonzero((values != 0) & (values != -1))
+    sums = values[: int(others[-1]) + 1 if others.size else 1]
     if sums[0] != 0:
         msg = f"`cu_seqlens` must begin with 0, as cumulative sums of lengths do, got {sums[0]}"
         raise ValueError(msg)
-    for i, (before, after) in enumerate(zip(sums, sums[1:], strict=False), 1):
-        if after < before:
-            msg = (
-                f"`cu_seqlens` must be cumulative sums of lengths, which never decrease, "
-                f"got {after} after {before} at index {i}"
-            )
-            raise ValueError(msg)
+    falls = np.flatnonzero(sums[1:] < sums[:-1])
+    if falls.size:
+        i = int(falls[0])
+        msg = (
+            f"`cu_seqlens` must be cumulative sums of lengths, which never decrease, "
+            f"got {sums[i + 1]} after {sums[i]} at index {i + 1}"
+        )
+        raise ValueError(msg)
     return len(sums) < len(values)
 
 
