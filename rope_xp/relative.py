@@ -171,7 +171,8 @@ def alibi_bias(
     _backends.require_dtype("dtype", dtype)
     compute = _backends.compute_dtype(xp, dtype=dtype)
     if form == "distance":
-        along = -xp.abs(real_difference(q_positions, k_positions, compute, xp))
+        # 0 at no distance, not −0.
+        along = 0 - xp.abs(real_difference(q_positions, k_positions, compute, xp))
     else:
         along = _backends.cast(k_positions[..., None, :], compute, xp)
     along = along[..., None, :, :]  # (..., 1, q_len or 1, k_len)
