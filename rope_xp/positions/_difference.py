@@ -59,7 +59,7 @@ def real_difference(q_positions: Array, k_positions: Array, dtype: Dtype, xp: Na
     compute = _backends.compute_dtype(xp, q_positions, k_positions, dtype=dtype)
     if _backends.is_integer(q_positions) or _backends.is_integer(k_positions):
         compute = _backends.widest(q_positions, xp)
-    if all(_is_held(a, compute) for a in (q_positions, k_positions)):
+    if all(_is_exact_in(a, compute) for a in (q_positions, k_positions)):
         found = _subtract(q_positions, k_positions, compute, xp)
     elif _backends.is_integer(k_positions):
         query = _backends.cast(q_positions, compute, xp)[..., :, None]
@@ -118,7 +118,7 @@ def _extremes(positions: Array) -> tuple[int, int] | None:
     return (0, bits) if 0 <= bits < 2**30 else (int(values.min()), int(values.max()))
 
 
-def _is_held(positions: Array, dtype: Dtype) -> bool:
+def _is_exact_in(positions: Array, dtype: Dtype) -> bool:
     """Whether a floating ``dtype`` holds what ``positions`` are, as far as is known."""
     low, high = bounds(dtype)
     if bounds(positions.dtype)[1] <= high:

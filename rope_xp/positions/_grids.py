@@ -6,7 +6,8 @@ functions named ``…_axis`` make such sequences; ``range`` and lists are accept
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,11 @@ from rope_xp._validation import (
     to_float32,
 )
 from rope_xp.positions._range import (
+    LARGEST,
     as_length,
     count,
     require_finite_in,
-    require_held,
+    require_fit,
     resolve_dtype,
 )
 
@@ -150,7 +152,7 @@ def normalized_axis(n: int, *, length: float | None = None) -> tuple[float, ...]
     n = as_length("n", n, least=1)
     length = n if length is None else length
     require_positive("length", length)
-    return tuple((2 * k + 1) / length - 1 for k in range(n))
+    return _line("length", length, n, lambda k: (2 * k + 1) / length - 1)
 
 
 def rescaled_axis(
@@ -174,7 +176,7 @@ def rescaled_axis(
     require_number("offset", offset)
     if floor:
         return tuple((k + offset) * reference // n for k in range(n))
-    return tuple((k + offset) * reference / n for k in range(n))
+    return _line("reference", reference, n, lambda k: (k + offset) * reference / n)
 
 
 def time_axis(
@@ -194,9 +196,25 @@ def time_axis(
     n = as_length("n", n, least=1)
     require_positive("step", step)
     if truncate:
+        if step * max(n - 1, 1) > LARGEST["float32"]:
+            msg = f"`step` must give coordinates that float32 holds, got {step!r:.100}"
+            raise ValueError(msg)
         step = to_float32(step)  # the product of two float32 is exact in Python, so rounds once
         return tuple(int(to_float32(k * step)) for k in range(n))
-    return tuple(k * float(step) for k in range(n))
+    return _line("step", step, n, lambda k: k * float(step))
+
+
+def _line(name: str, value: float, n: int, at: Callable[[int], float]) -> tuple[float, ...]:
+    """``at(0)`` … ``at(n − 1)``; ValueError if ``value``, the argument ``name``, makes them too large."""
+    try:
+        line = tuple(at(k) for k in range(n))
+        known = math.isfinite(line[0]) and math.isfinite(line[-1])
+    except OverflowError:
+        known = False
+    if not known:
+        msg = f"`{name}` must give finite coordinates, got {value!r:.100}"
+        raise ValueError(msg)
+    return line
 
 
 def _axes(shape: tuple[Any, ...]) -> list[int | tuple[float, ...]]:
@@ -298,7 +316,7 @@ def _coordinates(
         return xp.asarray(coordinates, dtype=dtype, device=device)
     if isinstance(axis, tuple):
         first, last = int(min(axis) + step), int(max(axis) + step)
-        require_held(name, first, last, dtype, default=default)
+        require_fit(name, first, last, dtype, default=default)
         return xp.asarray([value + step for value in axis], dtype=dtype, device=device)
-    require_held(name, step, step + axis - 1, dtype, default=default)
+    require_fit(name, step, step + axis - 1, dtype, default=default)
     return count(step, axis, xp, dtype, device)

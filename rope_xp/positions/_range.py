@@ -44,10 +44,10 @@ def as_length(name: str, n: Any, *, least: int = 0) -> Any:
     """``n`` as an int; ValueError unless it is a length that some memory can have."""
     n = as_int(name, n)
     if n < least:
-        msg = f"`{name}` must be {'positive' if least else 'non-negative'}, got {n}"
+        msg = f"`{name}` must be {'positive' if least else 'non-negative'}, got {_shown(n)}"
         raise ValueError(msg)
     if is_static(n) and n > _MOST:
-        msg = f"`{name}` must be at most 2**48, more than memory can hold, got {n}"
+        msg = f"`{name}` must be at most 2**48, which no memory holds, got {_shown(n)}"
         raise ValueError(msg)
     return n
 
@@ -69,7 +69,7 @@ def resolve_dtype(
     return dtype
 
 
-def require_held(name: str, first: int, last: int, dtype: Dtype, *, default: bool = False) -> None:
+def require_fit(name: str, first: int, last: int, dtype: Dtype, *, default: bool = False) -> None:
     """ValueError unless ``dtype`` holds the positions ``first`` to ``last`` of the argument ``name``."""
     low, high = bounds(dtype)
     if low <= first and last <= high:
@@ -78,10 +78,11 @@ def require_held(name: str, first: int, last: int, dtype: Dtype, *, default: boo
     if default:
         msg = (
             f"`{name}` must keep positions in {kind}, the default integer dtype here, "
-            f"got {first} to {last}"
+            f"got {_shown(first)} to {_shown(last)}"
         )
     else:
-        msg = f"`dtype` must represent the positions {first} to {last} of `{name}`, got {kind}"
+        wanted = f"the positions {_shown(first)} to {_shown(last)} of `{name}`"
+        msg = f"`dtype` must represent {wanted}, got {kind}"
     raise ValueError(msg)
 
 
@@ -91,6 +92,11 @@ def require_finite_in(name: str, value: float, dtype: Dtype) -> None:
     if not abs(value) <= LARGEST[kind]:
         msg = f"`dtype` must represent the numbers of `{name}`, up to {value}, got {kind}"
         raise ValueError(msg)
+
+
+def _shown(n: int) -> str:
+    """For messages, which quote a line at most."""
+    return str(n) if abs(n) < 2**128 else f"{'-' * (n < 0)}2**{n.bit_length() - 1} or beyond"
 
 
 def count(first: int, n: int, xp: Namespace, dtype: Dtype, device: Device | None) -> Array:

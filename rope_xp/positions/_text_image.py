@@ -21,7 +21,7 @@ from rope_xp._validation import (
     require_one_of,
 )
 from rope_xp.positions._grids import as_axis, require_merge
-from rope_xp.positions._range import as_length, require_held, resolve_dtype
+from rope_xp.positions._range import as_length, require_fit, resolve_dtype
 
 Grid = tuple[int | Sequence[int], int, int]
 Part = int | Grid
@@ -114,7 +114,7 @@ def text_image_positions(
     n_before, n_after = _padding(padding)
     start = as_int("offset", offset)
     default = dtype is None
-    require_held("offset", start, start, made, default=default)
+    require_fit("offset", start, start, made, default=default)
 
     lowest, after = start, start  # after: one more than the largest position so far
     # Modulo 2**64, which is right in every dtype that holds the positions.
@@ -128,7 +128,7 @@ def text_image_positions(
             lowest = min(lowest, start + min(times))
             end = start + max(max(times) + 1, h, w)
         after = max(after, end)
-        require_held("parts", lowest, max(lowest, after - 1), made, default=default)
+        require_fit("parts", lowest, max(lowest, after - 1), made, default=default)
         lines = [
             np.asarray([time % 2**64 for time in size], dtype=np.uint64)
             if isinstance(size, tuple)

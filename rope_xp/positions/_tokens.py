@@ -22,7 +22,7 @@ from rope_xp.positions._range import (
     count,
     is_static,
     require_finite_in,
-    require_held,
+    require_fit,
     resolve_dtype,
 )
 
@@ -104,12 +104,12 @@ def token_positions(
 def _require_counted(
     name: str, lowest: int, highest: int, n: int, dtype: Dtype, *, default: bool
 ) -> None:
-    """`require_held` for ``n`` positions from ``lowest`` … ``highest`` on."""
+    """`require_fit` for ``n`` positions from ``lowest`` … ``highest`` on."""
     # A compiled program would depend on a comparison with a traced ``n``, which never is as large as
     # half of what the default dtype holds.
     if not is_static(n) and (default or not isinstance(n, int)):
         n = 1
-    require_held(name, lowest, highest + max(n - 1, 0), dtype, default=default)
+    require_fit(name, lowest, highest + max(n - 1, 0), dtype, default=default)
 
 
 def count_from(
@@ -410,7 +410,7 @@ def zigzag_positions(
     n = seq_len // (2 * world_size)
     early, late = rank * n, (2 * world_size - 1 - rank) * n
     made = resolve_dtype(dtype, _backends.default_integer_dtype(xp, device), xp, device)
-    require_held("seq_len", early, late + n - 1, made, default=dtype is None)
+    require_fit("seq_len", early, late + n - 1, made, default=dtype is None)
     as_length("seq_len", n)
     return xp.concat([count(start, n, xp, made, device) for start in (early, late)])
 

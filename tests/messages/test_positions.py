@@ -47,7 +47,7 @@ CASES = [
     pytest.param(
         lambda: positions.token_positions(2**63),
         ValueError,
-        "`n` must be at most 2**48, more than memory can hold, got 9223372036854775808",
+        "`n` must be at most 2**48, which no memory holds, got 9223372036854775808",
         id="n far",
     ),
     pytest.param(
@@ -90,7 +90,7 @@ CASES = [
     pytest.param(
         lambda: positions.packed_positions(np.asarray([0, 2]), 2**63),
         ValueError,
-        "`total` must be at most 2**48, more than memory can hold, got 9223372036854775808",
+        "`total` must be at most 2**48, which no memory holds, got 9223372036854775808",
         id="total far",
     ),
     pytest.param(
