@@ -159,7 +159,7 @@ def require_position_range(name: str, first: int, n: int = 1) -> None:
 
 def require_integer_dtype(dtype: Any) -> None:
     """TypeError unless ``dtype`` is an integer dtype or None."""
-    if dtype is not None and "int" not in _backends.dtype_name(dtype):
+    if dtype is not None and _backends.dtype_name(dtype) not in _backends.INTEGER:
         msg = f"`dtype` must be an integer dtype, got {_backends.dtype_name(dtype)}"
         raise TypeError(msg)
 

@@ -7,6 +7,7 @@ Libraries are imported when an array of theirs arrives.
 
 from rope_xp._backends.dtypes import (
     FLOATING,
+    INTEGER,
     cast,
     compute_dtype,
     default_integer_dtype,
@@ -42,6 +43,7 @@ from rope_xp._backends.namespaces import (
 
 __all__ = [
     "FLOATING",
+    "INTEGER",
     "Array",
     "Device",
     "Dtype",

@@ -291,7 +291,7 @@ def _result_dtype(
     if dtype is None:
         return _backends.default_real_dtype(xp, device)
     name = _backends.dtype_name(resolve_dtype(dtype, dtype, xp, device))
-    if name not in ("float32", "float64") and not (integral and "int" in name):
+    if name not in ("float32", "float64") and not (integral and name in _backends.INTEGER):
         kinds = "an integer dtype, float32 or float64" if integral else "float32 or float64"
         msg = f"`dtype` must be {kinds} for these coordinates, got {name}"
         raise TypeError(msg)

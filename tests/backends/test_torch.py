@@ -485,3 +485,9 @@ def test_export_of_a_length_that_is_not_known():
     tokens, packed = program(torch.ones(8), torch.tensor([0, 2, 2, -1]))
     assert tokens.tolist() == list(range(8))
     assert packed.tolist() == [0, 1, 0, 1, 2, 3, 4, 5]
+
+
+def test_quantized_integers_are_no_dtype_of_positions():
+    for make in (positions.token_positions, positions.grid_positions):
+        with pytest.raises(TypeError, match=r"`dtype` must be .*, got quint8"):
+            make(3, xp=torch, dtype=torch.quint8)
