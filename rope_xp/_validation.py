@@ -329,7 +329,7 @@ def require_integer_dtype(dtype: Any, xp: Any = None, device: Any = None) -> Non
     """TypeError unless ``dtype`` is an integer dtype that ``xp`` has on ``device``, or None."""
     if dtype is None:
         return
-    if "int" not in _backends.dtype_name(dtype):
+    if _backends.dtype_name(dtype) not in _backends.INTEGER:
         msg = f"`dtype` must be an integer dtype, got {shorten(_backends.dtype_name(dtype))}"
         raise TypeError(msg)
     if xp is not None:

@@ -17,7 +17,6 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Namespace
 from rope_xp._validation import (
     MAX_LENGTH,
-    POSITION_RANGE,
     as_frequencies,
     as_int,
     as_number,
@@ -27,6 +26,7 @@ from rope_xp._validation import (
 )
 from rope_xp.layouts import Layout, pair_slices, require_layout
 from rope_xp.phases import cos_sin
+from rope_xp.positions._range import bounds
 from rope_xp.rotation import turn
 
 __all__ = [
@@ -122,7 +122,7 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
     Parameters
     ----------
     distance : int, float, sequence, or array, shape (...,)
-        :math:`m`: integers in [−2³¹, 2³¹), with exact phases, or real numbers. For numbers and
+        :math:`m`: integers or real numbers, with exact phases. For numbers and
         sequences the result is a NumPy array.
     inv_freq : sequence of float or array, shape (n_pairs,)
         Radians per step, in the order of the pairs; see `rope_xp.cos_sin`.
@@ -295,8 +295,8 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
         Radians per step. A pair that does not turn counts as a frequency of 0: append one 0 for every
         two features that are not rotated.
     limit : int
-        Only distances below it are searched; at most 2³¹. Memory does not grow with it, because the
-        search goes block by block.
+        Only distances below it are searched; at most 2³¹, because the time grows with it. Memory does
+        not, because the search goes block by block.
 
     Returns
     -------
@@ -325,7 +325,7 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
     True
     """
     limit = as_int("limit", limit)
-    if not 1 <= limit <= POSITION_RANGE[1]:
+    if not 1 <= limit <= 2**31:
         msg = f"`limit` must be in [1, 2**31], got {quote(limit)}"
         raise ValueError(msg)
     inv_freq = _as_floats(inv_freq)
@@ -399,20 +399,25 @@ def _as_array(distance: Any, like: Array | None, xp: Namespace) -> Array:
         as_number("distance", distance)  # what int64 does not have may be too large for a float
         values = np.asarray(float(distance))
     if values.dtype.kind not in "iuf":
-        msg = f"`distance` must be integers or real numbers, got {quote(distance)}"
-        raise TypeError(msg)
-    integer = values.dtype.kind != "f"
-    if (
-        integer
-        and values.size
-        and not POSITION_RANGE[0] <= values.min() <= values.max() < POSITION_RANGE[1]
-    ):
-        msg = f"`distance` must be in [-2**31, 2**31), got {quote(distance)}"
-        raise ValueError(msg)
+        is_large = values.dtype.kind == "O" and all(isinstance(n, int) for n in values.flat)
+        rule = "within [-2**63, 2**64)" if is_large else "integers or real numbers"
+        msg = f"`distance` must be {rule}, got {quote(distance)}"
+        raise (ValueError if is_large else TypeError)(msg)
     if like is None:
         return values
-    dtype = xp.int32 if integer else _backends.widest(like, xp)
-    return xp.asarray(values.tolist(), dtype=dtype, device=_backends.device(like))
+    device = _backends.device(like)
+    if values.dtype.kind == "f":
+        return xp.asarray(values.tolist(), dtype=_backends.widest(like, xp), device=device)
+    # int32 has the fewest digits; what is beyond int64, or int32 without 64 bits, is unsigned.
+    default = _backends.default_integer_dtype(xp, device)
+    bits = _backends.dtype_name(default).removeprefix("int")
+    dtypes = [xp.int32, default, getattr(xp, f"uint{bits}")]
+    first, last = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    for dtype in dtypes:
+        if bounds(dtype)[0] <= first and last <= bounds(dtype)[1]:
+            return xp.asarray(values.tolist(), dtype=dtype, device=device)
+    msg = f"`distance` must be within one integer dtype of {bits} bits, got {quote(distance)}"
+    raise ValueError(msg)
 
 
 def _prepare_scores(

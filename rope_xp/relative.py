@@ -13,16 +13,21 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
-    is_known,
     quote,
     require_bool,
     require_floating_dtype,
     require_integer,
     require_leading_axes,
     require_one_of,
-    require_real,
     to_float32,
 )
+from rope_xp.positions._difference import (
+    are_integers,
+    integer_difference,
+    real_difference,
+    require_positions,
+)
+from rope_xp.positions._range import as_signed
 
 __all__ = [
     "alibi_bias",
@@ -49,13 +54,15 @@ def relative_positions(q_positions: Array, k_positions: Array) -> Array:
     Returns
     -------
     array, shape (q_len, k_len) or (batch, q_len, k_len)
-        In the library's default integer dtype, which has 64 bits where the library has them, so that
-        no difference overflows. If a position is real: float64 if one is float64, else float32.
+        In the library's default integer dtype, which has 64 bits where the library has them. If a
+        position is real: float64 if one is float64, else float32, rounded once from a difference that
+        is computed in float64 where the device has it; NaN for NaN and for infinity − infinity.
 
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes do not fit, or a difference of integers is beyond the dtype of the result, where
+        values are at hand: in eager arrays on the CPU. Elsewhere it is the end of that dtype.
     TypeError
         If positions are neither integer nor real, or libraries are mixed.
 
@@ -66,8 +73,11 @@ def relative_positions(q_positions: Array, k_positions: Array) -> Array:
     array([[-1,  0,  1]])
     """
     xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
-    _require_positions(q_positions, k_positions)
-    return _relative_positions(q_positions, k_positions, xp)
+    require_positions(q_positions, k_positions)
+    if are_integers(q_positions, k_positions):
+        return integer_difference(q_positions, k_positions, xp, exact=True)
+    dtype = _backends.compute_dtype(xp, q_positions, k_positions)
+    return real_difference(q_positions, k_positions, dtype, xp)
 
 
 def alibi_slopes(
@@ -141,7 +151,8 @@ def alibi_bias(
     Returns
     -------
     array, shape (n_heads, q_len, k_len) or (batch, n_heads, q_len, k_len)
-        With ``form="key"`` the axis of q_len has size 1 and broadcasts.
+        With ``form="key"`` the axis of q_len has size 1 and broadcasts. Right to rounding for positions
+        of every dtype; NaN where a position is NaN.
 
     Raises
     ------
@@ -165,16 +176,17 @@ def alibi_bias(
     require_one_of("form", form, FORMS)
     slopes = _slopes(n_heads)
     xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
-    _require_positions(q_positions, k_positions)
+    require_positions(q_positions, k_positions)
     if dtype is None:
         dtype = _backends.compute_dtype(xp, q_positions, k_positions)
     require_floating_dtype(dtype, xp, _backends.device(q_positions))
     compute = _backends.compute_dtype(xp, dtype=dtype)
     if form == "distance":
-        along = -xp.abs(_relative_positions(q_positions, k_positions, xp))  # (..., q_len, k_len)
+        # 0 at no distance, not −0.
+        along = 0 - xp.abs(real_difference(q_positions, k_positions, compute, xp))
     else:
-        along = k_positions[..., None, :]  # (..., 1, k_len)
-    along = _backends.cast(along, compute, xp)[..., None, :, :]  # (..., 1, q_len or 1, k_len)
+        along = _backends.cast(k_positions[..., None, :], compute, xp)
+    along = along[..., None, :, :]  # (..., 1, q_len or 1, k_len)
     falls = xp.asarray(slopes, dtype=compute, device=_backends.device(along))[:, None, None]
     return _backends.cast(falls * along, dtype, xp)
 
@@ -216,8 +228,8 @@ def clipped_index(q_positions: Array, k_positions: Array, max_distance: int) -> 
     xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
     require_integer("q_positions", q_positions)
     require_integer("k_positions", k_positions)
-    _require_positions(q_positions, k_positions)
-    return xp.clip(_relative_positions(q_positions, k_positions, xp), -far, far) + far
+    require_positions(q_positions, k_positions)
+    return xp.clip(integer_difference(q_positions, k_positions, xp), -far, far) + far
 
 
 def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
@@ -354,7 +366,7 @@ def t5_bucket(
         values += range(per_direction + 1, 2 * per_direction)
     device = _backends.device(relative_position)
     dtype = _backends.default_integer_dtype(xp, device)
-    at = xp.reshape(_backends.cast(relative_position, dtype, xp), (-1,))
+    at = xp.reshape(as_signed(relative_position, dtype, xp), (-1,))
     at = xp.clip(at, -far, far)  # also a contiguous copy: torch's searchsorted warns without one
     found = xp.searchsorted(xp.asarray(steps, dtype=dtype, device=device), at, side="right")
     bucket = xp.take(xp.asarray(values, dtype=dtype, device=device), found, axis=0)
@@ -429,16 +441,6 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
     return _backends.cast(content + _relative_shift(distance, k_len, xp), result, xp)
 
 
-def _relative_positions(q_positions: Array, k_positions: Array, xp: Namespace) -> Array:
-    """`relative_positions` of arrays that have been checked."""
-    if _backends.is_integer(q_positions) and _backends.is_integer(k_positions):
-        dtype = _backends.default_integer_dtype(xp, _backends.device(q_positions))
-    else:
-        dtype = _backends.compute_dtype(xp, q_positions, k_positions)
-    query, key = (_backends.cast(array, dtype, xp) for array in (q_positions, k_positions))
-    return key[..., None, :] - query[..., :, None]
-
-
 def _relative_shift(x: Array, k_len: int, xp: Namespace) -> Array:
     """Columns of distances to columns of keys: ``result[..., i, j] = x[..., i, q_len - 1 - i + j]``.
 
@@ -487,19 +489,6 @@ def _first_distances(buckets: int, far: int) -> list[int]:
             below, found = (below, middle) if reaches(middle, step) else (middle, found)
         first.append(found)
     return first
-
-
-def _require_positions(q_positions: Array, k_positions: Array) -> None:
-    for name, array in (("q_positions", q_positions), ("k_positions", k_positions)):
-        require_real(name, array)
-        if array.ndim not in (1, 2):
-            msg = f"`{name}` must have shape (seq,) or (batch, seq), got {tuple(array.shape)}"
-            raise ValueError(msg)
-    if q_positions.ndim == k_positions.ndim == 2:
-        batch, got = q_positions.shape[0], k_positions.shape[0]
-        if 1 not in (batch, got) and batch != got and is_known(batch) and is_known(got):
-            msg = f"`k_positions` must have the batch of `q_positions`, {batch}, or 1, got {got}"
-            raise ValueError(msg)
 
 
 def _require_scores(q: Array, k: Array) -> None:

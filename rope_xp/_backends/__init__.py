@@ -7,6 +7,7 @@ Libraries are imported when an array of theirs arrives.
 
 from rope_xp._backends.dtypes import (
     FLOATING,
+    INTEGER,
     cast,
     compute_dtype,
     default_integer_dtype,
@@ -29,6 +30,7 @@ from rope_xp._backends.namespaces import (
     cache_block_bytes,
     compat_namespace,
     cumulative_sum,
+    default_real_dtype,
     describe,
     device,
     has_internal_overlap,
@@ -54,6 +56,7 @@ from rope_xp._backends.registration import register_values
 
 __all__ = [
     "FLOATING",
+    "INTEGER",
     "Array",
     "Device",
     "Dtype",
@@ -67,6 +70,7 @@ __all__ = [
     "compute_dtype",
     "cumulative_sum",
     "default_integer_dtype",
+    "default_real_dtype",
     "describe",
     "device",
     "dtype_name",

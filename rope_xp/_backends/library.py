@@ -99,6 +99,8 @@ class Library:
         through, or as what a file may contain.
     is_dtype : (dtype) -> bool, or None
         Whether functions of the library take it for a dtype; None: if the namespace has it.
+    real_dtype : (xp, device) -> dtype
+        The dtype of new arrays of real numbers, unless a global setting says otherwise.
     host_values : (array) -> numpy.ndarray or None
         The values of ``array`` where they are at hand: here and now, without waiting for a device, a
         compiler or a transform. They are looked at to refuse what is wrong and to be faster, never for
@@ -121,5 +123,8 @@ class Library:
     missing_dtypes_advice: str = ""
     register_values: Callable[[tuple[type, ...]], None] | None = None
     is_dtype: Callable[[Any], bool] | None = None
+    real_dtype: Callable[[Namespace, Device | None], Dtype] = lambda xp, device: (
+        xp.asarray([0.5], device=device).dtype
+    )
     host_values: Callable[[Array], Any] = lambda array: None
     memory: Memory | None = None

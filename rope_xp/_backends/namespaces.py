@@ -190,6 +190,12 @@ def has_internal_overlap(array: Array) -> bool:
     )
 
 
+def default_real_dtype(xp: Namespace, device: Device | None) -> Dtype:
+    """The dtype of new arrays of real numbers on ``device``, whatever a global setting says."""
+    library = LIBRARIES.get(library_name(xp)) or Library(library_name(xp), lambda: xp)
+    return library.real_dtype(xp, device)
+
+
 def host_values(array: Array) -> Any:
     """The values of ``array`` as a NumPy array where they are at hand, else None."""
     return library_of(array).host_values(array)

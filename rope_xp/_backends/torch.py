@@ -294,6 +294,8 @@ LIBRARY = Library(
     missing_dtypes=missing_dtypes,
     register_values=register_values,
     is_dtype=is_dtype,
+    # Not torch.get_default_dtype(): a program may set it to bfloat16, which skips integers from 257 on.
+    real_dtype=lambda xp, device: xp.float32,
     host_values=host_values,
     read_only=read_only,
     memory=Memory(

@@ -12,9 +12,9 @@ from rope_xp._validation import (
     quote,
     require_bool,
     require_number,
-    require_real,
 )
 from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
+from rope_xp.positions._difference import is_not_later, require_positions
 
 
 def attention(
@@ -142,11 +142,19 @@ def causal_mask(q_positions: Array, k_positions: Array) -> Array:
     Parameters
     ----------
     q_positions, k_positions : array, shape (q_len,), (k_len,) or (batch, q_len), (batch, k_len)
+        Integer or real, of any dtypes: they are compared as numbers.
 
     Returns
     -------
     array of bool, shape (q_len, k_len) or (batch, 1, q_len, k_len)
-        For the ``bias`` of `attention`.
+        For the ``bias`` of `attention`. False where a position is NaN.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+    TypeError
+        If positions are neither integer nor real, or libraries are mixed.
 
     Examples
     --------
@@ -154,8 +162,7 @@ def causal_mask(q_positions: Array, k_positions: Array) -> Array:
     >>> causal_mask(np.asarray([1]), np.asarray([0, 1, 2]))
     array([[ True,  True, False]])
     """
-    _, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
-    require_real("q_positions", q_positions)
-    require_real("k_positions", k_positions)
-    mask = k_positions[..., None, :] <= q_positions[..., :, None]  # (..., q_len, k_len)
+    xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
+    require_positions(q_positions, k_positions)
+    mask = is_not_later(q_positions, k_positions, xp)  # (..., q_len, k_len)
     return mask if mask.ndim == 2 else mask[..., None, :, :]

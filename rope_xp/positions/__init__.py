@@ -1,7 +1,8 @@
 """Positions of tokens: plain, packed and padded sequences, shards, grids, and text with images.
 
-Positions are integers of any integer dtype, or real numbers. Their shape is ``(seq,)``
-or ``(batch, seq)``, with several axes ``(n_axes, seq)`` or ``(n_axes, batch, seq)``.
+Positions are integers of any dtype, or real numbers. Their shape is ``(seq,)`` or ``(batch, seq)``, with
+several axes ``(n_axes, seq)`` or ``(n_axes, batch, seq)``. What makes positions refuses a dtype that does
+not hold them.
 """
 
 from rope_xp._exports import set_public_module

@@ -6,7 +6,8 @@ functions named ``…_axis`` make such sequences; ``range`` and lists are accept
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,23 +20,19 @@ from rope_xp._validation import (
     require_bool,
     require_number,
     require_one_of,
-    require_position_range,
     require_positive,
     to_float32,
 )
+from rope_xp.positions._range import (
+    LARGEST,
+    as_length,
+    count,
+    require_finite_in,
+    require_fit,
+    resolve_dtype,
+)
 
 Axis = int | Sequence[int] | Sequence[float]
-
-#: Integers that a dtype represents, low <= p < high, if it does not represent all positions.
-REPRESENTABLE = {
-    "int8": (-(2**7), 2**7),
-    "uint8": (0, 2**8),
-    "int16": (-(2**15), 2**15),
-    "uint16": (0, 2**16),
-    "uint32": (0, 2**32),
-    "uint64": (0, 2**64),
-    "float32": (-(2**24), 2**24 + 1),
-}
 
 
 def grid_positions(
@@ -67,8 +64,9 @@ def grid_positions(
         Array library of the result; default: NumPy.
     dtype, device : optional
         Dtype and device of the result. Default dtype: the library's integer dtype if all coordinates
-        and offsets are integers, else its real floating dtype. Integer coordinates can also be
-        returned as float32 or float64.
+        and offsets are integers, else its real floating dtype: float32 for torch, whatever
+        ``torch.set_default_dtype`` says. Integer coordinates can also be returned as float32 or
+        float64.
 
     Returns
     -------
@@ -78,11 +76,12 @@ def grid_positions(
     ------
     ValueError
         If there is no axis, an axis is empty, the number of offsets is not that of axes, ``merge``
-        does not divide both of its axes, a coordinate is not finite, or an integer coordinate is
-        outside [−2³¹, 2³¹) or cannot be represented in ``dtype``.
+        does not divide both of its axes, a size is more than memory can hold, a coordinate is not
+        finite, or the dtype of the result does not hold an integer coordinate.
     TypeError
         If a size is not an int, a coordinate is not a number, or ``dtype`` is an integer dtype for
-        real coordinates, or bfloat16 or float16, which skip integers from 257 and 2049 on.
+        real coordinates, or bfloat16 or float16, which skip integers from 257 and 2049 on, or one that
+        the library has switched off.
 
     Notes
     -----
@@ -105,9 +104,11 @@ def grid_positions(
     require_one_of("indexing", indexing, ("ij", "xy"))
     xp = _backends.compat_namespace(xp)
     integral = all(_is_integral(axis) for axis in axes) and all(isinstance(o, int) for o in steps)
-    dtype = _result_dtype(dtype, integral, xp, device)
+    made = _result_dtype(dtype, integral, xp, device)
     lines = [
-        _coordinates(f"shape[{i}]", axis, step, xp, dtype=dtype, device=device)  # (size,)
+        _coordinates(
+            f"shape[{i}]", axis, step, xp, dtype=made, default=dtype is None, device=device
+        )  # (size,)
         for i, (axis, step) in enumerate(zip(axes, steps, strict=True))
     ]
     grid = xp.stack(list(xp.meshgrid(*lines, indexing=indexing)))  # (n_axes, ..., rows, columns)
@@ -130,7 +131,7 @@ def centered_axis(n: int, *, symmetric: bool = False) -> tuple[int, ...] | tuple
     >>> centered_axis(5), centered_axis(2, symmetric=True)
     ((-3, -2, -1, 0, 1), (-0.5, 0.5))
     """
-    n = as_positive("n", n)
+    n = as_length("n", n, least=1)
     if require_bool("symmetric", symmetric):
         return tuple(k - (n - 1) / 2 for k in range(n))
     return tuple(range(n // 2 - n, n // 2))
@@ -150,10 +151,10 @@ def normalized_axis(n: int, *, length: float | None = None) -> tuple[float, ...]
     >>> normalized_axis(2, length=4)
     (-0.75, -0.25)
     """
-    n = as_positive("n", n)
+    n = as_length("n", n, least=1)
     length = n if length is None else length
     require_positive("length", length)
-    return tuple((2 * k + 1) / length - 1 for k in range(n))
+    return _line("length", length, n, lambda k: (2 * k + 1) / length - 1)
 
 
 def rescaled_axis(
@@ -170,14 +171,14 @@ def rescaled_axis(
     >>> rescaled_axis(4, 2), rescaled_axis(3, 4, floor=True)
     ((0.0, 0.5, 1.0, 1.5), (0, 1, 2))
     """
-    n = as_positive("n", n)
+    n = as_length("n", n, least=1)
     if require_bool("floor", floor):
         reference, offset = as_int("reference", reference), as_int("offset", offset)
     require_positive("reference", reference)
     require_number("offset", offset)
     if floor:
         return tuple((k + offset) * reference // n for k in range(n))
-    return tuple((k + offset) * reference / n for k in range(n))
+    return _line("reference", reference, n, lambda k: (k + offset) * reference / n)
 
 
 def time_axis(
@@ -194,20 +195,28 @@ def time_axis(
     >>> time_axis(4, 1.5), time_axis(4, 1.5, truncate=True)
     ((0.0, 1.5, 3.0, 4.5), (0, 1, 3, 4))
     """
-    n = as_positive("n", n)
+    n = as_length("n", n, least=1)
     require_positive("step", step)
     if require_bool("truncate", truncate):
+        if step * max(n - 1, 1) > LARGEST["float32"]:
+            msg = f"`step` must give coordinates that float32 holds, got {quote(step)}"
+            raise ValueError(msg)
         step = to_float32(step)  # the product of two float32 is exact in Python, so rounds once
         return tuple(int(to_float32(k * step)) for k in range(n))
-    return tuple(k * float(step) for k in range(n))
+    return _line("step", step, n, lambda k: k * float(step))
 
 
-def as_positive(name: str, n: int) -> int:
-    n = as_int(name, n)
-    if n <= 0:
-        msg = f"`{name}` must be positive, got {n}"
+def _line(name: str, value: float, n: int, at: Callable[[int], float]) -> tuple[float, ...]:
+    """``at(0)`` … ``at(n − 1)``; ValueError if ``value``, the argument ``name``, makes them too large."""
+    try:
+        line = tuple(at(k) for k in range(n))
+        known = math.isfinite(line[0]) and math.isfinite(line[-1])
+    except OverflowError:
+        known = False
+    if not known:
+        msg = f"`{name}` must give finite coordinates, got {quote(value)}"
         raise ValueError(msg)
-    return n
+    return line
 
 
 def _axes(shape: tuple[Any, ...]) -> list[int | tuple[float, ...]]:
@@ -225,7 +234,7 @@ def _axes(shape: tuple[Any, ...]) -> list[int | tuple[float, ...]]:
 def as_axis(name: str, axis: Any) -> Any:
     """``axis`` as a positive int, or as a tuple of at least one finite int or float."""
     if not _backends.is_array(axis) and hasattr(type(axis), "__index__"):
-        return as_positive(name, axis)
+        return as_length(name, axis, least=1)
     is_vector = isinstance(axis, np.ndarray) and axis.ndim == 1
     if isinstance(axis, str) or not (is_vector or isinstance(axis, Sequence)):
         what = _backends.describe(axis) if _backends.is_array(axis) else quote(axis)
@@ -263,7 +272,7 @@ def _offsets(offset: float | Sequence[float], n_axes: int) -> tuple[float, ...]:
 
 def require_merge(merge: int, sizes: Sequence[int]) -> int:
     """``merge`` as an int; ValueError unless it divides the last two ``sizes`` of a grid."""
-    merge = as_positive("merge", merge)
+    merge = as_length("merge", merge, least=1)
     if merge == 1:
         return merge
     if len(sizes) < 2:
@@ -282,9 +291,9 @@ def _result_dtype(
     if dtype is None and integral:
         return _backends.default_integer_dtype(xp, device)
     if dtype is None:
-        return xp.asarray([0.5], device=device).dtype
-    name = _backends.dtype_name(dtype)
-    if name not in ("float32", "float64") and not (integral and "int" in name):
+        return _backends.default_real_dtype(xp, device)
+    name = _backends.dtype_name(resolve_dtype(dtype, dtype, xp, device))
+    if name not in ("float32", "float64") and not (integral and name in _backends.INTEGER):
         kinds = "an integer dtype, float32 or float64" if integral else "float32 or float64"
         msg = f"`dtype` must be {kinds} for these coordinates, got {name}"
         raise TypeError(msg)
@@ -298,32 +307,18 @@ def _coordinates(
     xp: Namespace,
     *,
     dtype: Dtype,
+    default: bool,
     device: Device | None,
 ) -> Array:
     """The coordinates of one axis plus ``step``, shape (size,)."""
     if not (isinstance(step, int) and _is_integral(axis)):
         values = axis if isinstance(axis, tuple) else range(axis)
-        return xp.asarray([float(value + step) for value in values], dtype=dtype, device=device)
+        coordinates = [float(value + step) for value in values]
+        require_finite_in(name, max(map(abs, coordinates)), dtype)
+        return xp.asarray(coordinates, dtype=dtype, device=device)
     if isinstance(axis, tuple):
-        require_representable(name, int(min(axis) + step), int(max(axis) + step), dtype)
+        first, last = int(min(axis) + step), int(max(axis) + step)
+        require_fit(name, first, last, dtype, default=default)
         return xp.asarray([value + step for value in axis], dtype=dtype, device=device)
-    require_position_range(name, step, axis)
-    _require_dtype_range(name, step, step + axis - 1, dtype)
-    return xp.arange(step, step + axis, dtype=dtype, device=device)
-
-
-def require_representable(name: str, first: int, last: int, dtype: Dtype) -> None:
-    """ValueError unless the integers ``first`` to ``last`` are positions that ``dtype`` represents."""
-    require_position_range(name, first)
-    require_position_range(name, last)
-    _require_dtype_range(name, first, last, dtype)
-
-
-def _require_dtype_range(name: str, first: int, last: int, dtype: Dtype) -> None:
-    kind = _backends.dtype_name(dtype)
-    if kind not in REPRESENTABLE:
-        return
-    low, high = REPRESENTABLE[kind]
-    if not low <= first <= last < high:
-        msg = f"`dtype` must represent the positions {first} to {last} of `{name}`, got {kind}"
-        raise ValueError(msg)
+    require_fit(name, step, step + axis - 1, dtype, default=default)
+    return count(step, axis, xp, dtype, device)

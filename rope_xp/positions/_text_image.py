@@ -21,15 +21,9 @@ from rope_xp._validation import (
     require_bool,
     require_integer_dtype,
     require_one_of,
-    require_position_range,
 )
-from rope_xp.positions._grids import (
-    as_axis,
-    as_positive,
-    grid_positions,
-    require_merge,
-    require_representable,
-)
+from rope_xp.positions._grids import as_axis, require_merge
+from rope_xp.positions._range import as_length, require_fit, resolve_dtype
 
 Grid = tuple[int | Sequence[int], int, int]
 Part = int | Grid
@@ -85,11 +79,11 @@ def text_image_positions(
     ------
     ValueError
         If there are no parts, a run or a padding is negative, a grid has a size of zero or sides that
-        ``merge`` does not divide, ``advance`` is unknown, or positions are outside [−2³¹, 2³¹) or
-        cannot be represented in ``dtype``.
+        ``merge`` does not divide, ``advance`` is unknown, a length is more than memory can hold, or
+        the dtype of the result does not hold the positions.
     TypeError
         If a part is neither an int nor three values, a size or a time is not an int, or ``dtype`` is
-        not an integer dtype.
+        not an integer dtype or one that the library has switched off.
 
     Notes
     -----
@@ -117,34 +111,41 @@ def text_image_positions(
     """
     require_one_of("advance", advance, ("side", "max"))
     xp = _backends.compat_namespace(xp)
-    require_integer_dtype(dtype, xp, device)
-    dtype = _backends.default_integer_dtype(xp, device) if dtype is None else dtype
+    require_integer_dtype(dtype)
+    made = resolve_dtype(dtype, _backends.default_integer_dtype(xp, device), xp, device)
     n_before, n_after = _padding(padding)
     start = as_int("offset", offset)
-    require_position_range("offset", start)
+    default = dtype is None
+    require_fit("offset", start, start, made, default=default)
 
     lowest, after = start, start  # after: one more than the largest position so far
-    pieces = [np.zeros((3, n_before), dtype=np.int64)]
+    # Modulo 2**64, which is right in every dtype that holds the positions.
+    pieces = [np.zeros((3, n_before), dtype=np.uint64)]
     for i, part in enumerate(parts):
         if not isinstance(part, tuple | list):
-            n = _text_length(f"parts[{i}]", part)
-            pieces.append(np.broadcast_to(np.arange(start, start + n), (3, n)))
-            start += n
-            after = max(after, start)
-            continue
-        times, h, w = _grid(f"parts[{i}]", part, merge)
-        pieces.append(grid_positions(times, h, w, offset=start, dtype=np.int64))
-        lowest = min(lowest, start + min(times))
-        end = start + max(max(times) + 1, h, w)
+            sizes: Any = (_text_length(f"parts[{i}]", part),)
+            end = start + sizes[0]
+        else:
+            times, h, w = sizes = _grid(f"parts[{i}]", part, merge)
+            lowest = min(lowest, start + min(times))
+            end = start + max(max(times) + 1, h, w)
         after = max(after, end)
-        start = end if advance == "max" else start + max(h, w)
+        require_fit("parts", lowest, max(lowest, after - 1), made, default=default)
+        lines = [
+            np.asarray([time % 2**64 for time in size], dtype=np.uint64)
+            if isinstance(size, tuple)
+            else np.arange(size, dtype=np.uint64)
+            for size in sizes
+        ]
+        grid = np.reshape(np.meshgrid(*lines, indexing="ij"), (len(sizes), -1))
+        pieces.append(np.broadcast_to(grid + np.uint64(start % 2**64), (3, grid.shape[1])))
+        start = end if advance == "max" or len(sizes) == 1 else start + max(h, w)
     if len(pieces) == 1:
         msg = "`parts` must have at least one part, got none"
         raise ValueError(msg)
-    require_representable("parts", lowest, max(lowest, after - 1), dtype)
-    pieces.append(np.zeros((3, n_after), dtype=np.int64))
-    host = np.concatenate(pieces, axis=1).astype(_backends.dtype_name(dtype))  # (3, seq)
-    return xp.asarray(host, dtype=dtype, device=device), after
+    pieces.append(np.zeros((3, n_after), dtype=np.uint64))
+    host = np.concatenate(pieces, axis=1).astype(_backends.dtype_name(made))  # (3, seq)
+    return xp.asarray(host, dtype=made, device=device), after
 
 
 def text_image_parts(
@@ -233,10 +234,10 @@ def _text_length(name: str, n: Any) -> int:
         what = _backends.describe(n) if _backends.is_array(n) else quote(n)
         msg = f"`{name}` must be a number of text tokens or a grid (t, h, w), got {what}"
         raise TypeError(msg)
-    length: int = as_int(name, n)
-    if length < 0:
+    if as_int(name, n) < 0:
         msg = f"`{name}` must be a non-negative number of text tokens, got {quote(n)}"
         raise ValueError(msg)
+    length: int = as_length(name, n)
     return length
 
 
@@ -250,7 +251,7 @@ def _grid(name: str, grid: Any, merge: int) -> tuple[tuple[int, ...], int, int]:
     if not all(isinstance(time, int) for time in times):
         msg = f"`{name}[0]` must have integer times, got {quote(grid[0])}"
         raise TypeError(msg)
-    h, w = (as_positive(f"{name}[{i}]", grid[i]) for i in (1, 2))
+    h, w = (as_length(f"{name}[{i}]", grid[i], least=1) for i in (1, 2))
     merge = require_merge(merge, (h, w))
     return times, h // merge, w // merge
 
@@ -259,8 +260,8 @@ def _padding(padding: tuple[int, int]) -> tuple[int, int]:
     if not isinstance(padding, tuple | list) or len(padding) != 2:
         msg = f"`padding` must be two numbers of tokens, before and after, got {quote(padding)}"
         raise TypeError(msg)
-    before, after = (as_int(f"padding[{i}]", n) for i, n in enumerate(padding))
-    if before < 0 or after < 0:
+    if any(as_int(f"padding[{i}]", n) < 0 for i, n in enumerate(padding)):
         msg = f"`padding` must be non-negative, got {quote(padding)}"
         raise ValueError(msg)
+    before, after = (as_length(f"padding[{i}]", n) for i, n in enumerate(padding))
     return before, after

@@ -9,13 +9,21 @@ import numpy as np
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
-    POSITION_RANGE,
     as_int,
-    require_floating_dtype,
     require_integer,
     require_integer_dtype,
-    require_position_range,
     require_positive,
+)
+from rope_xp.positions._range import (
+    BOUNDS,
+    as_length,
+    as_signed,
+    bounds,
+    count,
+    is_static,
+    require_finite_in,
+    require_fit,
+    resolve_dtype,
 )
 
 
@@ -38,7 +46,8 @@ def token_positions(
     xp : namespace, optional
         Array library of the result; default: that of ``offset`` if it is an array, else NumPy.
     dtype, device : optional
-        Integer dtype and device of the result; default: the library's.
+        Integer dtype and device of the result; default: the library's, or the dtype of an unsigned
+        ``offset`` that has larger numbers than that.
 
     Returns
     -------
@@ -47,11 +56,12 @@ def token_positions(
     Raises
     ------
     ValueError
-        If ``n`` is negative, ``offset`` has more than one axis, or positions after an int ``offset``
-        leave [−2³¹, 2³¹).
+        If ``n`` is negative or more than memory can hold, ``offset`` has more than one axis, or the
+        dtype of the result does not hold the positions. The values of an array ``offset`` are looked
+        at where they are at hand, in eager arrays on the CPU; elsewhere they are trusted.
     TypeError
-        If ``n`` or ``offset`` is not an integer, ``dtype`` is not an integer dtype, or ``offset`` is an
-        array of another library than ``xp``.
+        If ``n`` or ``offset`` is not an integer, ``dtype`` is not an integer dtype or one that the
+        library has switched off, or ``offset`` is an array of another library than ``xp``.
 
     Examples
     --------
@@ -62,10 +72,8 @@ def token_positions(
     array([[0, 1],
            [5, 6]])
     """
-    n = as_int("n", n)
-    if n < 0:
-        msg = f"`n` must be non-negative, got {n}"
-        raise ValueError(msg)
+    n = as_length("n", n)
+    require_integer_dtype(dtype)
     if _backends.is_host_array(offset):
         offset = _backends.host_array("offset", offset)
         if xp is not None:
@@ -75,17 +83,39 @@ def token_positions(
     offset = as_offset("offset", offset)
     if not _backends.is_array(offset):
         xp = _backends.compat_namespace(xp)
-        require_integer_dtype(dtype, xp, device)
-        require_position_range("offset", offset, n)
-        return count_from(offset, n, xp, dtype, device)
+        made = resolve_dtype(dtype, _backends.default_integer_dtype(xp, device), xp, device)
+        name = "offset" if offset else "n"
+        _require_counted(name, offset, offset, n, made, default=dtype is None)
+        return count(offset, n, xp, made, device)
 
     found = _backends.namespace(offset=offset)
-    require_integer_dtype(dtype, found, _backends.device(offset) if device is None else device)
     if xp is not None and _backends.compat_namespace(xp) is not found:
         msg = f"`offset` must be an int or an array of {xp.__name__}, got {found.__name__}"
         raise TypeError(msg)
     device = _backends.device(offset) if device is None else device
-    return count_from(offset, n, found, dtype, device)
+    wide = _backends.default_integer_dtype(found, device)
+    large = bounds(offset.dtype)[1] > bounds(wide)[1]
+    made = resolve_dtype(dtype, offset.dtype if large else wide, found, device)
+    values = _backends.host_values(offset)
+    if values is not None and values.size:
+        lowest, highest = int(values.min()), int(values.max())
+        _require_counted("offset", lowest, highest, n, made, default=dtype is None)
+    # Unsigned integers as signed ones with the same bits, as in `count`.
+    unsigned = _backends.dtype_name(made).startswith("uint")
+    return _backends.cast(
+        count_from(offset, n, found, wide if unsigned else made, device), made, found
+    )
+
+
+def _require_counted(
+    name: str, lowest: int, highest: int, n: int, dtype: Dtype, *, default: bool
+) -> None:
+    """`require_fit` for ``n`` positions from ``lowest`` … ``highest`` on."""
+    # A compiled program would depend on a comparison with a traced ``n``, which never is as large as
+    # half of what the default dtype holds.
+    if not is_static(n) and (default or not isinstance(n, int)):
+        n = 1
+    require_fit(name, lowest, highest + max(n - 1, 0), dtype, default=default)
 
 
 def count_from(
@@ -107,25 +137,32 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
     Parameters
     ----------
     cu_seqlens : integer array, shape (n_sequences + 1,)
-        Start of each sequence: 0, then the cumulative sum of their lengths, which may be 0.
+        Start of each sequence: 0, then the cumulative sum of their lengths, which may be 0. It may be
+        padded at the end, with the last sum again, with 0 or with −1.
     total : int
-        Number of tokens. Padding after ``cu_seqlens[-1]`` is numbered from 0.
+        Number of tokens. Those after the last sum are padding, numbered from 0. A smaller total gives
+        the first positions.
 
     Returns
     -------
-    array, shape (total,), dtype of ``cu_seqlens``
+    array, shape (total,)
+        In the dtype of ``cu_seqlens``, or in the library's default integer dtype if that one cannot
+        count to ``total``.
 
     Raises
     ------
     ValueError
-        If ``cu_seqlens`` does not have exactly one axis or is empty, or ``total`` is negative.
+        If ``cu_seqlens`` does not have exactly one axis or is empty, ``total`` is negative or more
+        than memory can hold, or ``cu_seqlens`` does not begin with 0 or decreases: it may have been
+        given lengths. Its values are looked at where they are at hand, in eager arrays on the CPU;
+        elsewhere they are trusted.
     TypeError
         If ``cu_seqlens`` is not an integer array or ``total`` is not an int.
 
     Notes
     -----
     ``cu_seqlens`` has the format of the variable-length kernels of flash-attention and
-    TransformerEngine.
+    TransformerEngine. NeMo pads it with −1, Megatron-Core with the last sum.
 
     Examples
     --------
@@ -138,13 +175,45 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
     if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0:
         msg = f"`cu_seqlens` must have shape (n_sequences + 1,), got {tuple(cu_seqlens.shape)}"
         raise ValueError(msg)
-    total = as_int("total", total)
-    if total < 0:
-        msg = f"`total` must be non-negative, got {total}"
+    total = as_length("total", total)
+    values = _backends.host_values(cu_seqlens)
+    is_padded = values is None or _require_sums(values)
+
+    device = _backends.device(cu_seqlens)
+    wide = _backends.default_integer_dtype(xp, device)
+    name, dtype = _backends.dtype_name(cu_seqlens.dtype), cu_seqlens.dtype
+    large = name.endswith(("32", "64"))
+    if not (large and not is_static(total)) and total - 1 > BOUNDS[name][1]:
+        dtype = wide
+    # Sums and tokens are compared in a dtype that holds both and in which every library computes.
+    compute = dtype if dtype == cu_seqlens.dtype and name in ("int32", "int64") else wide
+    starts = as_signed(cu_seqlens, compute, xp)
+    if is_padded:
+        # No token is after the starts that padding then has. A sequence of no tokens may begin at 0.
+        seen = _backends.cumulative_sum(xp.astype(starts > 0, compute), compute, xp)
+        padding = (starts < 0) | ((starts == 0) & (seen > 0))
+        starts = xp.where(padding, xp.full_like(starts, bounds(compute)[1]), starts)
+    tokens = xp.arange(total, dtype=compute, device=device)
+    sequence = xp.searchsorted(starts, tokens, side="right") - 1  # (total,)
+    return _backends.cast(tokens - xp.take(starts, sequence, axis=0), dtype, xp)
+
+
+def _require_sums(values: np.ndarray) -> bool:
+    """Whether cumulative sums are padded with 0 or −1; ValueError if they are none."""
+    others = np.flatnonzero((values != 0) & (values != -1))
+    sums = values[: int(others[-1]) + 1 if others.size else 1]
+    if sums[0] != 0:
+        msg = f"`cu_seqlens` must begin with 0, as cumulative sums of lengths do, got {sums[0]}"
         raise ValueError(msg)
-    tokens = xp.arange(total, dtype=cu_seqlens.dtype, device=_backends.device(cu_seqlens))
-    sequence = xp.searchsorted(cu_seqlens, tokens, side="right") - 1  # (total,)
-    return tokens - xp.take(cu_seqlens, sequence, axis=0)
+    falls = np.flatnonzero(sums[1:] < sums[:-1])
+    if falls.size:
+        i = int(falls[0])
+        msg = (
+            f"`cu_seqlens` must be cumulative sums of lengths, which never decrease, "
+            f"got {sums[i + 1]} after {sums[i]} at index {i + 1}"
+        )
+        raise ValueError(msg)
+    return len(sums) < len(values)
 
 
 def mask_positions(mask: Array) -> Array:
@@ -166,7 +235,8 @@ def mask_positions(mask: Array) -> Array:
     TypeError
         If ``mask`` is neither boolean nor integer.
     ValueError
-        If it has no axis.
+        If it has no axis, or other values than 0 and 1 where they are at hand. Elsewhere, all but 0 is
+        a token.
 
     Examples
     --------
@@ -208,8 +278,9 @@ def mask_grid_positions(
     TypeError
         If ``mask`` is neither boolean nor integer, or ``dtype`` is not floating.
     ValueError
-        If ``mask`` has fewer axes than the grid or a grid axis of size 0, ``n_axes`` is not positive,
-        ``scale`` is not positive and finite, or ``dtype`` is given without ``scale``.
+        If ``mask`` has fewer axes than the grid, a grid axis of size 0, or other values than 0 and 1
+        where they are at hand; if ``n_axes`` is not positive, ``scale`` is not positive and finite or
+        beyond ``dtype``, or ``dtype`` is given without ``scale``.
 
     Notes
     -----
@@ -240,8 +311,9 @@ def mask_grid_positions(
             raise ValueError(msg)
         return xp.stack(counts, axis=0)
     require_positive("scale", scale)
-    dtype = xp.float32 if dtype is None else dtype
-    require_floating_dtype(dtype, xp, _backends.device(mask))
+    dtype = resolve_dtype(dtype, xp.float32, xp, _backends.device(mask))
+    _backends.require_dtype("dtype", dtype)
+    require_finite_in("scale", float(scale), dtype)
     compute = _backends.compute_dtype(xp, dtype=dtype)
     counts = [_backends.cast(count, compute, xp) for count in counts]
     lasts = [
@@ -264,13 +336,19 @@ def _require_mask(mask: Array, n_axes: int) -> tuple[Namespace, Array]:
         wanted = "(..., seq)" if n_axes == 1 else f"(..., *grid) with n_axes={n_axes} grid axes"
         msg = f"`mask` must have shape {wanted}, got {tuple(mask.shape)}"
         raise ValueError(msg)
+    values = None if _backends.is_boolean(mask) else _backends.host_values(mask)
+    if values is not None and values.size:
+        for value in (values.min(), values.max()):
+            if value not in (0, 1):
+                msg = f"`mask` must be 1 for tokens and 0 for padding, got {value}"
+                raise ValueError(msg)
     return xp, mask
 
 
 def _running_counts(mask: Array, n_axes: int, xp: Namespace) -> list[Array]:
-    """The cumulative sum of ``mask`` along each of its last ``n_axes`` axes."""
+    """How many tokens ``mask`` has up to each place, along each of its last ``n_axes`` axes."""
     integer = _backends.default_integer_dtype(xp, _backends.device(mask))
-    ones = xp.astype(mask, integer)
+    ones = xp.astype(_backends.cast(mask, xp.bool, xp), integer)
     return [_backends.cumulative_sum(ones, integer, xp, axis) for axis in range(-n_axes, 0)]
 
 
@@ -308,9 +386,10 @@ def zigzag_positions(
     ------
     ValueError
         If ``seq_len`` is not a positive multiple of 2 · world_size, ``rank`` is not in
-        [0, world_size), or positions leave [−2³¹, 2³¹).
+        [0, world_size), or the dtype of the result does not hold the positions of the device.
     TypeError
-        If an argument is not an int, or ``dtype`` is not an integer dtype.
+        If an argument is not an int, or ``dtype`` is not an integer dtype or one that the library has
+        switched off.
 
     Notes
     -----
@@ -336,10 +415,10 @@ def zigzag_positions(
     require_integer_dtype(dtype, xp, device)
     n = seq_len // (2 * world_size)
     early, late = rank * n, (2 * world_size - 1 - rank) * n
-    if late + n > POSITION_RANGE[1]:
-        msg = f"`seq_len` must keep positions in [-2**31, 2**31), got {seq_len}"
-        raise ValueError(msg)
-    return xp.concat([count_from(start, n, xp, dtype, device) for start in (early, late)])
+    made = resolve_dtype(dtype, _backends.default_integer_dtype(xp, device), xp, device)
+    require_fit("seq_len", early, late + n - 1, made, default=dtype is None)
+    as_length("seq_len", n)
+    return xp.concat([count(start, n, xp, made, device) for start in (early, late)])
 
 
 def as_offset(name: str, offset: int | Array) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, attention, axes, positions
+from rope_xp import RoPE, attention, axes, positions, relative
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 import under_jit
@@ -251,3 +251,30 @@ def test_tests_with_lib_call_compiled_programs(monkeypatch):
     assert (type(cache), type(cache.length), cache.length) == (attention.KVCache, int, 3)
     with pytest.raises(ValueError, match="`k` must fit into the cache of 8 tokens"):
         cache.append(jnp.ones((6, 8)), jnp.ones((6, 8)))
+
+
+def test_without_64_bits_positions_stay_in_32():
+    """`jnp.arange` would wrap, and ``dtype=int64`` would be int32 with a warning."""
+    calls = [
+        lambda **options: positions.token_positions(3, offset=2**31 - 2, **options),
+        lambda **options: positions.grid_positions(3, offset=2**31 - 2, **options),
+        lambda **options: positions.text_image_positions([3], offset=2**31 - 2, **options)[0],
+        lambda **options: positions.zigzag_positions(2**40, 0, 2**38, **options),
+    ]
+    for call in calls:
+        with pytest.raises(
+            ValueError, match="must keep positions in int32, the default integer dtype"
+        ):
+            call(xp=jnp)
+        with pytest.raises(TypeError, match=r"`dtype` must be one of jax here, .*, got int64"):
+            call(xp=jnp, dtype=jnp.int64)
+    for call in calls[:3]:
+        got = call(xp=jnp, dtype=jnp.uint32)
+        assert got.dtype == jnp.uint32
+        assert int(got.ravel()[-1]) == 2**31
+    far = jnp.array([-(2**31)]), jnp.array([2**31 - 1])
+    with pytest.raises(ValueError, match="got differences from 4294967295 to 4294967295"):
+        relative.relative_positions(*far)
+    assert jax.jit(relative.relative_positions)(*far) == 2**31 - 1
+    assert relative.clipped_index(*far, 4) == 8
+    assert relative.alibi_bias(*far, 1) == -(2.0**24)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, _backends, attention, axes, phases, positions, scaling
+from rope_xp import RoPE, _backends, attention, axes, phases, positions, relative, scaling
 from rope_xp.axes import Axial
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -462,3 +462,64 @@ def test_large_tables_are_the_same_in_blocks(monkeypatch):
         warnings.simplefilter("ignore")  # deprecated, and of the shape that becomes constant
         close(torch.jit.trace(tables, (at[:1, :1, :9],))(at), whole)
     close(compiled(tables, "aot_eager")(at), whole)
+
+
+def test_the_default_dtype_changes_no_positions():
+    """bfloat16 skips integers from 257 on."""
+    wanted = [float(2 * k) for k in range(300)]
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            grid = positions.grid_positions(positions.rescaled_axis(300, 600.0), 1, xp=torch)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert grid.dtype == torch.float32
+        assert grid[0].tolist() == wanted
+
+
+def test_builders_in_a_compiled_program():
+    """Of lengths that it does not know, padded sums, and positions whose differences would wrap."""
+
+    def build(x, sums, late, early):
+        n = x.shape[0]
+        return (
+            positions.token_positions(n, xp=torch),
+            positions.token_positions(n, offset=early, dtype=torch.uint64),
+            positions.packed_positions(sums, n),
+            relative.clipped_index(early, late, 3),
+            attention.causal_mask(late, early),
+        )
+
+    step = torch.compile(build, fullgraph=True, backend="aot_eager", dynamic=True)
+    late = torch.from_numpy(np.asarray([2**64 - 1, 2**63, 0], np.uint64))
+    early = torch.tensor([-(2**63), 2])
+    for n in (7, 9):
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            got = step(torch.ones(n), torch.tensor([0, 3, 5, -1, 0]), late, early)
+        tokens, rows, packed, index, mask = got
+        assert tokens.tolist() == list(range(n))
+        assert rows.dtype == torch.uint64
+        assert rows[1].tolist() == list(range(2, n + 2))
+        assert packed.tolist() == [0, 1, 2, 0, 1, *range(n - 5)]
+        assert index.tolist() == [[6, 6, 6], [6, 6, 1]]
+        assert mask.tolist() == [[True, True], [True, True], [True, False]]
+
+
+def test_export_of_a_length_that_is_not_known():
+    class Build(torch.nn.Module):
+        def forward(self, x, sums):
+            n = x.shape[0]
+            return positions.token_positions(n, xp=torch), positions.packed_positions(sums, n)
+
+    arguments = torch.ones(6), torch.tensor([0, 3, 5, -1])
+    shapes = {"x": {0: torch.export.Dim("n")}, "sums": None}
+    program = torch.export.export(Build(), arguments, dynamic_shapes=shapes).module()
+    tokens, packed = program(torch.ones(8), torch.tensor([0, 2, 2, -1]))
+    assert tokens.tolist() == list(range(8))
+    assert packed.tolist() == [0, 1, 0, 1, 2, 3, 4, 5]
+
+
+def test_quantized_integers_are_no_dtype_of_positions():
+    for make in (positions.token_positions, positions.grid_positions):
+        with pytest.raises(TypeError, match=r"`dtype` must be .*, got quint8"):
+            make(3, xp=torch, dtype=torch.quint8)

@@ -56,9 +56,9 @@ CASES = [
         id="distance bool",
     ),
     pytest.param(
-        lambda: analysis.advantage([0, 2**31], [1.0]),
+        lambda: analysis.advantage([0, 2**64], [1.0]),
         ValueError,
-        "`distance` must be in [-2**31, 2**31), got [0, 2147483648]",
+        "`distance` must be within [-2**63, 2**64), got [0, 18446744073709551616]",
         id="distance far",
     ),
     pytest.param(

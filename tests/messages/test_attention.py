@@ -10,6 +10,18 @@ CACHE = attention.KVCache.empty((2, 3, 9, 8))
 
 CASES = [
     pytest.param(
+        lambda: attention.causal_mask(np.arange(3), np.arange(6).reshape(1, 2, 3)),
+        ValueError,
+        "`k_positions` must have shape (seq,) or (batch, seq), got (1, 2, 3)",
+        id="mask axes",
+    ),
+    pytest.param(
+        lambda: attention.causal_mask(np.ones((2, 3)), np.ones((3, 3))),
+        ValueError,
+        "`k_positions` must have the batch of `q_positions`, 2, or 1, got 3",
+        id="mask batch",
+    ),
+    pytest.param(
         lambda: attention.attention(X, np.ones((2, 2, 5, 8), F32), np.ones((2, 2, 5, 8), F32)),
         ValueError,
         "`q` must have a multiple of the heads of `k`, got (2, 3, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8)",

@@ -26,10 +26,90 @@ CASES = [
         id="positions dtype",
     ),
     pytest.param(
-        lambda: positions.token_positions(3, offset=2**31),
+        lambda: positions.token_positions(3, offset=2**63 - 2),
         ValueError,
-        "`offset` must keep positions in [-2**31, 2**31)",
+        "`offset` must keep positions in int64, the default integer dtype here, "
+        "got 9223372036854775806 to 9223372036854775808",
         id="token offset",
+    ),
+    pytest.param(
+        lambda: positions.token_positions(3, offset=-2, dtype=np.uint32),
+        ValueError,
+        "`dtype` must represent the positions -2 to 0 of `offset`, got uint32",
+        id="token offset negative",
+    ),
+    pytest.param(
+        lambda: positions.token_positions(300, dtype=np.uint8),
+        ValueError,
+        "`dtype` must represent the positions 0 to 299 of `n`, got uint8",
+        id="token dtype",
+    ),
+    pytest.param(
+        lambda: positions.token_positions(2**63),
+        ValueError,
+        "`n` must be at most 2**48, which no memory holds, got 9223372036854775808",
+        id="n far",
+    ),
+    pytest.param(
+        lambda: positions.token_positions(3, offset=np.asarray([2**63 - 2])),
+        ValueError,
+        "`offset` must keep positions in int64, the default integer dtype here, "
+        "got 9223372036854775806 to 9223372036854775808",
+        id="token offsets",
+    ),
+    pytest.param(
+        lambda: positions.token_positions(300, offset=np.asarray([0, 9]), dtype=np.int8),
+        ValueError,
+        "`dtype` must represent the positions 0 to 308 of `offset`, got int8",
+        id="token offsets dtype",
+    ),
+    pytest.param(
+        lambda: positions.packed_positions(np.asarray([3, 2]), 6),
+        ValueError,
+        "`cu_seqlens` must begin with 0, as cumulative sums of lengths do, got 3",
+        id="cu_seqlens lengths",
+    ),
+    pytest.param(
+        lambda: positions.packed_positions(np.asarray([-1, -1]), 6),
+        ValueError,
+        "`cu_seqlens` must begin with 0, as cumulative sums of lengths do, got -1",
+        id="cu_seqlens padding only",
+    ),
+    pytest.param(
+        lambda: positions.packed_positions(np.asarray([0, 3, 2, 5]), 6),
+        ValueError,
+        "`cu_seqlens` must be cumulative sums of lengths, which never decrease, got 2 after 3 at index 2",
+        id="cu_seqlens decrease",
+    ),
+    pytest.param(
+        lambda: positions.packed_positions(np.asarray([0, 3, -1, 5]), 6),
+        ValueError,
+        "`cu_seqlens` must be cumulative sums of lengths, which never decrease, got -1 after 3 at index 2",
+        id="cu_seqlens gap",
+    ),
+    pytest.param(
+        lambda: positions.packed_positions(np.asarray([0, 2]), 2**63),
+        ValueError,
+        "`total` must be at most 2**48, which no memory holds, got 9223372036854775808",
+        id="total far",
+    ),
+    pytest.param(
+        lambda: positions.mask_positions(np.asarray([0, 1, 2])),
+        ValueError,
+        "`mask` must be 1 for tokens and 0 for padding, got 2",
+        id="mask value",
+    ),
+    pytest.param(
+        lambda: positions.mask_grid_positions(np.asarray([[0, -1, 1]])),
+        ValueError,
+        "`mask` must be 1 for tokens and 0 for padding, got -1",
+        id="grid mask value",
+    ),
+    pytest.param(
+        lambda: positions.mask_grid_positions(np.ones((2, 3), int), scale=1e5, dtype=np.float16),
+        ValueError,
+        "`dtype` must represent the numbers of `scale`, up to 100000.0, got float16",
+        id="grid mask scale dtype",
     ),
     pytest.param(
         lambda: positions.packed_positions(np.ones((2, 2), int), 3),

@@ -68,6 +68,13 @@ CASES = [
         id="alibi text",
     ),
     pytest.param(
+        lambda: relative.relative_positions(np.asarray([-2, 0]), np.asarray([0, 2**63 - 2])),
+        ValueError,
+        "`k_positions` must differ from `q_positions` by no more than int64 holds, "
+        "got differences from 0 to 9223372036854775808",
+        id="relative far",
+    ),
+    pytest.param(
         lambda: relative.clipped_index(np.arange(3), np.arange(3), -1),
         ValueError,
         "`max_distance` must be in [0, 2**30), got -1",

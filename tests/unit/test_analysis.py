@@ -21,6 +21,26 @@ def result_of(lib, dtype=None):
     return name, {"float64": 4e-15, "float32": 4e-7}[name]
 
 
+@pytest.mark.eager
+@pytest.mark.x64
+def test_distances_of_any_range(lib):
+    """Beside arrays in the smallest dtype that holds them, beside none in NumPy's."""
+    far = [[2**31 - 1, -(2**31)], [2**31, 0]]
+    far += [[2**62 + 1, -(2**63)], [2**64 - 1, 2**63]] if lib.has_float64 else [[2**32 - 1]]
+    q, k = lib.array([1.0, 0.0], "float32"), lib.array([0.0, 1.0], "float32")
+    for distances in far:
+        wanted = [reference.decay_bound(m, [1.0, 0.3]) for m in distances]
+        np.testing.assert_allclose(analysis.decay_bound(distances, [1.0, 0.3]), wanted, rtol=1e-13)
+        score = [float(reference.exact_cos_sin(m, 1.0)[1]) for m in distances]
+        got = lib.numpy(analysis.score_curve(q, k, distances, [1.0], "half"))
+        np.testing.assert_allclose(np.abs(got), np.abs(score), rtol=1e-6)
+    if not lib.has_float64:
+        with pytest.raises(
+            ValueError, match="`distance` must be within one integer dtype of 32 bits"
+        ):
+            analysis.score_curve(q, k, [2**32], [1.0], "half")
+
+
 # Wavelengths and turns
 
 

@@ -34,6 +34,78 @@ def test_token_positions_after_each_row_of_a_batch(lib):
         assert rows.device == lib.device
 
 
+INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+
+
+@pytest.mark.eager
+@pytest.mark.x64
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_positions_up_to_the_ends_of_a_dtype(lib, dtype):
+    """And not beyond: they would wrap."""
+    bits, unsigned = int(dtype.lstrip("uint")), dtype.startswith("u")
+    low, high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    options = {"xp": lib.xp, "device": lib.device, "dtype": lib.dtype(dtype)}
+    if bits == 64 and not lib.has_float64:
+        for make in (positions.token_positions, positions.grid_positions):
+            with pytest.raises(TypeError, match=r"`dtype` must be one of .* got u?int64"):
+                make(3, **options)
+        return
+    for first in (low, high - 2, high // 2 - 1, 0):
+        wanted = [first, first + 1, first + 2]
+        got = positions.token_positions(3, offset=first, **options)
+        assert got.dtype == lib.dtype(dtype)
+        assert lib.numpy(got).tolist() == wanted
+        assert lib.numpy(positions.grid_positions(3, offset=first, **options)).tolist() == [wanted]
+        listed = positions.grid_positions(range(3), offset=first, **options)
+        assert lib.numpy(listed).tolist() == [wanted]
+        got, after = positions.text_image_positions([1, (1, 1, 2)], offset=first, **options)
+        assert lib.numpy(got)[2].tolist() == wanted
+        assert after == first + 3
+    last = positions.zigzag_positions(high + 1 & -4, 0, 2 * (high // 8 + 1) // 2, **options)
+    assert lib.numpy(last)[0] == 0
+    refused = [
+        lambda first: positions.token_positions(3, offset=first, **options),
+        lambda first: positions.grid_positions(3, offset=first, **options),
+        lambda first: positions.grid_positions(range(0, 3, 2), offset=first, **options),
+        lambda first: positions.text_image_positions([3], offset=first, **options),
+        lambda first: positions.text_image_positions([((0, 2), 1, 1)], offset=first, **options),
+    ]
+    for call in refused:
+        for first in (low - 1, high - 1, 2**70):
+            with pytest.raises(
+                ValueError, match=f"`dtype` must represent the positions .*, got {dtype}"
+            ):
+                call(first)
+
+
+@pytest.mark.eager
+@pytest.mark.x64
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_offsets_of_rows_do_not_wrap(lib, dtype):
+    """The default dtype holds what comes after the last offset of small dtypes; others are looked at."""
+    bits, unsigned = int(dtype.lstrip("uint")), dtype.startswith("u")
+    if bits == 64 and not lib.has_float64:
+        pytest.skip("no 64-bit integers")
+    high = 2**bits - 1 if unsigned else 2 ** (bits - 1) - 1
+    offset = (
+        lib.xp.asarray(
+            np.asarray([high - 2, 0], dtype) if lib.name != "strict" else [high - 2, 0],
+            dtype=lib.dtype(dtype),
+            **({} if lib.device is None else {"device": lib.device}),
+        )
+        if lib.name != "dask"
+        else lib.xp.from_array(np.asarray([high - 2, 0], dtype), chunks=1)
+    )
+    got = positions.token_positions(3, offset=offset)
+    assert lib.numpy(got).tolist() == [[high - 2, high - 1, high], [0, 1, 2]]
+    if bits < (64 if lib.has_float64 else 32):
+        longer = positions.token_positions(5, offset=offset)
+        assert lib.numpy(longer)[0].tolist() == [*range(high - 2, high + 3)]
+    elif lib.name in ("numpy", "torch", "jax"):  # the values are at hand
+        with pytest.raises(ValueError, match="`offset` must keep positions in"):
+            positions.token_positions(4, offset=offset)
+
+
 def test_token_positions_are_numpy_by_default():
     assert isinstance(positions.token_positions(3), np.ndarray)
 
@@ -56,6 +128,44 @@ def test_packed_positions(lib, starts, total, expected):
     got = positions.packed_positions(lib.array(starts, "int32"), total)
     assert got.dtype == lib.dtype("int32")
     np.testing.assert_array_equal(lib.numpy(got), expected)
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize(
+    ("starts", "expected"),
+    [
+        ([0, 3, 5, -1, -1], [0, 1, 2, 0, 1, 0, 1]),  # NeMo
+        ([0, 3, 5, 0, 0], [0, 1, 2, 0, 1, 0, 1]),
+        ([0, 3, 5, 5, 5], [0, 1, 2, 0, 1, 0, 1]),  # Megatron-Core
+        ([0, 3, 5, 5, 0, -1], [0, 1, 2, 0, 1, 0, 1]),
+        ([0, 0, 0, 3, -1], [0, 1, 2, 0, 1, 2, 3]),  # two sequences of no tokens come first
+        ([0, 0, 0], [0, 1, 2, 3, 4, 5, 6]),
+        ([0, -1, -1], [0, 1, 2, 3, 4, 5, 6]),
+        ([0, 3, 9, -1], [0, 1, 2, 0, 1, 2, 3]),  # the first tokens of more
+    ],
+)
+def test_packed_positions_of_padded_sums(lib, starts, expected):
+    """The same where values are looked at and where they are not, as under ``jax.jit``."""
+    if lib.device is not None:
+        pytest.skip("array-api-strict's searchsorted makes int64, which its own no_x64 refuses")
+    for dtype in ("int32", "int64"):
+        got = positions.packed_positions(lib.array(starts, dtype), 7)
+        np.testing.assert_array_equal(lib.numpy(got), expected)
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_packed_positions_of_any_integer_type(lib, dtype):
+    """Sums of a small dtype are counted on from in one that holds the tokens."""
+    if lib.device is not None:
+        pytest.skip("array-api-strict's searchsorted makes int64, which its own no_x64 refuses")
+    starts = lib.array([0, 100], dtype)
+    wanted = [*range(100), *range(200)]
+    got = positions.packed_positions(starts, 300)
+    np.testing.assert_array_equal(lib.numpy(got), wanted)
+    default = positions.token_positions(1, xp=lib.xp, device=lib.device).dtype
+    assert got.dtype == (default if dtype.endswith("t8") else starts.dtype)
+    assert positions.packed_positions(starts, 128).dtype == starts.dtype
 
 
 @pytest.mark.eager
