@@ -35,6 +35,20 @@ def as_int(name: str, value: Any) -> Any:
     return value
 
 
+def as_size(name: str, value: Any) -> Any:
+    """As `as_int`; also a size that a library traces and that is no int to Python, as it is."""
+    return value if _backends.is_traced_size(value) else as_int(name, value)
+
+
+def as_constant(value: Any) -> Any:
+    """``value`` as a float that stays a constant while a compiler traces.
+
+    Frequencies must be constants. A compiler that treats a float argument as data treats
+    ``float(argument)`` as data, too.
+    """
+    return value.__float__()
+
+
 def require_number(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         msg = f"`{name}` must be a number, got {value!r}"
@@ -92,7 +106,7 @@ def is_listable(values: Any) -> bool:
 def as_floats(name: str, values: Any) -> tuple[float, ...]:
     """``values`` as a tuple of finite Python floats: `require_list`, fast for what is one already."""
     if type(values) is tuple and {*map(type, values)} == {float}:
-        floats: tuple[float, ...] = values
+        floats: tuple[float, ...] = tuple(map(as_constant, values))
         if all(map(math.isfinite, floats)):
             return floats
     return require_list(name, values, positive=False)
@@ -150,6 +164,8 @@ def call_checked(
 
 def require_position_range(name: str, first: int, n: int = 1) -> None:
     """ValueError unless ``first`` and the ``n`` − 1 positions after it are in `POSITION_RANGE`."""
+    if not (isinstance(first, int) and isinstance(n, int)):
+        return  # traced: not known before the program runs
     # No sequence that starts below 2**30 reaches the end, and a comparison with a traced ``n`` would
     # make the compiled program depend on it.
     if first < POSITION_RANGE[0] or (first > 2**30 and first + n > POSITION_RANGE[1]):
@@ -187,6 +203,6 @@ def to_float32(value: float) -> float:
     return math.ldexp(round(math.ldexp(mantissa, 24)), exponent - 24)
 
 
-def is_known(size: float) -> bool:
-    """False for the unknown sizes of lazy arrays, which are NaN."""
-    return size == size  # noqa: PLR0124 - a traced size has no isnan
+def is_known(size: float | None) -> bool:
+    """False for the unknown sizes of lazy arrays, which are NaN or None."""
+    return size is not None and size == size  # noqa: PLR0124 - a traced size has no isnan

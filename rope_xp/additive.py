@@ -7,7 +7,7 @@ from typing import Any
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype
 from rope_xp._kernels import interleave
-from rope_xp._validation import as_int, require_base, require_one_of
+from rope_xp._validation import as_constant, as_int, require_base, require_one_of
 from rope_xp.axes._base import checked_matrix, require_axes, require_pairing
 from rope_xp.phases import cos_sin
 
@@ -110,7 +110,7 @@ def sinusoidal(
            [0.     , 1.     , 0.84147, 0.5403 ]], dtype=float32)
     """
     xp = _backends.namespace(positions=positions)
-    dim, base = as_int("dim", dim), _as_constant(require_base(base))
+    dim, base = as_int("dim", dim), as_constant(require_base(base))
     if dim <= 0 or dim % 2:
         msg = f"`dim` must be even and positive, got {dim}"
         raise ValueError(msg)
@@ -124,7 +124,7 @@ def sinusoidal(
         if not shift < n_pairs:
             msg = f"`shift` must be below n_pairs={n_pairs}, got {shift}"
             raise ValueError(msg)
-        span = _as_constant(n_pairs - shift)
+        span = as_constant(n_pairs - shift)
         return tuple(b ** (-i / span) for i in range(n_pairs))
 
     inv_freq = frequencies(dim) if axes is None else checked_matrix(axes, dim, frequencies)
@@ -138,12 +138,3 @@ def sinusoidal(
         parts += [first[..., pairs], second[..., pairs]]
         start += width // 2
     return xp.concat(parts, axis=-1)
-
-
-def _as_constant(value: float) -> float:
-    """``value`` as a float that stays a constant while a compiler traces.
-
-    Frequencies must be constants. A compiler that treats a float argument as data treats
-    ``float(argument)`` as data, too.
-    """
-    return value.__float__()

@@ -29,13 +29,16 @@ from rope_xp._backends.namespaces import (
     is_array,
     is_compiling,
     is_lazy_chunked,
+    is_traced_size,
     is_writable,
     library_name,
     library_of,
     map_blocks,
     materialize_under_compile,
     namespace,
+    reshape,
     shared_namespace,
+    size_along,
     widest,
 )
 
@@ -64,6 +67,7 @@ __all__ = [
     "is_floating",
     "is_integer",
     "is_lazy_chunked",
+    "is_traced_size",
     "is_writable",
     "library_name",
     "library_of",
@@ -72,6 +76,8 @@ __all__ = [
     "namespace",
     "require_dtype",
     "require_floating",
+    "reshape",
     "shared_namespace",
+    "size_along",
     "widest",
 ]

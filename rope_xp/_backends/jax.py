@@ -24,6 +24,12 @@ def is_traced(array: Array) -> bool:
     return isinstance(array, jax.core.Tracer)
 
 
+def is_traced_size(value: Any) -> bool:
+    import jax.export
+
+    return bool(jax.export.is_symbolic_dim(value))
+
+
 def host_values(array: Array) -> Any:
     import numpy as np
 
@@ -39,4 +45,5 @@ LIBRARY = Library(
     device=lambda array: None,
     is_writable=lambda array: False,
     host_values=host_values,
+    is_traced_size=is_traced_size,
 )

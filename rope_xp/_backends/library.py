@@ -88,6 +88,13 @@ class Library:
         The values of ``array`` where they are at hand: here and now, without waiting for a device, a
         compiler or a transform. They are looked at to refuse what is wrong and to be faster, never for
         another result.
+    count : (array, axis) -> size or None
+        The size of an axis that shapes do not tell, as something that the library computes with; None
+        where it cannot.
+    reshape : (array, shape) -> array, or None
+        The standard's, where shapes may have sizes that are not known: leading ones that do not change.
+    is_traced_size : (value) -> bool
+        Whether ``value`` is a size that the library traces, of a type that is no int to Python.
     memory : Memory, optional
         None where kernels cannot write into arrays.
     """
@@ -101,4 +108,7 @@ class Library:
     materialize_under_compile: Callable[[Array], Array] = lambda array: array
     map_blocks: Callable[..., Array] | None = None
     host_values: Callable[[Array], Any] = lambda array: None
+    count: Callable[[Array, int], Any] = lambda array, axis: None
+    reshape: Callable[..., Array] | None = None
+    is_traced_size: Callable[[Any], bool] = lambda value: False
     memory: Memory | None = None

@@ -34,6 +34,14 @@ def is_tracing() -> bool:
     return is_compiling() or bool(torch.jit.is_tracing())
 
 
+def is_traced_size(value: Any) -> bool:
+    import torch
+
+    if isinstance(value, torch.Tensor):  # sizes under torch.jit.trace
+        return value.ndim == 0 and not value.is_floating_point() and torch.jit.is_tracing()
+    return isinstance(value, torch.SymInt)
+
+
 def shared_namespace(first: Array, second: Array, third: Array) -> Namespace | None:
     import torch
 
@@ -219,6 +227,7 @@ LIBRARY = Library(
     cache_block_bytes=cache_block_bytes,
     materialize_under_compile=materialize_under_compile,
     host_values=host_values,
+    is_traced_size=is_traced_size,
     memory=Memory(
         is_accessible=is_accessible,
         empty=empty,

@@ -66,14 +66,15 @@ class KVCache(NamedTuple):
                 msg = f"`{name}` must have shape {tuple(expected)}, got {tuple(new.shape)}"
                 raise ValueError(msg)
         free = capacity - self.length
-        if seq > capacity or (isinstance(free, int) and seq > free):
+        known = isinstance(seq, int)
+        if known and (seq > capacity or (isinstance(free, int) and seq > free)):
             msg = (
                 f"`k` must fit into the cache of {capacity} tokens ({self.length} used), got {seq}"
             )
             raise ValueError(msg)
         steps = xp.arange(capacity, device=_backends.device(k)) - self.length
         new = (steps >= 0) & (steps < seq)  # (capacity,)
-        source = xp.clip(steps, 0, seq - 1)
+        source = xp.where(new, steps, xp.zeros_like(steps))
         k, v = (
             xp.where(
                 new[:, None], xp.take(_backends.cast(fresh, old.dtype, xp), source, axis=-2), old

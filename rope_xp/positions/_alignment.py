@@ -29,8 +29,8 @@ def resolve_positions(
             raise ValueError(msg)
         require_line_up("positions", positions, "q", q, axis, n_axes=n_axes)
         return positions
-    seq = q.shape[axis]
-    if not is_known(seq):
+    seq = _backends.size_along(q, axis)
+    if seq is None:
         msg = "`positions` must be given where the sequence length of a lazy `q` is unknown"
         raise ValueError(msg)
     xp = _backends.namespace(q=q) if xp is None else xp
@@ -92,8 +92,9 @@ def require_line_up(
 ) -> None:
     """ValueError unless ``positions`` have shape (seq,), or (batch, seq) with the batch of ``x`` or 1."""
     seq = x.shape[axis]
-    got = positions.shape[-1] if positions.ndim in (1, 2) else None
-    if got is None or (got != seq and is_known(got) and is_known(seq)):
+    fits = positions.ndim in (1, 2)
+    got = positions.shape[-1] if fits else seq
+    if not fits or (got != seq and is_known(got) and is_known(seq)):
         axes = "" if n_axes is None else f"n_axes={n_axes}, "
         one = "(seq,)" if n_axes is None else f"({axes}seq)"
         msg = (

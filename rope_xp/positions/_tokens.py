@@ -11,6 +11,7 @@ from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     POSITION_RANGE,
     as_int,
+    as_size,
     require_integer,
     require_integer_dtype,
     require_position_range,
@@ -61,8 +62,8 @@ def token_positions(
     array([[0, 1],
            [5, 6]])
     """
-    n = as_int("n", n)
-    if n < 0:
+    n = as_size("n", n)
+    if isinstance(n, int) and n < 0:
         msg = f"`n` must be non-negative, got {n}"
         raise ValueError(msg)
     require_integer_dtype(dtype)
@@ -129,8 +130,8 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
     if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0:
         msg = f"`cu_seqlens` must have shape (n_sequences + 1,), got {tuple(cu_seqlens.shape)}"
         raise ValueError(msg)
-    total = as_int("total", total)
-    if total < 0:
+    total = as_size("total", total)
+    if isinstance(total, int) and total < 0:
         msg = f"`total` must be non-negative, got {total}"
         raise ValueError(msg)
     tokens = xp.arange(total, dtype=cu_seqlens.dtype, device=_backends.device(cu_seqlens))
@@ -338,7 +339,7 @@ def as_offset(name: str, offset: int | Array) -> Any:
     if isinstance(offset, np.ndarray) and offset.ndim == 0:
         offset = offset[()]  # NumPy's 0-d arrays count as integers beside arrays of any library
     if not _backends.is_array(offset):
-        return as_int(name, offset)
+        return as_size(name, offset)
     require_integer(name, offset)
     if offset.ndim > 1:
         msg = f"`{name}` must be an int or have shape () or (batch,), got {tuple(offset.shape)}"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from rope_xp._validation import (
+    as_constant,
     as_floats,
     call_checked,
     require_positive,
@@ -153,4 +154,5 @@ def checked_frequencies(
             f"got {len(inv_freq)} from {name}"
         )
         raise ValueError(msg)
-    return Frequencies(inv_freq, float(made.attention_factor), float(made.softmax_factor))
+    factors = (as_constant(float(f)) for f in (made.attention_factor, made.softmax_factor))
+    return Frequencies(inv_freq, *factors)
