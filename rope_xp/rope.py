@@ -383,7 +383,7 @@ class RoPE:
             delta = as_offset("delta", delta)
             require_position_range("delta", delta)
             delta = self._on_every_axis(
-                xp.asarray(delta, dtype=xp.int32, device=_backends.device(k)), xp
+                xp.full((), delta, dtype=xp.int32, device=_backends.device(k)), xp
             )
         require_integer("delta", delta)
         _backends.namespace(k=k, delta=delta)

@@ -18,9 +18,9 @@ import numpy as np
 from rope_xp._backends import cupy, dask, jax, ndonnx, numpy, torch
 from rope_xp._backends.library import Array, Device, Dtype, Library, Namespace
 
-LIBRARIES = {module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, jax, cupy, dask, ndonnx)} | {
-    "jaxlib": jax.LIBRARY
-}
+LIBRARIES = {
+    module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, jax, cupy, dask, ndonnx)
+} | {"jaxlib": jax.LIBRARY}
 
 
 def library_of(array: Array) -> Library:
