@@ -152,6 +152,13 @@ def constant_cos_sin(
     wide = wide and precision == "exact"
     device = _backends.device(positions)
     if precision == "exact":
+        if _backends.has_no_bits(positions):
+            msg = (
+                "`precision` must be 'float32' under torch's older ONNX exporter, which has no bitwise "
+                "operations on integers, got 'exact'; or export with dynamo=True, or make the tables "
+                "with `cos_sin` outside of the model and pass them to `rotate` as inputs"
+            )
+            raise ValueError(msg)
         few = _few_on_host(positions, inv_freq if not one_axis else (inv_freq,), seq, wide=wide)
         if few is not None:
             cos, sin = (t if attention_factor == 1.0 else t * attention_factor for t in few)

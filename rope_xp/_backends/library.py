@@ -93,6 +93,8 @@ class Library:
         where it cannot.
     reshape : (array, shape) -> array, or None
         The standard's, where shapes may have sizes that are not known: leading ones that do not change.
+    has_no_bits : () -> bool
+        Whether what is traced goes to a format without bitwise operations on integers.
     is_traced_size : (value) -> bool
         Whether ``value`` is a size that the library traces, of a type that is no int to Python.
     memory : Memory, optional
@@ -110,5 +112,6 @@ class Library:
     host_values: Callable[[Array], Any] = lambda array: None
     count: Callable[[Array, int], Any] = lambda array, axis: None
     reshape: Callable[..., Array] | None = None
+    has_no_bits: Callable[[], bool] = lambda: False
     is_traced_size: Callable[[Any], bool] = lambda value: False
     memory: Memory | None = None

@@ -123,6 +123,11 @@ def reshape(array: Array, shape: tuple[int, ...], xp: Namespace) -> Array:
     return xp.reshape(array, shape) if own is None else own(array, shape)
 
 
+def has_no_bits(array: Array) -> bool:
+    """Whether what is done with ``array`` is exported to where integers have no bitwise operations."""
+    return library_of(array).has_no_bits()
+
+
 def is_traced_size(value: Any) -> bool:
     """Whether ``value`` is a size that its library traces, of a type that is no int to Python."""
     return not isinstance(value, int) and library_of(value).is_traced_size(value)

@@ -34,6 +34,13 @@ def is_tracing() -> bool:
     return is_compiling() or bool(torch.jit.is_tracing())
 
 
+def has_no_bits() -> bool:
+    import torch
+
+    # The older exporter to ONNX, which traces; the one with dynamo=True has them.
+    return bool(torch.jit.is_tracing() and torch.onnx.is_in_onnx_export())
+
+
 def is_traced_size(value: Any) -> bool:
     import torch
 
@@ -227,6 +234,7 @@ LIBRARY = Library(
     cache_block_bytes=cache_block_bytes,
     materialize_under_compile=materialize_under_compile,
     host_values=host_values,
+    has_no_bits=has_no_bits,
     is_traced_size=is_traced_size,
     memory=Memory(
         is_accessible=is_accessible,

@@ -56,15 +56,18 @@ def _dtype_after(offset: int | Array, n: int, xp: Namespace, device: Device | No
             integer = _backends.default_integer_dtype(xp, device)
             return integer if name != "uint64" and _is_int64(integer) else offset.dtype
         first, last = int(values.min()), int(values.max())
-    else:
+    elif isinstance(offset, int):
         first = last = offset
+    else:  # a size that is traced
+        return xp.int32
+    most = n if isinstance(n, int) else 2**30  # what is traced does not compare
     # No sequence that starts below 2**30 leaves int32, and a comparison with a traced ``n`` would make
     # the compiled program depend on it.
-    if first >= -(2**31) and (last <= 2**30 or last + n <= 2**31):
+    if first >= -(2**31) and (last <= 2**30 or last + most <= 2**31):
         return xp.int32
     integer = _backends.default_integer_dtype(xp, device)
     bits = 64 if _is_int64(integer) else 32
-    if first < -(2 ** (bits - 1)) or last + n > 2 ** (bits - 1):
+    if first < -(2 ** (bits - 1)) or last + most > 2 ** (bits - 1):
         msg = (
             f"`offset` must keep positions in the range of int{bits}, the widest integers here, "
             f"[-2**{bits - 1}, 2**{bits - 1}), got {last if last > 0 else first} for {n} tokens"

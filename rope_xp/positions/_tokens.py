@@ -84,7 +84,7 @@ def count_from(
     offset: int | Array, n: int, xp: Namespace, dtype: Dtype | None, device: Device | None
 ) -> Array:
     """`token_positions` of arguments that have been checked."""
-    if not _backends.is_array(offset) and offset <= 2**30:
+    if not (_backends.is_array(offset) or (isinstance(offset, int) and offset > 2**30)):
         return xp.arange(offset, offset + n, dtype=dtype, device=device)
     # The end of a range may be one more than its dtype holds.
     steps = xp.arange(n, dtype=dtype, device=device)
