@@ -8,7 +8,7 @@ operations are fused into one rounding, so results are bit for bit those of `con
 The first large rotation of a process imports numba and compiles for about a second, again for each
 combination of dtypes and of contiguous or strided arrays. To have that behind you, rotate once an array
 of the kind you use that has 2¹⁶ elements or more. Machine code is not kept on disk: it is made of the
-formula of this very version, and numba tells one closure over it from another in the same process only.
+formula of this very version, and numba knows a closure over it again in the same process only.
 So nothing is written, and ``NUMBA_CACHE_DIR`` changes nothing.
 
 ``ROPE_XP_FAST=0`` in the environment switches the kernel off. A numba that is installed and cannot be
@@ -41,17 +41,17 @@ class _Status:
 
         self.tried = False
         self.failure: str | None = None  # why it cannot be used
-        self.told = True  # whether the user knows
+        self.reported = True  # whether the user knows
         self.lock = Lock()
 
     def fail(self, why: object) -> None:
         first, *_ = [line.strip() for line in str(why).splitlines() if line.strip()] or [repr(why)]
-        self.failure, self.told = first[:200], False
+        self.failure, self.reported = first[:200], False
 
-    def tell(self) -> None:
-        if self.told:
+    def report(self) -> None:
+        if self.reported:
             return
-        self.told = True
+        self.reported = True
         import warnings
 
         warnings.warn(
@@ -74,7 +74,7 @@ def is_available() -> bool:
         with status.lock:  # another thread may be about to find out
             if not status.tried:
                 _try_import(status)
-    status.tell()
+    status.report()
     return status.failure is None
 
 
@@ -83,17 +83,17 @@ def _try_import(status: _Status) -> None:
     status.fail("its import was interrupted")
     try:
         if os.environ.get("ROPE_XP_FAST") == "0":
-            status.failure, status.told = "ROPE_XP_FAST=0", True
+            status.failure, status.reported = "ROPE_XP_FAST=0", True
             return
         import numba
 
         if numba.config.DISABLE_JIT:
             status.fail("NUMBA_DISABLE_JIT is set")
         else:
-            status.failure, status.told = None, True
+            status.failure, status.reported = None, True
     except ModuleNotFoundError as error:
         status.fail(error)
-        status.told = error.name == "numba"  # not installed
+        status.reported = error.name == "numba"  # not installed
     except Exception as error:  # noqa: BLE001 - whatever a broken installation raises
         status.fail(f"{type(error).__name__}: {error}")
     finally:
@@ -133,7 +133,7 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     except _CannotCompileError as error:  # so before anything was written
         _status().fail(error)
         result = evaluate(plan, arrays, xp)  # by other kernels
-        _status().tell()
+        _status().report()
         return result
     known.mark_written(whole.out)
     return whole.out

@@ -94,7 +94,7 @@ def test_jax_export_of_what_cannot_be_known(jax):
     def masked(q, k):
         return attention.linear_attention(q, k, k, causal=True)
 
-    with pytest.raises(ValueError, match="`q` and `k` must have lengths that compare .* s and t"):
+    with pytest.raises(ValueError, match=r"`q` and `k` must have lengths that compare .* s and t"):
         jax.eval_shape(masked, q, k)
     with pytest.raises(ValueError, match="`k` must have the sequence length of `q`, s, got t"):
         jax.eval_shape(ROPE, q, k)
@@ -137,7 +137,7 @@ def test_jit_trace_of_lengths_that_matter(torch):
 
 
 @pytest.mark.backend("torch")
-@pytest.mark.parametrize("name", ["default positions", "an offset", "causal linear attention"])
+@pytest.mark.parametrize("name", ["default positions", "an offset", "causal attention"])
 def test_export_with_dynamic_sizes(torch, name):
     function, dim = OF_QUERIES[name], torch.export.Dim
 
@@ -158,7 +158,7 @@ def test_the_older_onnx_exporter(torch, monkeypatch):
     """It traces; its own error is about a bitwise operation somewhere in here."""
     monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
     q = torch.ones(1, 2, 7, 8)
-    with pytest.raises(ValueError, match="`precision` must be 'float32' .* or .* dynamo=True, or"):
+    with pytest.raises(ValueError, match=r"`precision` must be 'float32' .* or .* dynamo=True, or"):
         torch.jit.trace(lambda q: ROPE(q), q)
     torch.jit.trace(RoPE(8, layout="half", precision="float32").__call__, q)
 

@@ -265,7 +265,7 @@ FAST = [
     ("_kernels/numba_cpu", "_status().fail(error)", "pass"),
     ("_kernels/numba_cpu", 'status.fail("its import was interrupted")', "pass"),
     ("_kernels/numba_cpu", "if numba.config.DISABLE_JIT:", "if False:"),
-    ("_kernels/numba_cpu", 'status.told = error.name == "numba"', "status.told = True"),
+    ("_kernels/numba_cpu", 'status.reported = error.name == "numba"', "status.reported = True"),
     ("_kernels/numba_cpu", "i if n > 1 else 0 for", "i for"),
 ]
 
