@@ -28,7 +28,7 @@ from rope_xp.positions._alignment import (
 )
 from rope_xp.positions._tokens import as_offset
 from rope_xp.scaling import Default, Frequencies, Schedule
-from rope_xp.scaling._base import checked_frequencies, require_schedule
+from rope_xp.scaling._base import call_at_traced_length, checked_frequencies, require_schedule
 
 if TYPE_CHECKING:
     from pathlib import Path  # takes as long to load as three modules of rope_xp
@@ -402,7 +402,7 @@ class RoPE:
     def _schedule(self, seq_len: int | None) -> Frequencies:
         """Frequencies as Python floats: arrays begin in `phases`."""
         if _backends.is_traced_size(seq_len):
-            return self._schedule_of_traced(seq_len)
+            return call_at_traced_length(self._call_schedule, self.scaling, seq_len)
         if seq_len is not None and as_int("seq_len", seq_len) <= 0:
             msg = f"`seq_len` must be positive, got {seq_len}"
             raise ValueError(msg)
@@ -413,19 +413,6 @@ class RoPE:
         if seq_len is None:
             return _parse_once(self._frequencies_text, n_pairs)
         return _call_schedule_once(self, seq_len)
-
-    def _schedule_of_traced(self, seq_len: Any) -> Frequencies:
-        """`_schedule` at a length that is no number before the traced program runs."""
-        try:
-            # A traced array would compare as the example does: an object compares with nothing.
-            unknown: Any = object() if _backends.is_array(seq_len) else seq_len
-            return self._call_schedule(unknown)
-        except Exception as error:
-            msg = (
-                f"`seq_len` must be an int for a {type(self.scaling).__name__}, whose frequencies follow it "
-                f"and must be constants of what is traced, got the symbolic size {seq_len}"
-            )
-            raise ValueError(msg) from error
 
     def _call_schedule(self, seq_len: int | None) -> Frequencies:
         """The schedule's frequencies; with axes, their matrix, and the factors of the last width."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from rope_xp import _backends
 from rope_xp._validation import (
     as_constant,
     as_floats,
@@ -156,3 +157,22 @@ def checked_frequencies(
         raise ValueError(msg)
     factors = (as_constant(float(f)) for f in (made.attention_factor, made.softmax_factor))
     return Frequencies(inv_freq, *factors)
+
+
+def call_at_traced_length(
+    call: Callable[[Any], Frequencies], schedule: Any, seq_len: Any
+) -> Frequencies:
+    """``call(seq_len)`` for a length that is no number before the traced program runs.
+
+    ValueError if the frequencies depend on it: they are constants of the program.
+    """
+    # A traced array would compare as the example does: an object compares with nothing.
+    unknown: Any = object() if _backends.is_array(seq_len) else seq_len
+    try:
+        return call(unknown)
+    except Exception as error:
+        msg = (
+            f"`seq_len` must be an int for a {type(schedule).__name__}, whose frequencies follow it "
+            f"and must be constants of what is traced, got the symbolic size {seq_len}"
+        )
+        raise ValueError(msg) from error
