@@ -192,10 +192,12 @@ def test_tables_that_share_memory_with_the_result(kind, rng, kernel):
 def test_what_is_known_of_shapes_is_not_known_of_other_options(kind):
     """1 == 1.0 == True: what was found for one must not pass for the others."""
     x, table = (kind(np.ones(shape), "float32") for shape in ((2, 3, 8), (3, 3)))
-    rope_xp.rotate(x, table, table, layout="half", seq_axis=1, rotary_start=1)
+    for blocks in (None, (2, 4)):
+        rope_xp.rotate(x, table, table, layout="half", seq_axis=1, rotary_start=1, blocks=blocks)
     for options in (
         {"seq_axis": 1.0, "rotary_start": 1.0},
         {"seq_axis": True, "rotary_start": True},
+        {"seq_axis": 1, "rotary_start": 1, "blocks": (2.0, 4)},
     ):
         with pytest.raises(TypeError, match="must be an int"):
             rope_xp.rotate(x, table, table, layout="half", **options)
