@@ -15,9 +15,6 @@ import numpy as np
 from rope_xp import _backends
 from rope_xp._backends import Array
 
-#: Positions p with POSITION_RANGE[0] <= p < POSITION_RANGE[1] have exact phases.
-POSITION_RANGE = (-(2**31), 2**31)
-
 #: Frequencies are smaller in magnitude: float32 has no larger numbers, and exact phases no more digits.
 MAX_FREQUENCY = 2.0**128
 
@@ -103,6 +100,20 @@ def as_int(name: str, value: Any) -> Any:
         msg = f"`{name}` must be an int, got {quote(value)}"
         raise TypeError(msg)
     return value
+
+
+def as_int_or_traced(name: str, value: Any) -> Any:
+    """As `as_int`; also a size that a library traces and that is no int to Python, as it is."""
+    return value if _backends.is_traced_size(value) else as_int(name, value)
+
+
+def as_constant(value: Any) -> Any:
+    """``value`` as a float that stays a constant while a compiler traces.
+
+    Frequencies must be constants. A compiler that treats a float argument as data treats
+    ``float(argument)`` as data, too.
+    """
+    return value.__float__()
 
 
 def as_size(name: str, value: Any, *, maximum: int = MAX_FEATURES) -> Any:
@@ -241,6 +252,8 @@ def as_frequencies(name: str, values: Any) -> tuple[float, ...]:
         floats: tuple[float, ...] = values
     else:
         floats = tuple(require_number(f"{name}[{i}]", value) for i, value in enumerate(values))
+    if _backends.is_compiling():
+        floats = tuple(map(as_constant, floats))
     finite = all(map(math.isfinite, floats))
     if not finite or (floats and max(map(abs, floats)) >= MAX_FREQUENCY):
         for i, value in enumerate(floats):
@@ -316,15 +329,6 @@ def call_checked(
         raise
 
 
-def require_position_range(name: str, first: int, n: int = 1) -> None:
-    """ValueError unless ``first`` and the ``n`` − 1 positions after it are in `POSITION_RANGE`."""
-    # No sequence that starts below 2**30 reaches the end, and a comparison with a traced ``n`` would
-    # make the compiled program depend on it.
-    if first < POSITION_RANGE[0] or (first > 2**30 and first + n > POSITION_RANGE[1]):
-        msg = f"`{name}` must keep positions in [-2**31, 2**31), got {quote(first)} for {quote(n)} tokens"
-        raise ValueError(msg)
-
-
 def require_integer_dtype(dtype: Any, xp: Any = None, device: Any = None) -> None:
     """TypeError unless ``dtype`` is an integer dtype that ``xp`` has on ``device``, or None."""
     if dtype is None:
@@ -386,6 +390,6 @@ def to_float32(value: float) -> float:
     return math.ldexp(round(math.ldexp(mantissa, 24)), exponent - 24)
 
 
-def is_known(size: float) -> bool:
-    """False for the unknown sizes of lazy arrays, which are NaN."""
-    return size == size  # noqa: PLR0124 - a traced size has no isnan
+def is_known(size: float | None) -> bool:
+    """False for the unknown sizes of lazy arrays, which are NaN or None."""
+    return size is not None and size == size  # noqa: PLR0124 - a traced size has no isnan

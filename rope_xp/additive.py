@@ -9,6 +9,7 @@ from rope_xp._backends import Array, Dtype
 from rope_xp._kernels import interleave
 from rope_xp._validation import (
     MAX_FREQUENCY,
+    as_constant,
     as_number,
     as_size,
     quote,
@@ -118,7 +119,7 @@ def sinusoidal(
            [0.     , 1.     , 0.84147, 0.5403 ]], dtype=float32)
     """
     xp, positions = _backends.join(positions=positions)
-    dim, base = as_size("dim", dim), _as_constant(require_base(base))
+    dim, base = as_size("dim", dim), as_constant(require_base(base))
     shift = as_number("shift", shift)
     if dim % 2:
         msg = f"`dim` must be even and positive, got {dim}"
@@ -133,7 +134,7 @@ def sinusoidal(
         if not shift < n_pairs:
             msg = f"`shift` must be below n_pairs={n_pairs}, got {quote(shift)}"
             raise ValueError(msg)
-        span = _as_constant(n_pairs - shift)
+        span = as_constant(n_pairs - shift)
         try:
             made = tuple(b ** (-i / span) for i in range(n_pairs))
         except OverflowError:
@@ -157,12 +158,3 @@ def sinusoidal(
         parts += [first[..., pairs], second[..., pairs]]
         start += width // 2
     return xp.concat(parts, axis=-1)
-
-
-def _as_constant(value: float) -> float:
-    """``value`` as a float that stays a constant while a compiler traces.
-
-    Frequencies must be constants. A compiler that treats a float argument as data treats
-    ``float(argument)`` as data, too.
-    """
-    return value.__float__()

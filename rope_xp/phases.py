@@ -24,7 +24,6 @@ from rope_xp._exact_phases import (
     wrapping_tables,
 )
 from rope_xp._validation import (
-    POSITION_RANGE,
     Precision,
     as_frequencies,
     as_number,
@@ -163,6 +162,13 @@ def constant_cos_sin(
     wide = wide and precision == "exact"
     device = _backends.device(positions)
     if precision == "exact":
+        if _backends.has_no_bits(positions):
+            msg = (
+                "`precision` must be 'float32' under torch's older ONNX exporter, which has no bitwise "
+                "operations on integers, got 'exact'; or export with dynamo=True, or make the tables "
+                "with `cos_sin` outside of the model and pass them to `rotate` as inputs"
+            )
+            raise ValueError(msg)
         few = _few_on_host(positions, inv_freq if not one_axis else (inv_freq,), seq, wide=wide)
         if few is not None:
             cos, sin = (t if attention_factor == 1.0 else t * attention_factor for t in few)
@@ -207,7 +213,7 @@ def xpos_scale(
     Parameters
     ----------
     positions : array, shape (...,); integer or real floating
-        As in `cos_sin`, integers within 2³¹ of ``center``.
+        As in `cos_sin`.
     n_pairs : int
         Number of pairs, as the tables have.
     scale_base : float
@@ -254,24 +260,35 @@ def xpos_scale(
         msg = f"`scale_base` must be at least 2**-64, got {scale_base}"
         raise ValueError(msg)
     center = as_number("center", center)
-    counts = _backends.is_integer(positions) and isinstance(center, int)
     if abs(center) > 2**63:
         msg = f"`center` must be in [-2**63, 2**63], got {quote(center)}"
-        raise ValueError(msg)
-    if counts and not POSITION_RANGE[0] <= center < POSITION_RANGE[1]:
-        msg = f"`center` must be in [-2**31, 2**31), got {quote(center)}"
         raise ValueError(msg)
     names = {_backends.dtype_name(d) for d in (positions.dtype, dtype)}
     compute = xp.float64 if "float64" in names else xp.float32
     fading = [math.log((i / n_pairs + 0.4) / 1.4) / scale_base for i in range(n_pairs)]
     row = xp.asarray(fading, dtype=compute, device=_backends.device(positions))
     _require_near(positions, center, fading[0], dtype)
-    if counts:
-        steps = _backends.cast(positions, xp.int32, xp) - center  # exact however far out
+    if _backends.is_integer(positions) and isinstance(center, int):
+        steps = _steps_from(center, positions, compute, xp)
     else:
         steps = _backends.cast(positions, compute, xp) - float(center)
     power = _backends.cast(steps, compute, xp)[..., None]
     return _backends.cast(xp.exp(power * row), dtype, xp)
+
+
+def _steps_from(center: int, positions: Array, dtype: Dtype, xp: Namespace) -> Array:
+    """Integers minus an integer, rounded once: from the upper digits on, what cancels is exact."""
+    exponents = digit_exponents(positions, 1.0)
+    digits, _ = split_digits(positions, exponents, xp)
+    others = []
+    for _ in exponents[1:]:
+        low = ((center & 0xFFFF) ^ 0x8000) - 0x8000
+        others.append(low)
+        center = (center - low) >> 16
+    steps: Any = 0.0
+    for digit, other in zip(reversed(digits), (center, *reversed(others)), strict=True):
+        steps = steps * 2.0**16 + (_backends.cast(digit, dtype, xp) - float(other))
+    return steps
 
 
 def _require_near(positions: Array, center: float, steepest: float, dtype: Dtype) -> None:

@@ -19,8 +19,6 @@ from rope_xp._validation import (
     quote,
     require_base,
     require_features,
-    require_integer,
-    require_position_range,
     require_precision,
     require_real,
 )
@@ -29,21 +27,21 @@ from rope_xp.axes._base import (
     combined_frequencies,
     refuse_default,
     require_axes,
-    require_n_axes,
     require_pairing,
     sums_to,
 )
 from rope_xp.layouts import Layout, require_layout
 from rope_xp.positions._alignment import (
     Placement,
+    as_steps,
     require_batch_of,
+    require_n_axes,
     require_same_length,
     require_steps,
     resolve_positions,
 )
-from rope_xp.positions._tokens import as_offset
 from rope_xp.scaling import Default, Frequencies, Schedule
-from rope_xp.scaling._base import require_schedule
+from rope_xp.scaling._base import call_at_traced_length, require_schedule
 
 if TYPE_CHECKING:
     from pathlib import Path  # takes as long to load as three modules of rope_xp
@@ -423,14 +421,7 @@ class RoPE:
         _backends.require_floating(k=k)
         require_features("k", k, self.head_dim)
         axis = rotation.resolve_seq_axis("k", k.shape, seq_axis)
-        if _backends.is_host_array(delta):
-            (delta,) = _backends.beside("k", k, xp, may_stay=True, delta=delta)
-        if not _backends.is_array(delta) or (isinstance(delta, np.ndarray) and delta.ndim == 0):
-            delta = as_offset("delta", delta)
-            require_position_range("delta", delta)
-            delta = xp.asarray(delta, dtype=xp.int32, device=_backends.device(k))
-        require_integer("delta", delta)
-        _backends.namespace(k=k, delta=None if isinstance(delta, np.ndarray) else delta)
+        delta = as_steps("delta", delta, "k", k, xp)
         if delta.ndim == 0:
             delta = self._on_every_axis(delta, xp)
         elif self.axes is None:
@@ -444,6 +435,8 @@ class RoPE:
 
     def _schedule(self, seq_len: int | None) -> Frequencies:
         """Frequencies as Python floats: arrays begin in `phases`."""
+        if _backends.is_traced_size(seq_len):
+            return call_at_traced_length(self._call_schedule, self.scaling, seq_len)
         if seq_len is not None:
             seq_len = as_seq_len("seq_len", seq_len)
         n_pairs = None if self.axes is None else self.n_pairs

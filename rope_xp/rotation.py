@@ -100,6 +100,7 @@ def rotate(
     # Options of other types can be equal to these, and must not pass for them.
     plain = type(seq_axis) is type(rotary_start) is int and type(inverse) is bool
     plain = plain and type(layout) is str and type(blocks) in (NoneType, tuple)
+    plain = plain and (blocks is None or {*map(type, blocks)} == {int})
     xp = _backends.shared_namespace(x, cos, sin) if out is None and plain else None
     if xp is not None:
         try:

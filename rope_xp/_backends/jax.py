@@ -40,6 +40,12 @@ def register_values(classes: tuple[type, ...]) -> None:
             register_static(each)
 
 
+def is_traced_size(value: Any) -> bool:
+    import jax.export
+
+    return bool(jax.export.is_symbolic_dim(value))
+
+
 def host_values(array: Array) -> Any:
     import numpy as np
 
@@ -59,4 +65,5 @@ LIBRARY = Library(
     read_only=lambda array: "arrays of JAX never change",
     is_dtype=is_dtype,
     host_values=host_values,
+    is_traced_size=is_traced_size,
 )

@@ -105,6 +105,15 @@ class Library:
         The values of ``array`` where they are at hand: here and now, without waiting for a device, a
         compiler or a transform. They are looked at to refuse what is wrong and to be faster, never for
         another result.
+    count : (array, axis) -> size or None
+        The size of an axis that shapes do not tell, as something that the library computes with; None
+        where it cannot.
+    reshape : (array, shape) -> array, or None
+        The standard's, where shapes may have sizes that are not known: leading ones that do not change.
+    has_no_bits : () -> bool
+        Whether what is traced goes to a format without bitwise operations on integers.
+    is_traced_size : (value) -> bool
+        Whether ``value`` is a size that the library traces, of a type that is no int to Python.
     memory : Memory, optional
         None where kernels cannot write into arrays.
     """
@@ -127,4 +136,8 @@ class Library:
         xp.asarray([0.5], device=device).dtype
     )
     host_values: Callable[[Array], Any] = lambda array: None
+    count: Callable[[Array, int], Any] = lambda array, axis: None
+    reshape: Callable[..., Array] | None = None
+    has_no_bits: Callable[[], bool] = lambda: False
+    is_traced_size: Callable[[Any], bool] = lambda value: False
     memory: Memory | None = None

@@ -15,13 +15,13 @@ from typing import Any, TypeGuard
 import array_api_compat
 import numpy as np
 
-from rope_xp._backends import cupy, dask, jax, numpy, torch
+from rope_xp._backends import cupy, dask, jax, ndonnx, numpy, torch
 from rope_xp._backends.dtypes import dtype_name
 from rope_xp._backends.library import Array, Device, Dtype, Library, Namespace
 
-LIBRARIES = {module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, jax, cupy, dask)} | {
-    "jaxlib": jax.LIBRARY
-}
+LIBRARIES = {
+    module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, jax, cupy, dask, ndonnx)
+} | {"jaxlib": jax.LIBRARY}
 
 
 def library_of(array: Array) -> Library:
@@ -29,6 +29,8 @@ def library_of(array: Array) -> Library:
     module = type(array).__module__
     found = LIBRARIES.get(module)
     if found is None:  # jaxlib._jax, cupy._core.core, …
+        if is_compiling():  # which knows types only as far as it needs them
+            return torch.LIBRARY
         name = module.partition(".")[0]
         found = LIBRARIES.get(name)
     return found or Library(name, lambda: array_api_compat.array_namespace(array))
@@ -154,6 +156,32 @@ def is_writable(array: Array) -> bool:
 def is_compiling() -> bool:
     """Whether ``torch.compile`` or ``torch.export`` traces this call: a memo would make it warn."""
     return "torch" in sys.modules and torch.is_compiling()
+
+
+def size_along(array: Array, axis: int) -> Any:
+    """The size of an axis: an int, or what a library that does not know it yet computes with.
+
+    None where it cannot.
+    """
+    size = array.shape[axis]
+    unknown = size is None or size != size  # noqa: PLR0124 - NaN
+    return library_of(array).count(array, axis) if unknown else size
+
+
+def reshape(array: Array, shape: tuple[int, ...], xp: Namespace) -> Array:
+    """The standard's; leading axes that do not change may have unknown sizes."""
+    own = library_of(array).reshape
+    return xp.reshape(array, shape) if own is None else own(array, shape)
+
+
+def has_no_bits(array: Array) -> bool:
+    """Whether what is done with ``array`` is exported to where integers have no bitwise operations."""
+    return library_of(array).has_no_bits()
+
+
+def is_traced_size(value: Any) -> bool:
+    """Whether ``value`` is a size that its library traces, of a type that is no int to Python."""
+    return not isinstance(value, int) and library_of(value).is_traced_size(value)
 
 
 def is_array(value: Any) -> TypeGuard[Array]:

@@ -36,6 +36,21 @@ def is_tracing() -> bool:
     return is_compiling() or bool(torch.jit.is_tracing())
 
 
+def has_no_bits() -> bool:
+    import torch
+
+    # The older exporter to ONNX, which traces; the one with dynamo=True has them.
+    return bool(torch.jit.is_tracing() and torch.onnx.is_in_onnx_export())
+
+
+def is_traced_size(value: Any) -> bool:
+    import torch
+
+    if isinstance(value, torch.Tensor):  # sizes under torch.jit.trace
+        return value.ndim == 0 and not value.is_floating_point() and torch.jit.is_tracing()
+    return isinstance(value, torch.SymInt)
+
+
 def shared_namespace(first: Array, second: Array, third: Array) -> Namespace | None:
     import torch
 
@@ -298,6 +313,8 @@ LIBRARY = Library(
     real_dtype=lambda xp, device: xp.float32,
     host_values=host_values,
     read_only=read_only,
+    has_no_bits=has_no_bits,
+    is_traced_size=is_traced_size,
     memory=Memory(
         is_accessible=is_accessible,
         empty=empty,

@@ -45,7 +45,7 @@ def rotated_pairs(
         if plan.interleaved and not plan.small:
             # Compilers follow a reshape better than slices with steps.
             pairs = x[..., plan.start : plan.end]
-            pairs = xp.reshape(pairs, (*x.shape[:-1], cos.shape[-1], 2))
+            pairs = _backends.reshape(pairs, (*x.shape[:-1], cos.shape[-1], 2), xp)
             a, b = pairs[..., 0], pairs[..., 1]
         else:
             a, b = x[..., first], x[..., second]
@@ -59,7 +59,8 @@ def rotated_pairs(
 
 def interleave(a: Array, b: Array, xp: Namespace) -> Array:
     """a₀ b₀ a₁ b₁ …: (..., n) twice to (..., 2 n)."""
-    return xp.reshape(xp.stack((a, b), axis=-1), (*a.shape[:-1], 2 * a.shape[-1]))
+    pairs = xp.stack((a, b), axis=-1)
+    return _backends.reshape(pairs, (*a.shape[:-1], 2 * a.shape[-1]), xp)
 
 
 def replace_features(x: Array, parts: list[Array], start: int, end: int, xp: Namespace) -> Array:

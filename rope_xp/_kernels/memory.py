@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Memory, Namespace
 from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size, forced_kernel
+
+if TYPE_CHECKING:
+    from threading import Thread
 
 
 def memory_of(array: Array) -> Memory:
@@ -93,29 +98,59 @@ def split(arrays: Operands, count: int) -> list[Operands]:
 
 
 def run_in_threads(work: Callable[[Operands], None], pieces: list[Operands]) -> None:
-    """``work`` on each of the pieces, the first of them in this thread.
+    """``work`` on each of the pieces, in this thread and in one more for each further piece.
 
     Threads that end with the call: a pool that stays would be lost in a forked process, and making
-    one takes longer than its threads.
+    one takes longer than its threads. Each takes pieces that nobody has taken: those of a thread that
+    cannot start are done by the others, and after an error or Ctrl-C none is left to take. What the
+    caller has set in its context (``numpy.errstate``) applies in all of them.
     """
+    if len(pieces) == 1:
+        work(pieces[0])
+        return
     from threading import Thread  # most never need it
 
+    todo = deque(pieces)
     errors: list[BaseException] = []
 
-    def attempt(piece: Operands) -> None:
+    def take_pieces() -> None:
         try:
-            work(piece)
+            while True:
+                try:
+                    piece = todo.popleft()
+                except IndexError:
+                    return
+                work(piece)
         except BaseException as error:  # noqa: BLE001 - raised below, where the caller can see it
             errors.append(error)
+            todo.clear()
 
-    others = [Thread(target=attempt, args=(piece,)) for piece in pieces[1:]]
-    for thread in others:
-        thread.start()
-    attempt(pieces[0])
-    for thread in others:
-        thread.join()
+    threads = [Thread(target=copy_context().run, args=(take_pieces,)) for _ in pieces[1:]]
+    try:
+        for thread in threads:
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more threads
+                break
+        take_pieces()
+    finally:
+        todo.clear()
+        _join(threads)
     if errors:
         raise errors[0]
+
+
+def _join(threads: list[Thread]) -> None:
+    """Wait until none of the threads writes any more; only then raise what interrupted that."""
+    interruption: BaseException | None = None
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join()
+            except BaseException as error:  # noqa: BLE001 - raised below
+                interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 class Scratch:

@@ -5,8 +5,15 @@ the result's memory. Rows are the reason for the pointers: numba takes an array 
 any strides for one whose last axis has any stride too, and then emits no vector instructions. No two
 operations are fused into one rounding, so results are bit for bit those of `concat`.
 
-The first large rotation of a process compiles for about a second. ``ROPE_XP_FAST=0`` in the environment
-switches the kernel off.
+The first large rotation of a process imports numba and compiles for about a second, again for each
+combination of dtypes and of contiguous or strided arrays. To have that behind you, rotate once an array
+of the kind you use that has 2¹⁶ elements or more. Machine code is not kept on disk: it is made of the
+formula of this very version, and numba knows a closure over it again in the same process only.
+So nothing is written, and ``NUMBA_CACHE_DIR`` changes nothing.
+
+``ROPE_XP_FAST=0`` in the environment switches the kernel off. A numba that is installed and cannot be
+used (its import fails or is interrupted, ``NUMBA_DISABLE_JIT``, a version that cannot compile this) means
+other kernels, and a RuntimeWarning once for a process.
 """
 
 from __future__ import annotations
@@ -26,30 +33,71 @@ from rope_xp._kernels.plan import Operands, RotationPlan
 MIN_BYTES_PER_THREAD = 2**20
 
 
+class _Status:
+    """Whether numba can be used: found out once for a process."""
+
+    def __init__(self) -> None:
+        from threading import Lock
+
+        self.tried = False
+        self.failure: str | None = None  # why it cannot be used
+        self.reported = True  # whether the user knows
+        self.lock = Lock()
+
+    def fail(self, why: object) -> None:
+        first, *_ = [line.strip() for line in str(why).splitlines() if line.strip()] or [repr(why)]
+        self.failure, self.reported = first[:200], False
+
+    def report(self) -> None:
+        if self.reported:
+            return
+        self.reported = True
+        import warnings
+
+        warnings.warn(
+            f"numba cannot be used, rotations of large arrays do without and take longer: "
+            f"{self.failure}. ROPE_XP_FAST=0 in the environment does without, too, and does not warn",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
 @functools.cache
-def _failures() -> list[str]:
-    """Why numba cannot be used, found out once; empty if it can."""
-    if os.environ.get("ROPE_XP_FAST") == "0":
-        return ["ROPE_XP_FAST=0"]
-    try:
-        import numba  # noqa: F401
-    except ModuleNotFoundError as error:
-        return [str(error)]
-    except Exception as error:  # noqa: BLE001 - whatever a broken installation raises
-        _warn(f"numba cannot be imported, rotations do without: {error}")
-        return [str(error)]
-    return []
-
-
-def _warn(message: str) -> None:
-    import logging  # takes longer to load than the kernels
-
-    logging.getLogger(__name__).warning(message)
+def _status() -> _Status:
+    return _Status()
 
 
 def is_available() -> bool:
-    """Whether numba is there and works."""
-    return not _failures()
+    """Whether numba is there and works; the first time that it is there and does not, a warning."""
+    status = _status()
+    if not status.tried:
+        with status.lock:  # another thread may be about to find out
+            if not status.tried:
+                _try_import(status)
+    status.report()
+    return status.failure is None
+
+
+def _try_import(status: _Status) -> None:
+    # What Ctrl-C leaves behind: numba half imported, for good.
+    status.fail("its import was interrupted")
+    try:
+        if os.environ.get("ROPE_XP_FAST") == "0":
+            status.failure, status.reported = "ROPE_XP_FAST=0", True
+            return
+        import numba
+
+        if numba.config.DISABLE_JIT:
+            status.fail("NUMBA_DISABLE_JIT is set")
+        else:
+            status.failure, status.reported = None, True
+    except ModuleNotFoundError as error:
+        status.fail(error)
+        status.reported = error.name == "numba"  # not installed
+    except Exception as error:  # noqa: BLE001 - whatever a broken installation raises
+        status.fail(f"{type(error).__name__}: {error}")
+    finally:
+        status.tried = True
 
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
@@ -82,18 +130,17 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
         memory.in_threads(
             functools.partial(_fill, plan), views, known.threads(), MIN_BYTES_PER_THREAD
         )
-    except _numba_errors() as error:  # while compiling, so before anything was written
-        _warn(f"numba cannot compile the rotation, other kernels take over: {error}")
-        _failures().append(str(error))
-        return evaluate(plan, arrays, xp)
+    except _CannotCompileError as error:  # so before anything was written
+        _status().fail(error)
+        result = evaluate(plan, arrays, xp)  # by other kernels
+        _status().report()
+        return result
     known.mark_written(whole.out)
     return whole.out
 
 
-def _numba_errors() -> tuple[type[BaseException], ...]:
-    from numba.core.errors import NumbaError
-
-    return (NumbaError,)
+class _CannotCompileError(Exception):
+    pass
 
 
 def _fill(plan: RotationPlan, arrays: Operands) -> None:
@@ -114,14 +161,18 @@ def _rotate_rows(plan: RotationPlan, arrays: Operands, *, start: int) -> None:
     x, cos, _, out = arrays
     if x.size == 0:
         return
-    kernel = _compiled(plan.turn, x.dtype == np.uint16)
     copy = out.ctypes.data != x.ctypes.data
     options = (start, plan.interleaved, copy, cos.dtype.type(-1 if plan.inverse else 1))
     views = [array[(None,) * (4 - array.ndim)] for array in arrays]
     if plan.interleaved and 2 * cos.shape[-1] == x.shape[-1] and x.dtype != np.uint16:
         views = _merge_rows(views)
     for index in np.ndindex(views[0].shape[:-4]):
-        kernel(*(_broadcast_index(view, index) for view in views), *options)
+        parts = [_broadcast_index(view, index) for view in views]
+        try:
+            _compiled(plan.turn, x.dtype == np.uint16)(*parts, *options)
+        except Exception as error:  # the loop itself raises nothing
+            msg = f"{type(error).__name__} while it compiles: {error}"
+            raise _CannotCompileError(msg) from error
 
 
 def _merge_rows(arrays: list[np.ndarray]) -> list[np.ndarray]:

@@ -90,14 +90,14 @@ class KVCache(NamedTuple):
                     f"both must be floating, got {_backends.dtype_name(new.dtype)}"
                 )
                 raise TypeError(msg)
-        if seq is None or seq > capacity - used:
+        if seq is None or (isinstance(seq, int) and seq > capacity - used):
             msg = f"`k` must fit into the cache of {capacity} tokens ({used} used), got {seq}"
             raise ValueError(msg)
         if seq == 0:
             return KVCache(self.k, self.v, length)
         steps = xp.arange(capacity, device=_backends.device(k)) - length
         new = (steps >= 0) & (steps < seq)  # (capacity,)
-        source = xp.clip(steps, 0, seq - 1)
+        source = xp.where(new, steps, xp.zeros_like(steps))
         k, v = (
             xp.where(
                 new[:, None], xp.take(_backends.cast(fresh, old.dtype, xp), source, axis=-2), old

@@ -97,6 +97,10 @@ def linear_attention(
     require_shapes(q, k, v)
     causal = require_bool("causal", causal)
     _require_positions(rope, q_positions, k_positions)
+    if q_positions is not None:
+        q_positions, k_positions = _backends.beside(
+            "q", q, xp, may_stay=True, q_positions=q_positions, k_positions=k_positions
+        )
     q_len, k_len = q.shape[-2], k.shape[-2]
     if not (is_known(q_len) and is_known(k_len)):
         msg = f"`q` and `k` must have known lengths, got {q_len} and {k_len}"
@@ -133,11 +137,20 @@ def _weighted_sum(q: Array, k: Array, v: Array, causal: bool, xp: Namespace) -> 
 
 def _causal_sum(q: Array, k: Array, v: Array, xp: Namespace) -> Array:
     """`_weighted_sum` up to each query: pair by pair within a chunk, a running sum before it."""
-    no_keys, past = max(q.shape[-2] - k.shape[-2], 0), max(k.shape[-2] - q.shape[-2], 0)
+    further = k.shape[-2] - q.shape[-2]
+    try:
+        no_keys, past = max(-further, 0), max(further, 0)
+    except Exception as error:  # of a library that traces sizes and cannot compare these
+        msg = (
+            "`q` and `k` must have lengths that compare where `causal` is True, "
+            f"got {q.shape[-2]} and {k.shape[-2]}"
+        )
+        raise ValueError(msg) from error
     start = xp.matrix_transpose(k[..., :past, :]) @ v[..., :past, :]  # before the first query
     seq = q.shape[-2] - no_keys
-    chunk = max(min(seq, _CHUNK), 1)
-    n_chunks = max(-(-seq // chunk), 1)
+    # A comparison with a size that is traced would make it a constant.
+    chunk = max(min(seq, _CHUNK), 1) if isinstance(seq, int) else _CHUNK
+    n_chunks = max(-(-seq // chunk), 1) if isinstance(seq, int) else -(-seq // chunk)
     q, k, v = (
         _split_chunks(x, chunk, n_chunks, xp)
         for x in (q[..., no_keys:, :], k[..., past:, :], v[..., past:, :])
@@ -163,7 +176,7 @@ def _split_chunks(x: Array, chunk: int, n_chunks: int, xp: Namespace) -> Array:
 
 def _pad_rows(x: Array, before: int, after: int, xp: Namespace) -> Array:
     """(..., seq, width) with rows of zeros before and after."""
-    if before == after == 0:
+    if isinstance(before, int) and isinstance(after, int) and before == after == 0:
         return x
     first, last = (
         xp.zeros((*x.shape[:-2], n, x.shape[-1]), dtype=x.dtype, device=_backends.device(x))

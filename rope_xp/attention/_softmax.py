@@ -90,11 +90,17 @@ def attention(
     if bias is not None:
         _require_bias(tuple(bias.shape), (*rows, q_len, k_len))
     scores = split_groups(q * scale, k, xp) @ xp.matrix_transpose(broadcast_kv(q, k))
-    scores = xp.reshape(scores, (*rows, q_len, k_len))
+    grouped = scores.ndim != q.ndim  # heads share keys
+    if grouped:
+        scores = xp.reshape(scores, (*rows, q_len, k_len))
     never = xp.asarray(-math.inf, dtype=compute, device=_backends.device(q))
     if causal:
-        steps = xp.arange(max(q_len, k_len), device=_backends.device(q))
-        mask = steps[None, :k_len] <= steps[:q_len, None] + (k_len - q_len)
+        lengths = [_backends.size_along(x, -2) for x in (q, k)]
+        if any(n is None for n in lengths):
+            msg = f"`q` and `k` must have known lengths where `causal` is True, got {q_len} and {k_len}"
+            raise ValueError(msg)
+        queries, keys = (xp.arange(n, device=_backends.device(q)) for n in lengths)
+        mask = keys <= queries[:, None] + (lengths[1] - lengths[0])
         scores = xp.where(mask, scores, never)
     if is_mask:
         scores = xp.where(bias, scores, never)
@@ -105,8 +111,12 @@ def attention(
     weights = xp.exp(scores - xp.where(peak == never, xp.zeros_like(peak), peak))
     total = xp.sum(weights, axis=-1, keepdims=True)
     weights = weights / xp.where(total == 0, xp.ones_like(total), total)
-    output = split_groups(weights, v, xp) @ broadcast_kv(weights, v)
-    return _backends.cast(xp.reshape(output, (*rows, q_len, v.shape[-1])), result, xp)
+    if grouped:
+        weights, v = split_groups(weights, v, xp), broadcast_kv(weights, v)
+    output = weights @ v
+    if grouped:
+        output = xp.reshape(output, (*rows, q_len, v.shape[-1]))
+    return _backends.cast(output, result, xp)
 
 
 def _resolve_scale(scale: float | None, head_dim: int) -> float:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
-from rope_xp._backends import Array
 from rope_xp._validation import (
     as_frequencies,
     as_int,
@@ -154,16 +153,6 @@ def combined_frequencies(
         raise ValueError(msg)
     _, *factors = next(reversed(made.values()), Frequencies(()))
     return Frequencies(matrix, *factors)
-
-
-def require_n_axes(name: str, positions: Array, axes: Any) -> None:
-    """ValueError unless the first axis of ``positions`` counts the axes of the scheme."""
-    n = axes.n_axes
-    if positions.ndim == 0 or positions.shape[0] != n:
-        msg = (
-            f"`{name}` must have shape (n_axes={n}, ...) for {axes!r}, got {tuple(positions.shape)}"
-        )
-        raise ValueError(msg)
 
 
 def refuse_default(name: str, axes: Any) -> NoReturn:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+import numpy as np
+
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._validation import is_known, quote, require_real
+from rope_xp._validation import is_known, quote, require_integer, require_real
 from rope_xp.positions._tokens import as_offset, count_from
 
 
@@ -40,8 +42,8 @@ def resolve_positions(
             raise ValueError(msg)
         require_line_up("positions", positions, "q", q, axis, n_axes=n_axes)
         return positions
-    seq = q.shape[axis]
-    if not is_known(seq):
+    seq = _backends.size_along(q, axis)
+    if seq is None:
         msg = "`positions` must be given where the sequence length of a lazy `q` is unknown"
         raise ValueError(msg)
     xp = _backends.namespace(q=q) if xp is None else xp
@@ -49,11 +51,25 @@ def resolve_positions(
         _backends.namespace(q=q, offset=offset)
         if offset.ndim == 1:
             require_batch("offset", offset, "q", q, axis)
-    dtype = _dtype_after(offset, seq, xp, _backends.device(q))
+    dtype = _dtype_after("offset", offset, seq, xp, _backends.device(q))
     return count_from(offset, seq, xp, dtype, _backends.device(q))  # (seq,) or (batch, seq)
 
 
-def _dtype_after(offset: int | Array, n: int, xp: Namespace, device: Device | None) -> Dtype:
+def as_steps(name: str, delta: Any, of: str, x: Array, xp: Namespace) -> Array:
+    """Steps to move by as integers beside ``x``; NumPy's where only NumPy has them."""
+    if _backends.is_host_array(delta):
+        (delta,) = _backends.beside(of, x, xp, may_stay=True, **{name: delta})
+    if not _backends.is_array(delta) or (isinstance(delta, np.ndarray) and delta.ndim == 0):
+        delta, device = as_offset(name, delta), _backends.device(x)
+        delta = xp.full((), delta, dtype=_dtype_after(name, delta, 1, xp, device), device=device)
+    require_integer(name, delta)
+    _backends.namespace(**{of: x, name: None if isinstance(delta, np.ndarray) else delta})
+    return delta
+
+
+def _dtype_after(
+    name: str, offset: int | Array, n: int, xp: Namespace, device: Device | None
+) -> Dtype:
     """A dtype for ``n`` positions after ``offset``: int32 if they fit, because two digits are fewest.
 
     ValueError if the library has none that holds them.
@@ -61,23 +77,26 @@ def _dtype_after(offset: int | Array, n: int, xp: Namespace, device: Device | No
     if _backends.is_array(offset):
         values = _backends.host_values(offset)
         if values is None or not values.size:
-            name = _backends.dtype_name(offset.dtype)
-            if name not in ("uint32", "int64", "uint64"):
+            kind = _backends.dtype_name(offset.dtype)
+            if kind not in ("uint32", "int64", "uint64"):
                 return xp.int32
             integer = _backends.default_integer_dtype(xp, device)
-            return integer if name != "uint64" and _is_int64(integer) else offset.dtype
+            return integer if kind != "uint64" and _is_int64(integer) else offset.dtype
         first, last = int(values.min()), int(values.max())
-    else:
+    elif isinstance(offset, int):
         first = last = offset
+    else:  # a size that is traced
+        return xp.int32
+    most = n if isinstance(n, int) else 2**30  # what is traced does not compare
     # No sequence that starts below 2**30 leaves int32, and a comparison with a traced ``n`` would make
     # the compiled program depend on it.
-    if first >= -(2**31) and (last <= 2**30 or last + n <= 2**31):
+    if first >= -(2**31) and (last <= 2**30 or last + most <= 2**31):
         return xp.int32
     integer = _backends.default_integer_dtype(xp, device)
     bits = 64 if _is_int64(integer) else 32
-    if first < -(2 ** (bits - 1)) or last + n > 2 ** (bits - 1):
+    if first < -(2 ** (bits - 1)) or last + most > 2 ** (bits - 1):
         msg = (
-            f"`offset` must keep positions in the range of int{bits}, the widest integers here, "
+            f"`{name}` must keep positions in the range of int{bits}, the widest integers here, "
             f"[-2**{bits - 1}, 2**{bits - 1}), got {last if last > 0 else first} for {n} tokens"
         )
         raise ValueError(msg)
@@ -105,8 +124,9 @@ def require_line_up(
 ) -> None:
     """ValueError unless ``positions`` have shape (seq,), or (batch, seq) with the batch of ``x`` or 1."""
     seq = x.shape[axis]
-    got = positions.shape[-1] if positions.ndim in (1, 2) else None
-    if got is None or (got != seq and is_known(got) and is_known(seq)):
+    fits = positions.ndim in (1, 2)
+    got = positions.shape[-1] if fits else seq
+    if not fits or (got != seq and is_known(got) and is_known(seq)):
         axes = "" if n_axes is None else f"n_axes={n_axes}, "
         one = "(seq,)" if n_axes is None else f"({axes}seq)"
         msg = (

@@ -233,6 +233,8 @@ def _axes(shape: tuple[Any, ...]) -> list[int | tuple[float, ...]]:
 
 def as_axis(name: str, axis: Any) -> Any:
     """``axis`` as a positive int, or as a tuple of at least one finite int or float."""
+    if _backends.is_traced_size(axis):
+        return axis
     if not _backends.is_array(axis) and hasattr(type(axis), "__index__"):
         return as_length(name, axis, least=1)
     is_vector = isinstance(axis, np.ndarray) and axis.ndim == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._validation import as_int, quote
+from rope_xp._validation import as_int_or_traced, quote
 
 #: The smallest and the largest integer of each dtype; of a floating one, those between which it skips none.
 BOUNDS = {
@@ -42,8 +42,8 @@ def is_static(size: Any) -> bool:
 
 def as_length(name: str, n: Any, *, least: int = 0) -> Any:
     """``n`` as an int; ValueError unless it is a length that some memory can have."""
-    n = as_int(name, n)
-    if n < least:
+    n = as_int_or_traced(name, n)
+    if isinstance(n, int) and n < least:
         msg = f"`{name}` must be {'positive' if least else 'non-negative'}, got {quote(n)}"
         raise ValueError(msg)
     if is_static(n) and n > _MOST:

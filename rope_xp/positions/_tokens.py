@@ -10,6 +10,7 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
+    as_int_or_traced,
     require_integer,
     require_integer_dtype,
     require_positive,
@@ -111,6 +112,8 @@ def _require_counted(
     name: str, lowest: int, highest: int, n: int, dtype: Dtype, *, default: bool
 ) -> None:
     """`require_fit` for ``n`` positions from ``lowest`` … ``highest`` on."""
+    if not isinstance(highest, int):
+        return  # what is traced does not compare
     # A compiled program would depend on a comparison with a traced ``n``, which never is as large as
     # half of what the default dtype holds.
     if not is_static(n) and (default or not isinstance(n, int)):
@@ -122,7 +125,7 @@ def count_from(
     offset: int | Array, n: int, xp: Namespace, dtype: Dtype | None, device: Device | None
 ) -> Array:
     """`token_positions` of arguments that have been checked."""
-    if not _backends.is_array(offset) and offset <= 2**30:
+    if not (_backends.is_array(offset) or (isinstance(offset, int) and offset > 2**30)):
         return xp.arange(offset, offset + n, dtype=dtype, device=device)
     # The end of a range may be one more than its dtype holds.
     steps = xp.arange(n, dtype=dtype, device=device)
@@ -426,7 +429,7 @@ def as_offset(name: str, offset: int | Array) -> Any:
     if isinstance(offset, np.ndarray) and offset.ndim == 0:
         offset = offset[()]  # NumPy's 0-d arrays count as integers beside arrays of any library
     if not _backends.is_array(offset):
-        return as_int(name, offset)
+        return as_int_or_traced(name, offset)
     require_integer(name, offset)
     if offset.ndim > 1:
         msg = f"`{name}` must be an int or have shape () or (batch,), got {tuple(offset.shape)}"

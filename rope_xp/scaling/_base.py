@@ -7,8 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from rope_xp import _backends
 from rope_xp._validation import (
     MAX_FREQUENCY,
+    as_constant,
     as_frequencies,
     as_seq_len,
     as_size,
@@ -246,4 +248,23 @@ def checked_frequencies(
             f"got {len(inv_freq)} from {name}"
         )
         raise ValueError(msg)
-    return Frequencies(inv_freq, *factors)
+    return Frequencies(inv_freq, *map(as_constant, factors))
+
+
+def call_at_traced_length(
+    call: Callable[[Any], Frequencies], schedule: Any, seq_len: Any
+) -> Frequencies:
+    """``call(seq_len)`` for a length that is no number before the traced program runs.
+
+    ValueError if the frequencies depend on it: they are constants of the program.
+    """
+    # A traced array would compare as the example does: an object compares with nothing.
+    unknown: Any = object() if _backends.is_array(seq_len) else seq_len
+    try:
+        return call(unknown)
+    except Exception as error:
+        msg = (
+            f"`seq_len` must be an int for a {type(schedule).__name__}, whose frequencies follow it "
+            f"and must be constants of what is traced, got the symbolic size {seq_len}"
+        )
+        raise ValueError(msg) from error

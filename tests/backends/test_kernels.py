@@ -1,9 +1,14 @@
 """The kernels: each gives the result of `concat`, and costs what it says."""
 
 import itertools
+import os
+import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,10 +192,12 @@ def test_tables_that_share_memory_with_the_result(kind, rng, kernel):
 def test_what_is_known_of_shapes_is_not_known_of_other_options(kind):
     """1 == 1.0 == True: what was found for one must not pass for the others."""
     x, table = (kind(np.ones(shape), "float32") for shape in ((2, 3, 8), (3, 3)))
-    rope_xp.rotate(x, table, table, layout="half", seq_axis=1, rotary_start=1)
+    for blocks in (None, (2, 4)):
+        rope_xp.rotate(x, table, table, layout="half", seq_axis=1, rotary_start=1, blocks=blocks)
     for options in (
         {"seq_axis": 1.0, "rotary_start": 1.0},
         {"seq_axis": True, "rotary_start": True},
+        {"seq_axis": 1, "rotary_start": 1, "blocks": (2.0, 4)},
     ):
         with pytest.raises(TypeError, match="must be an int"):
             rope_xp.rotate(x, table, table, layout="half", **options)
@@ -279,9 +286,9 @@ def test_kernels_have_names():
 def numba_anew(monkeypatch):
     """Whether numba can be used is found out again, before and after."""
     monkeypatch.delenv("ROPE_XP_FAST", raising=False)
-    numba_cpu._failures.cache_clear()
+    numba_cpu._status.cache_clear()
     yield
-    numba_cpu._failures.cache_clear()
+    numba_cpu._status.cache_clear()
 
 
 def test_numba_can_be_switched_off(monkeypatch, numba_anew):
@@ -289,37 +296,220 @@ def test_numba_can_be_switched_off(monkeypatch, numba_anew):
     assert not numba_cpu.is_available()
 
 
-@pytest.mark.parametrize("error", [ImportError, SystemError, AttributeError, OSError])
-def test_a_broken_numba_breaks_no_rotation(monkeypatch, numba_anew, caplog, tmp_path, rng, error):
-    """Installed, but it cannot be imported: other kernels are used, and the log says why."""
-    (tmp_path / "numba.py").write_text(f"raise {error.__name__}('needs another NumPy')")
-    for name in [n for n in sys.modules if n.partition(".")[0] == "numba"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(tmp_path)
-    x = rng.standard_normal((16, 64, 128), dtype=np.float32)
-    table = np.ones((64, 64), dtype=np.float32)
-    found = rope_xp.rotate(x, table, 0 * table, layout="half")
-    np.testing.assert_array_equal(found, x)
-    assert "needs another NumPy" in caplog.text
+# What a numba that cannot be used looks like, and what the warning says of it.
+BROKEN_NUMBA = {
+    "ImportError": ("raise ImportError('needs another NumPy')", "needs another NumPy"),
+    "SystemError": ("raise SystemError('bad ABI\\nand more')", "SystemError: bad ABI"),
+    "without what it needs": ("import llvmlite_that_is_missing", "llvmlite_that_is_missing"),
+    "too old": ("class config: DISABLE_JIT = 0\n__version__ = '0.1'", "while it compiles"),
+    "half imported": ("", "has no attribute 'config'"),
+    "that exits": ("raise SystemExit(3)", "interrupted"),
+    "cannot compile": (
+        """
+import sys
+from types import SimpleNamespace as types
+class config: DISABLE_JIT = 0
+def njit(*_, **__): raise RuntimeError('no LLVM')
+sys.modules['numba.extending'] = extending = types(intrinsic=lambda f: f)
+""",
+        "RuntimeError while it compiles: no LLVM",
+    ),
+}
+
+ROTATES = """
+import warnings
+import numpy as np, rope_xp
+x = np.ones((64, 64, 128), np.float32)
+one = np.ones((64, 64), np.float32)
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    for layout in ("half", "interleaved", "half"):
+        try:
+            y = rope_xp.rotate(x, one, 0 * one, layout=layout)
+        except SystemExit:
+            continue
+        assert np.array_equal(x, y)
+print(*(f"{type(w.message).__name__}: {w.message}" for w in seen), sep="\\n")
+"""
+
+
+def warnings_of(tmp_path, **environment):
+    """What a new process warns of that rotates three large arrays."""
+    root = Path(rope_xp.__file__).parent.parent
+    env = {k: v for k, v in os.environ.items() if k != "ROPE_XP_FAST"}
+    env |= {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", ROTATES], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("\n")[:-1]
+
+
+@pytest.mark.parametrize("name", BROKEN_NUMBA)
+def test_a_broken_numba_breaks_no_rotation(tmp_path, name):
+    """Other kernels are used; once, a warning says why and how to silence it."""
+    source, why = BROKEN_NUMBA[name]
+    (tmp_path / "numba.py").write_text(source)
+    (warning,) = warnings_of(tmp_path)
+    assert warning.startswith("RuntimeWarning: numba cannot be used")
+    assert why in warning
+    assert "ROPE_XP_FAST=0" in warning
+
+
+def test_a_broken_numba_that_is_switched_off_is_no_news(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError")
+    assert warnings_of(tmp_path, ROPE_XP_FAST="0") == [""]
 
 
 @needs_numba
-def test_a_numba_that_cannot_compile_breaks_no_rotation(monkeypatch, numba_anew, caplog, rng):
-    from numba.core.errors import TypingError
+def test_numba_that_may_not_compile(tmp_path):
+    (warning,) = warnings_of(tmp_path, NUMBA_DISABLE_JIT="1")
+    assert "NUMBA_DISABLE_JIT" in warning
+
+
+@needs_numba
+def test_numba_without_a_folder_to_write_to(tmp_path):
+    """Nothing is kept on disk."""
+    nowhere = str(tmp_path / "file" / "folder")
+    (tmp_path / "file").touch()
+    assert warnings_of(tmp_path, HOME=nowhere, NUMBA_CACHE_DIR=nowhere) == [""]
+
+
+def test_a_numba_that_is_not_installed_is_no_news(monkeypatch, numba_anew):
+    monkeypatch.setitem(sys.modules, "numba", None)  # ModuleNotFoundError
+    assert not numba_cpu.is_available()
+
+
+def test_a_warning_that_is_an_error_is_one_error(monkeypatch, numba_anew, tmp_path):
+    (tmp_path / "numba.py").write_text("raise OSError('no disk')")
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuntimeWarning, match="no disk"):
+        numba_cpu.is_available()
+    assert not numba_cpu.is_available()
+
+
+@needs_numba
+@pytest.mark.parametrize("error", [TypeError, OSError, KeyboardInterrupt])
+def test_a_numba_that_cannot_compile_breaks_no_rotation(monkeypatch, numba_anew, rng, error):
+    """Ctrl-C reaches the caller, and the next call compiles."""
 
     def refuse(*_):
         message = "this version knows no pointers"
-        raise TypingError(message)
+        raise error(message)
 
-    monkeypatch.setattr(numba_cpu, "_compiled", refuse)
     x = rng.standard_normal((64, 64, 128), dtype=np.float32)
     cos, sin = rng.standard_normal((2, 64, 64), dtype=np.float32)
     with force_kernel("concat"):
         expected = rope_xp.rotate(x, cos, sin, layout="half")
+    interrupted = error is KeyboardInterrupt
     for out in (None, np.zeros_like(x)):
+        with monkeypatch.context() as patched:
+            patched.setattr(numba_cpu, "_compiled", refuse)
+            if interrupted:
+                with pytest.raises(KeyboardInterrupt):
+                    rope_xp.rotate(x, cos, sin, layout="half", out=out)
+            elif out is None:
+                with pytest.warns(RuntimeWarning, match="knows no pointers"):
+                    assert_same(rope_xp.rotate(x, cos, sin, layout="half"), expected)
         assert_same(rope_xp.rotate(x, cos, sin, layout="half", out=out), expected)
-    assert "knows no pointers" in caplog.text
-    assert not numba_cpu.is_available()
+    assert numba_cpu.is_available() == interrupted
+
+
+# -- threads ---------------------------------------------------------------------------------------
+
+
+def run_pieces(pieces=5, work=lambda piece: None):
+    """The pieces that were worked on by `run_in_threads`, in a list that grows as that happens."""
+    done, lock = [], threading.Lock()
+
+    def write(piece):
+        work(piece)
+        with lock:
+            done.append(piece)
+
+    def run():
+        memory.run_in_threads(write, list(range(pieces)))
+
+    return done, run
+
+
+def test_each_piece_is_worked_on_once():
+    done, run = run_pieces(work=lambda piece: time.sleep(0.001))
+    run()
+    assert sorted(done) == list(range(5))
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+def test_pieces_of_threads_that_cannot_start_are_done_here(monkeypatch, limit):
+    start, started = threading.Thread.start, []
+
+    def limited(self):
+        if len(started) == limit:
+            message = "can't start new thread"
+            raise RuntimeError(message)
+        started.append(self)
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    done, run = run_pieces()
+    run()
+    assert sorted(done) == list(range(5))
+
+
+@pytest.mark.parametrize("where", ["start", "work", "join"])
+def test_no_thread_writes_after_an_interruption(monkeypatch, where):
+    """Wherever Ctrl-C lands: all have ended when the caller sees it."""
+    here, original, count = threading.current_thread(), {}, []
+    for name in ("start", "join"):
+        original[name] = getattr(threading.Thread, name)
+
+    def interrupted(self, *args):
+        count.append(self)
+        if len(count) == (1 if where == "join" else 2):
+            if where == "start":
+                original[where](self)
+            raise KeyboardInterrupt
+        original[where](self, *args)
+
+    def work(piece):
+        time.sleep(0.02)
+        if threading.current_thread() is not here:
+            time.sleep(0.1)
+        elif where == "work":
+            raise KeyboardInterrupt
+
+    before = threading.active_count()
+    done, run = run_pieces(work=work)
+    if where != "work":
+        monkeypatch.setattr(threading.Thread, where, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    finished = list(done)
+    assert threading.active_count() == before
+    time.sleep(0.15)
+    assert done == finished
+
+
+def test_an_error_in_a_thread_is_raised_here():
+    def work(piece):
+        if threading.current_thread() is not threading.main_thread():
+            message = "in a thread"
+            raise ValueError(message)
+        time.sleep(0.01)
+
+    _, run = run_pieces(work=work)
+    with pytest.raises(ValueError, match="in a thread"):
+        run()
+
+
+def test_errstate_applies_in_threads():
+    """NumPy keeps it in the context, which threads do not inherit by themselves."""
+    found = set()
+    _, run = run_pieces(work=lambda _: (time.sleep(0.005), found.add(np.geterr()["over"])))
+    with np.errstate(over="raise"):
+        run()
+    assert found == {"raise"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -35,11 +35,11 @@ def without_fast():
     """The library as if numba were not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROPE_XP_FAST", "0")
-        numba_cpu._failures.cache_clear()  # it reads the environment once
+        numba_cpu._status.cache_clear()  # it reads the environment once
         try:
             yield
         finally:
-            numba_cpu._failures.cache_clear()
+            numba_cpu._status.cache_clear()
 
 
 @pytest.fixture(scope="session")

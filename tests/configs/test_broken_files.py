@@ -405,7 +405,7 @@ def test_broken_configs_are_refused_with_a_sentence(name):
 
 @pytest.mark.parametrize("config", [None, 7, [LLAMA31], LLAMA31.items()], ids=repr)
 def test_what_is_no_config(config):
-    with pytest.raises(TypeError, match="`config` must be a mapping, a path"):
+    with pytest.raises(TypeError, match="`config` must be a mapping, a config object, a path"):
         RoPE.from_config(config)
 
 

@@ -546,9 +546,10 @@ CASES = [
         lambda: ROPE.shift(X, 0.5), TypeError, "`delta` must be an int, got 0.5", id="delta"
     ),
     pytest.param(
-        lambda: ROPE.shift(X, 2**31),
+        lambda: ROPE.shift(X, 2**63),
         ValueError,
-        "`delta` must keep positions in [-2**31, 2**31), got 2147483648",
+        "`delta` must keep positions in the range of int64, the widest integers here, "
+        "[-2**63, 2**63), got 9223372036854775808",
         id="delta far",
     ),
     pytest.param(

@@ -25,6 +25,10 @@ NUMPY = [
     ("_kernels", "self.free.append(other.array)", "self.free.append(self.array)"),
     ("_kernels", "(slice(0, plan.start), slice(plan.end, None))", "(slice(0, plan.start),)"),
     ("_kernels", "arrays.out is None or is_alias_safe(memory, arrays)", "True"),
+    ("_kernels", "        todo.clear()\n        _join", "        _join"),
+    ("_kernels", "                interruption = error", "                raise"),
+    ("_kernels", "            except RuntimeError:  # the system", "            except KeyError:  # the system"),
+    ("_kernels", "target=copy_context().run, args=(take_pieces,)", "target=take_pieces"),
     ("_kernels", "if a.shape[axis] > 1 else a for a", "if a is arrays[0] else a for a"),
     ("_backends", "min(most, int(math.prod(x.shape)) // share)", "most * 64"),
     ("_kernels", "(cos, sin) if itself else (x, cos, sin)", "(cos, sin)"),
@@ -309,7 +313,10 @@ FAST = [
     ("_kernels/numba_cpu", "a.shape[-2] == rows and", ""),
     ("_kernels/numba_cpu", "x = out  # whole", "pass  # whole"),
     ("_kernels/numba_cpu", "copy = out.ctypes.data != x.ctypes.data", "copy = False"),
-    ("_kernels/numba_cpu", "_failures().append(str(error))", "pass"),
+    ("_kernels/numba_cpu", "_status().fail(error)", "pass"),
+    ("_kernels/numba_cpu", 'status.fail("its import was interrupted")', "pass"),
+    ("_kernels/numba_cpu", "if numba.config.DISABLE_JIT:", "if False:"),
+    ("_kernels/numba_cpu", 'status.reported = error.name == "numba"', "status.reported = True"),
     ("_kernels/numba_cpu", "i if n > 1 else 0 for", "i for"),
 ]
 
