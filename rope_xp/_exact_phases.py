@@ -16,7 +16,7 @@ compute: there, one product of 64-bit integers that wraps is the reduction.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -274,9 +274,9 @@ def _turns(frequency: float, exponent: int, bits: int) -> tuple[int, float]:
 
 
 def cos_sin_on_host(
-    positions: np.ndarray, tables: list[tuple[np.ndarray, ...]], *, wide: bool
+    positions: Iterable[np.ndarray], tables: list[tuple[np.ndarray, ...]], *, wide: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """cos, sin in float64 of positions (n_axes, ...) with exact phases, and `wrapping_tables`.
+    """cos, sin in float64 of the positions on each axis, and `wrapping_tables`, with exact phases.
 
     Right to 1e-15; if not ``wide`` only as far as float32 can tell.
     """

@@ -7,6 +7,7 @@ import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, get_args
 
@@ -29,6 +30,7 @@ MAX_LENGTH = 2**63
 
 S = TypeVar("S", bound=str)
 Precision = Literal["exact", "float32"]
+_PRECISIONS = get_args(Precision)
 _LINE = 100  # characters of a value that a message quotes
 
 
@@ -230,7 +232,7 @@ def require_list(name: str, values: Any) -> tuple[float, ...]:
 
 
 def _as_tuple(name: str, values: Any) -> tuple[Any, ...]:
-    if not is_listable(values):
+    if type(values) not in (list, tuple) and not is_listable(values):
         msg = f"`{name}` must be a list of numbers, got {quote(values)}"
         raise TypeError(msg)
     return tuple(values)
@@ -254,11 +256,19 @@ def as_frequencies(name: str, values: Any) -> tuple[float, ...]:
         floats = tuple(require_number(f"{name}[{i}]", value) for i, value in enumerate(values))
     if _backends.is_compiling():
         floats = tuple(map(as_constant, floats))
-    finite = all(map(math.isfinite, floats))
-    if not finite or (floats and max(map(abs, floats)) >= MAX_FREQUENCY):
-        for i, value in enumerate(floats):
-            require_frequency(f"{name}[{i}]", value)
+        _require_frequencies(name, floats)
+    else:
+        _known_frequencies(name, floats)
     return floats
+
+
+def _require_frequencies(name: str, floats: tuple[float, ...]) -> None:
+    for i, value in enumerate(floats):
+        require_frequency(f"{name}[{i}]", value)
+
+
+# A memo of a check that passed; torch.compile would warn of it.
+_known_frequencies = lru_cache(maxsize=256)(_require_frequencies)
 
 
 def require_frequency(name: str, value: float) -> float:
@@ -286,7 +296,7 @@ def require_one_of(name: str, value: object, choices: Iterable[S]) -> S:
 
 
 def require_precision(precision: object) -> Precision:
-    found: Precision = require_one_of("precision", precision, get_args(Precision))
+    found: Precision = require_one_of("precision", precision, _PRECISIONS)
     return found
 
 

@@ -117,9 +117,10 @@ def cos_sin(
     if constant:
         xp, positions = _backends.join(positions=positions)
         dtype = result_dtype(positions, dtype, xp)
-        rows = _as_rows(inv_freq)
         one_axis = not _is_matrix(inv_freq)
-        _require_axes((len(rows[0]),) if one_axis else (len(rows), len(rows[0])), positions)
+        rows = _as_rows(inv_freq, one_axis=one_axis)
+        if not one_axis:
+            _require_axes((len(rows), len(rows[0])), positions)
         return constant_cos_sin(
             positions,
             rows[0] if one_axis else rows,
@@ -158,7 +159,7 @@ def constant_cos_sin(
     one_axis = not isinstance(inv_freq[0], tuple)
     n_pairs = len(inv_freq if one_axis else inv_freq[0])
     seq = positions.shape[0 if one_axis else 1 :]
-    wide = "float64" in map(_backends.dtype_name, (positions.dtype, dtype))
+    wide = _backends.compute_dtype(xp, positions, dtype=dtype) == xp.float64
     wide = wide and precision == "exact"
     device = _backends.device(positions)
     if precision == "exact":
@@ -169,10 +170,16 @@ def constant_cos_sin(
                 "with `cos_sin` outside of the model and pass them to `rotate` as inputs"
             )
             raise ValueError(msg)
-        few = _few_on_host(positions, inv_freq if not one_axis else (inv_freq,), seq, wide=wide)
+        few = _few_on_host(positions, (inv_freq,) if one_axis else inv_freq, seq, wide=wide)
         if few is not None:
-            cos, sin = (t if attention_factor == 1.0 else t * attention_factor for t in few)
-            return tuple(xp.asarray(t, dtype=dtype, device=device) for t in (cos, sin))
+            if attention_factor != 1.0:
+                few = few[0] * attention_factor, few[1] * attention_factor
+            if type(positions) is np.ndarray:
+                return few[0].astype(dtype, copy=False), few[1].astype(dtype, copy=False)
+            if _backends.dtype_name(dtype) == "float32":
+                few = few[0].astype(np.float32), few[1].astype(np.float32)  # sooner than elsewhere
+            cos, sin = (xp.asarray(t, dtype=dtype, device=device) for t in few)
+            return cos, sin
     compute = xp.float64 if wide else xp.float32
 
     def constants(values: Any, dtype: Dtype) -> Array:
@@ -392,10 +399,10 @@ def _few_on_host(
         if fastest > (1 if wide else 2**20):
             return None
         require_exact_reals(positions)
-    values = np.ascontiguousarray(values)  # the result would have the order of their axes in memory
-    if values.ndim == len(seq):
-        values = values[None]
-    return cos_sin_on_host(values, tables, wide=wide)
+    if not values.flags.c_contiguous:  # the result would have the order of their axes in memory
+        values = np.ascontiguousarray(values)
+    per_axis = [values] if values.ndim == len(seq) else values
+    return cos_sin_on_host(per_axis, tables, wide=wide)
 
 
 def _exact_function(
@@ -440,15 +447,15 @@ def _is_matrix(inv_freq: Any) -> bool:
     return len(inv_freq) > 0 and isinstance(inv_freq[0], list | tuple | np.ndarray)
 
 
-def _as_rows(inv_freq: Any) -> tuple[tuple[float, ...], ...]:
+def _as_rows(inv_freq: Any, *, one_axis: bool) -> tuple[tuple[float, ...], ...]:
     """Frequencies of one axis or of several, a row for each."""
     if isinstance(inv_freq, np.ndarray) and inv_freq.ndim == 0:
         msg = "`inv_freq` must have shape (n_pairs,) or (n_axes, n_pairs), got ()"
         raise ValueError(msg)
-    if _is_matrix(inv_freq):
-        rows = tuple(as_frequencies(f"inv_freq[{a}]", row) for a, row in enumerate(inv_freq))
+    if one_axis:
+        rows: tuple[tuple[float, ...], ...] = (as_frequencies("inv_freq", inv_freq),)
     else:
-        rows = (as_frequencies("inv_freq", inv_freq),)
+        rows = tuple(as_frequencies(f"inv_freq[{a}]", row) for a, row in enumerate(inv_freq))
     if not rows or not rows[0]:
         msg = f"`inv_freq` must be finite numbers, at least one, got {quote(inv_freq)}"
         raise ValueError(msg)

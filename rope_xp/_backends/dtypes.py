@@ -6,13 +6,14 @@ from rope_xp._backends.library import Array, Device, Dtype, Namespace
 
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 INTEGER = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_KNOWN = FLOATING + INTEGER
 
 
 def dtype_name(dtype: Dtype) -> str:
     """``"float32"`` for NumPy's, torch's, JAX's, … own spelling of it."""
     # The scalar type that a NumPy dtype carries knows its name at once; dtype.name composes it.
     name: str | None = getattr(getattr(dtype, "type", dtype), "__name__", None)
-    if name is not None and name in FLOATING + INTEGER:
+    if name is not None and name in _KNOWN:
         return name
     return getattr(dtype, "name", None) or name or str(dtype).rpartition(".")[2]
 
@@ -51,8 +52,9 @@ def require_dtype(name: str, dtype: Dtype) -> str:
 
 def compute_dtype(xp: Namespace, *arrays: Array | None, dtype: Dtype | None = None) -> Dtype:
     """float64 if one of the ``arrays`` or ``dtype`` is, else float32: nothing is computed in less."""
-    wide = any(a is not None and dtype_name(a.dtype) == "float64" for a in arrays)
-    wide = wide or (dtype is not None and dtype_name(dtype) == "float64")
+    wide = dtype is not None and dtype_name(dtype) == "float64"
+    for array in arrays:
+        wide = wide or (array is not None and dtype_name(array.dtype) == "float64")
     return xp.float64 if wide else xp.float32
 
 

@@ -33,7 +33,19 @@ def library_of(array: Array) -> Library:
             return torch.LIBRARY
         name = module.partition(".")[0]
         found = LIBRARIES.get(name)
-    return found or Library(name, lambda: array_api_compat.array_namespace(array))
+    return found or _OTHERS.get(type(array)) or _other_library(name, array)
+
+
+# Libraries that are not in the table, by the types of their arrays: what is known is made once.
+_OTHERS: dict[type, Library] = {}
+
+
+def _other_library(name: str, array: Array) -> Library:
+    try:
+        xp = array_api_compat.array_namespace(array)
+    except TypeError:
+        return Library(name, lambda: array_api_compat.array_namespace(array))  # raises it again
+    return _OTHERS.setdefault(type(array), Library(name, lambda: xp))
 
 
 def namespace(**arrays: Array | None) -> Namespace:
@@ -181,7 +193,9 @@ def has_no_bits(array: Array) -> bool:
 
 def is_traced_size(value: Any) -> bool:
     """Whether ``value`` is a size that its library traces, of a type that is no int to Python."""
-    return not isinstance(value, int) and library_of(value).is_traced_size(value)
+    if value is None or isinstance(value, int):
+        return False  # most often
+    return library_of(value).is_traced_size(value)
 
 
 def is_array(value: Any) -> TypeGuard[Array]:
