@@ -160,21 +160,21 @@ def digit_exponents(positions: Array, fastest: float) -> tuple[int, ...]:
             return (0, 16)
         signed = range(0, 32 if name == "uint32" else 64, 16)
         return (*signed, signed.stop) if name.startswith("u") else tuple(signed)
-    ordinary = require_exact_reals(positions) <= REAL_LIMIT
+    ordinary = require_known_reals(positions) <= REAL_LIMIT
     whole = range(0, 32 if ordinary else 64, 16)
     behind = max(1, math.ceil((math.log2(fastest or 1) + 12) / 16))
     return (*range(-16 * behind, 0, 16), *whole)
 
 
-def require_exact_reals(positions: Array) -> float:
-    """The largest of real positions where it is known, else 0; ValueError if it is too large."""
+def require_known_reals(positions: Array) -> float:
+    """The largest of real positions where it is known, else 0; ValueError if no integer of 64 bits is."""
     values = _backends.host_values(positions)
     if values is None or not values.size:
         return 0.0
     finite = np.abs(values[np.isfinite(values)], dtype=np.float64)
     largest = float(finite.max(initial=0.0))
     if largest > 2.0**63:
-        msg = f"`positions` must be within ±2**63 to have exact phases, got {largest}"
+        msg = f"`positions` must be within ±2**63, got {largest}"
         raise ValueError(msg)
     return largest
 

@@ -17,7 +17,7 @@ from rope_xp._exact_phases import (
     digit_exponents,
     digit_tables,
     exact_cos_sin,
-    require_exact_reals,
+    require_known_reals,
     split_digits,
     steps_per_digit,
     units_per_step,
@@ -376,7 +376,8 @@ def _positions_per_pair(positions: Array, axes: Array | None, xp: Namespace) -> 
 
 def _learned_angles(positions: Array, inv_freq: Array, dtype: Dtype, xp: Namespace) -> Array:
     """Angles of frequencies that are data."""
-    positions, inv_freq = (_backends.cast(a, dtype, xp) for a in (positions, inv_freq))
+    positions = _as_factors(positions, dtype, xp)
+    inv_freq = _backends.cast(inv_freq, dtype, xp)
     if inv_freq.ndim == 1:
         return positions[..., None] * inv_freq
     total, *rest = (positions[a, ..., None] * inv_freq[a, ...] for a in range(inv_freq.shape[0]))
@@ -398,7 +399,7 @@ def _few_on_host(
         fastest = max(float(np.abs(angles).max()) for *_, angles in tables)
         if fastest > (1 if wide else 2**20):
             return None
-        require_exact_reals(positions)
+        require_known_reals(positions)
     if not values.flags.c_contiguous:  # the result would have the order of their axes in memory
         values = np.ascontiguousarray(values)
     per_axis = [values] if values.ndim == len(seq) else values
@@ -427,14 +428,27 @@ def _exact_function(
     return function
 
 
+def _as_factors(positions: Array, dtype: Dtype, xp: Namespace) -> Array:
+    """Positions in a floating dtype, to be multiplied: NaN where they are infinite."""
+    if _backends.is_floating(positions):
+        require_known_reals(positions)
+        nothing = xp.full_like(positions, math.nan)
+        positions = xp.where(xp.isfinite(positions), positions, nothing)
+    return _backends.cast(positions, dtype, xp)
+
+
 def _rounded_function(rows: Rows, constants: Constants, dtype: Dtype, xp: Namespace) -> Phases:
     """cos, sin of rounded products. Elementwise: autocast and TF32 would round a matmul more."""
+    fastest = max(abs(f) for row in rows for f in row)
+    if fastest >= 2.0**64:
+        msg = f"`inv_freq` must be below 2**64 for precision='float32', got {fastest}"
+        raise ValueError(msg)
     tables = [constants(row, dtype) for row in rows]
 
     def function(per_pair: list[Array]) -> tuple[Array, Array]:
         angles: Any = None
         for position, table in zip(per_pair, tables, strict=True):
-            product = _backends.cast(position, dtype, xp) * table
+            product = _as_factors(position, dtype, xp) * table
             angles = product if angles is None else angles + product
         return xp.cos(angles), xp.sin(angles)
 

@@ -11,13 +11,25 @@ CASES = [
     pytest.param(
         lambda: rope_xp.cos_sin(np.asarray([1.0, -1e19]), [1.0]),
         ValueError,
-        "`positions` must be within ±2**63 to have exact phases, got 1e+19",
+        "`positions` must be within ±2**63, got 1e+19",
         id="a few large reals",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.asarray([-1e300]), [1.0], precision="float32"),
+        ValueError,
+        "`positions` must be within ±2**63, got 1e+300",
+        id="large reals with rounded products",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.arange(3), [1e20], precision="float32"),
+        ValueError,
+        "`inv_freq` must be below 2**64 for precision='float32', got 1e+20",
+        id="fast pairs with rounded products",
     ),
     pytest.param(
         lambda: rope_xp.cos_sin(np.linspace(0, 1e19, 5000), [1.0]),
         ValueError,
-        "`positions` must be within ±2**63 to have exact phases, got 1e+19",
+        "`positions` must be within ±2**63, got 1e+19",
         id="many large reals",
     ),
     pytest.param(

@@ -39,7 +39,7 @@ NUMPY = [
     ("_exact_phases", "values.min() >= -(2**31) and values", "values"),
     ("_exact_phases", "math.log2(fastest or 1) + 12", "12"),
     ("_exact_phases", "xp.full_like(left, math.nan)", "left"),
-    ("_exact_phases", "require_exact_reals(positions) <= REAL_LIMIT", "True"),
+    ("_exact_phases", "require_known_reals(positions) <= REAL_LIMIT", "True"),
     ("_exact_phases", "if largest > 2.0**63:", "if False:"),
     ("_exact_phases", "rest = rest + _backends.cast(remainder", "rest = rest * 1 + 0 * _backends.cast(remainder"),
     ("_exact_phases", "quarter << 62", "quarter << 61"),

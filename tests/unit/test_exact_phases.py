@@ -151,6 +151,17 @@ def test_nan_and_infinity_give_nan(lib, how_many):
         assert np.isnan(lib.numpy(table)).tolist() == [[True] * 2, [False] * 2] + [[True] * 2] * 2
 
 
+@pytest.mark.eager
+def test_nan_and_infinity_give_nan_with_rounded_products(lib):
+    at = lib.array([math.nan, 1.0, math.inf], "float32")
+    learned = lib.array([1.0, 0.5], "float32")
+    for cos, _ in (
+        rope_xp.cos_sin(at, [1.0, 0.5], precision="float32"),
+        rope_xp.cos_sin(at, learned),
+    ):
+        assert np.isnan(lib.numpy(cos)).tolist() == [[True] * 2, [False] * 2, [True] * 2]
+
+
 @pytest.mark.backend("jax")
 def test_reals_without_a_phase_give_nan_under_jit():
     import jax
