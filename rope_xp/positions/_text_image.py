@@ -120,7 +120,7 @@ def text_image_positions(
 
     lowest, after = start, start  # after: one more than the largest position so far
     # Modulo 2**64, which is right in every dtype that holds the positions.
-    pieces = [np.zeros((3, n_before), dtype=np.uint64)]
+    pieces = [np.zeros((3, n_before), dtype=np.int64)]
     for i, part in enumerate(parts):
         if not isinstance(part, tuple | list):
             sizes: Any = (_text_length(f"parts[{i}]", part),)
@@ -132,20 +132,25 @@ def text_image_positions(
         after = max(after, end)
         require_fit("parts", lowest, max(lowest, after - 1), made, default=default)
         lines = [
-            np.asarray([time % 2**64 for time in size], dtype=np.uint64)
+            np.asarray([_wrapped(time) for time in size], dtype=np.int64)
             if isinstance(size, tuple)
-            else np.arange(size, dtype=np.uint64)
+            else np.arange(size, dtype=np.int64)
             for size in sizes
         ]
         grid = np.reshape(np.meshgrid(*lines, indexing="ij"), (len(sizes), -1))
-        pieces.append(np.broadcast_to(grid + np.uint64(start % 2**64), (3, grid.shape[1])))
+        pieces.append(np.broadcast_to(grid + _wrapped(start), (3, grid.shape[1])))
         start = end if advance == "max" or len(sizes) == 1 else start + max(h, w)
     if len(pieces) == 1:
         msg = "`parts` must have at least one part, got none"
         raise ValueError(msg)
-    pieces.append(np.zeros((3, n_after), dtype=np.uint64))
+    pieces.append(np.zeros((3, n_after), dtype=np.int64))
     host = np.concatenate(pieces, axis=1).astype(_backends.dtype_name(made))  # (3, seq)
     return xp.asarray(host, dtype=made, device=device), after
+
+
+def _wrapped(n: int) -> int:
+    """The integer of 64 bits that is ``n`` modulo 2**64."""
+    return (n + 2**63) % 2**64 - 2**63
 
 
 def text_image_parts(
