@@ -84,7 +84,7 @@ NUMPY = [
     ("positions", "padding = (starts < 0) |", "padding ="),
     ("positions", "        dtype = wide\n", "        pass\n"),
     ("positions", "sums[1:] < sums[:-1]", "sums[1:] < 0"),
-    ("positions", "np.uint64(start % 2**64)", "np.uint64(abs(start) % 2**64)"),
+    ("positions", "grid + _wrapped(start)", "grid + _wrapped(abs(start))"),
     ("positions", "low <= k_low - q_high and k_high - q_low <= high:\n        return True", "True:\n        return True"),
     ("positions", "if 0 <= bits < 2**30 else", "if bits < 2**30 else"),
     ("positions", "most = xp.clip(key, None, -1) - low", "most = xp.clip(key, None, 0) - low"),
