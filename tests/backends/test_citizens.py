@@ -78,7 +78,7 @@ def test_jax_without_64_bits_refuses_to_give_32():
         lambda: positions.token_positions(3, offset=at, dtype=jnp.int64),
         lambda: positions.zigzag_positions(4, 0, 1, xp=jnp, dtype=jnp.uint64),
         lambda: positions.text_image_positions([3], xp=jnp, dtype=jnp.int64),
-        lambda: positions.mask_grid_positions(at[None], scale=1.0, dtype=jnp.float64),
+        lambda: positions.mask_grid_positions(at[None] > 0, scale=1.0, dtype=jnp.float64),
         lambda: analysis.decay_bound(at, [1.0], dtype=jnp.float64),
     ):
         with pytest.raises(
