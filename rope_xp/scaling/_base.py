@@ -167,6 +167,7 @@ def larger_base(
     rotary_dim: int,
     r: Rounding,
     factor: float,
+    *,
     seq_len: int | None = None,
 ) -> float:
     """The base b · s^(d / (d − 2)), which slows the last pair by the stretch s.

@@ -461,7 +461,9 @@ def test_pieces_of_threads_that_cannot_start_are_done_here(monkeypatch, limit):
 needs_alarm = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="it has no alarms")
 
 
-@pytest.mark.parametrize("where", ["start", "work", "join", pytest.param("wait", marks=needs_alarm)])
+@pytest.mark.parametrize(
+    "where", ["start", "work", "join", pytest.param("wait", marks=needs_alarm)]
+)
 def test_no_thread_writes_after_an_interruption(monkeypatch, where):
     """Wherever Ctrl-C lands: all have ended when the caller sees it."""
     here, original, count = threading.current_thread(), {}, []
@@ -482,7 +484,9 @@ def test_no_thread_writes_after_an_interruption(monkeypatch, where):
             time.sleep(0.1)
         elif where == "work":
             raise KeyboardInterrupt
-        elif where == "wait":  # in the middle of ``join``, where Python 3.11 takes the thread for ended
+        elif (
+            where == "wait"
+        ):  # in the middle of ``join``, where Python 3.11 takes the thread for ended
             signal.setitimer(signal.ITIMER_REAL, 0.03)
 
     def interrupt(*_):
