@@ -240,7 +240,8 @@ def _as_tuple(name: str, values: Any) -> tuple[Any, ...]:
 
 def is_listable(values: Any) -> bool:
     """Not a scalar, an array without axes, text, or a collection without order."""
-    scalar = not hasattr(values, "__iter__") or getattr(values, "shape", None) == ()
+    # The type's: torch.compile does not know what attributes a number has that it traces.
+    scalar = not hasattr(type(values), "__iter__") or getattr(values, "shape", None) == ()
     return not scalar and not isinstance(values, str | bytes | bytearray | AbstractSet | Mapping)
 
 

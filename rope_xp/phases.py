@@ -34,6 +34,7 @@ from rope_xp._validation import (
     require_positive,
     require_precision,
     require_real,
+    to_float32,
 )
 
 __all__ = ["cos_sin", "xpos_scale"]
@@ -273,14 +274,22 @@ def xpos_scale(
     names = {_backends.dtype_name(d) for d in (positions.dtype, dtype)}
     compute = xp.float64 if "float64" in names else xp.float32
     fading = [math.log((i / n_pairs + 0.4) / 1.4) / scale_base for i in range(n_pairs)]
-    row = xp.asarray(fading, dtype=compute, device=_backends.device(positions))
+    device = _backends.device(positions)
+    row = xp.asarray(fading, dtype=compute, device=device)
     _require_near(positions, center, fading[0], dtype)
-    if _backends.is_integer(positions) and isinstance(center, int):
-        steps = _steps_from(center, positions, compute, xp)
+    # What cancels must be exact, so what is subtracted is a number that the positions' dtype has.
+    if _backends.is_integer(positions):
+        whole = math.floor(center)
+        steps = _steps_from(whole, positions, compute, xp)
+        rest = float(center - whole)
     else:
-        steps = _backends.cast(positions, compute, xp) - float(center)
-    power = _backends.cast(steps, compute, xp)[..., None]
-    return _backends.cast(xp.exp(power * row), dtype, xp)
+        upper = to_float32(float(center))
+        steps = _backends.cast(positions, compute, xp) - upper
+        rest = float(center - type(center)(upper))
+    power = steps[..., None] * row
+    if rest:  # not as one more step to subtract: XLA would add the two constants, rounded
+        power = power - xp.asarray([rest * f for f in fading], dtype=compute, device=device)
+    return _backends.cast(xp.exp(power), dtype, xp)
 
 
 def _steps_from(center: int, positions: Array, dtype: Dtype, xp: Namespace) -> Array:

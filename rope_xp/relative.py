@@ -122,6 +122,7 @@ def alibi_slopes(
     """
     slopes = _slopes(n_heads)
     xp = _backends.compat_namespace(xp)
+    device = _backends.require_device(xp, device)
     dtype = xp.float32 if dtype is None else dtype
     require_floating_dtype(dtype, xp, device)
     return xp.asarray(slopes, dtype=dtype, device=device)

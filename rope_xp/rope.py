@@ -297,7 +297,12 @@ class RoPE:
             require_features("x", x, self.head_dim)
         cos, sin = (_backends.host_array(*each) for each in (("cos", cos), ("sin", sin)))
         for name, table in (("cos", cos), ("sin", sin)):
-            if _backends.is_array(table) and table.shape[-1:] != (self.n_pairs,):
+            try:
+                fits = not _backends.is_array(table) or table.shape[-1:] == (self.n_pairs,)
+            except Exception:  # of what has no shape: a sentence about what it is
+                _backends.namespace(**{name: table})
+                raise
+            if not fits:
                 msg = (
                     f"`{name}` must have width n_pairs={self.n_pairs} for head_dim={self.head_dim}, "
                     f"got {table.shape[-1] if table.ndim else 'a scalar'}; "

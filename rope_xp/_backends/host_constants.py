@@ -86,8 +86,10 @@ def is_host_constant(value: Any) -> bool:
 
 
 def is_host_array(value: Any) -> bool:
-    """Whether ``value`` is a host constant with axes."""
-    return isinstance(value, SEQUENCES) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    """Whether ``value`` is a host constant with axes, or NumPy's where ``torch.compile`` traces."""
+    if isinstance(value, np.ndarray):  # there a NumPy scalar is one, too
+        return value.ndim > 0 or is_compiling()
+    return isinstance(value, SEQUENCES)
 
 
 def host_array(name: str, value: Any) -> Any:

@@ -137,6 +137,21 @@ def compat_namespace(xp: Namespace | None) -> Namespace:
     return xp if library is None else library.load()
 
 
+def require_device(xp: Namespace, device: Device | None) -> Device | None:
+    """``device``, as the library's arrays have it; ValueError if it has no such device."""
+    if device is None or is_compiling():
+        return device
+    try:
+        made = xp.empty(0, device=device)
+    except Exception as error:  # each library has its own for this
+        msg = (
+            f"`device` must be a device that {library_name(xp)} has here, got {repr(device)[:100]}"
+        )
+        raise ValueError(msg) from error
+    found = library_of(made).device(made)
+    return device if found is None else found
+
+
 def require_dtype_of(xp: Namespace, name: str, dtype: Dtype) -> None:
     """TypeError unless ``dtype`` is one of the library of ``xp``."""
     library = LIBRARIES.get(library_name(xp))

@@ -254,8 +254,9 @@ def threads() -> int:
 
 
 def missing_dtypes(device: Device | None) -> frozenset[str]:
-    mps = device is not None and device.type == "mps"
-    return frozenset(("float64",)) if mps else frozenset()
+    # Under torch.compile a device may be as the user named it.
+    on_mps = getattr(device, "type", device) == "mps"
+    return frozenset(("float64",)) if on_mps else frozenset()
 
 
 def trace_constant(value: Any, device: Device) -> Array:

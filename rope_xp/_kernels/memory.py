@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
@@ -111,6 +112,7 @@ def run_in_threads(work: Callable[[Operands], None], pieces: list[Operands]) -> 
     from threading import Thread  # most never need it
 
     todo = deque(pieces)
+    working: list[None] = []  # one for each thread that may be at a piece
     errors: list[BaseException] = []
 
     def take_pieces() -> None:
@@ -125,7 +127,14 @@ def run_in_threads(work: Callable[[Operands], None], pieces: list[Operands]) -> 
             errors.append(error)
             todo.clear()
 
-    threads = [Thread(target=copy_context().run, args=(take_pieces,)) for _ in pieces[1:]]
+    def run() -> None:
+        working.append(None)  # before it takes one
+        try:
+            take_pieces()
+        finally:
+            working.pop()
+
+    threads = [Thread(target=copy_context().run, args=(run,)) for _ in pieces[1:]]
     try:
         for thread in threads:
             try:
@@ -135,20 +144,24 @@ def run_in_threads(work: Callable[[Operands], None], pieces: list[Operands]) -> 
         take_pieces()
     finally:
         todo.clear()
-        _join(threads)
+        _join(threads, working)
     if errors:
         raise errors[0]
 
 
-def _join(threads: list[Thread]) -> None:
+def _join(threads: list[Thread], working: list[None]) -> None:
     """Wait until none of the threads writes any more; only then raise what interrupted that."""
     interruption: BaseException | None = None
-    for thread in threads:
-        while thread.is_alive():
-            try:
-                thread.join()
-            except BaseException as error:  # noqa: BLE001 - raised below
-                interruption = error
+    # A thread whose ``join`` was interrupted passes for one that has ended (Python 3.11).
+    while working or any(thread.is_alive() for thread in threads):
+        try:
+            for thread in threads:
+                if thread.is_alive():
+                    thread.join()
+            if working:
+                time.sleep(1e-3)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            interruption = error
     if interruption is not None:
         raise interruption
 

@@ -2,14 +2,16 @@
 
 # Without ``from __future__ import annotations``: the field types of `KVCache` are then types, not
 # text that would be looked up in the package that it says it comes from.
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._validation import as_int, require_integer
+from rope_xp._validation import as_int, quote, require_integer
 from rope_xp.axes._base import as_ints
+from rope_xp.positions._range import as_length, resolve_dtype
 from rope_xp.rope import RoPE
 
 
@@ -61,10 +63,12 @@ class KVCache(NamedTuple):
         """
         shape = as_ints("shape", shape)
         if len(shape) < 2 or min(shape) < 0:
-            msg = f"`shape` must be (..., capacity, head_dim), non-negative, got {shape}"
+            msg = f"`shape` must be (..., capacity, head_dim), non-negative, got {quote(shape)}"
             raise ValueError(msg)
+        as_length("shape", math.prod(shape))
         xp = _backends.compat_namespace(xp)
-        dtype = xp.float32 if dtype is None else dtype
+        device = _backends.require_device(xp, device)
+        dtype = resolve_dtype(dtype, xp.float32, xp, device)
         k, v = (xp.zeros(shape, dtype=dtype, device=device) for _ in "kv")
         return cls(k, v)
 
@@ -74,6 +78,7 @@ class KVCache(NamedTuple):
         Raises ValueError if they do not fit, TypeError if their dtype is neither that of the cache nor
         floating as it is.
         """
+        _backends.namespace(k=self.k, v=self.v)
         xp = _backends.namespace(cache=self.k, k=k, v=v)
         length, used = self._length()
         capacity, seq = self.k.shape[-2], k.shape[-2] if k.ndim > 1 else None
@@ -120,13 +125,14 @@ class KVCache(NamedTuple):
         if not isinstance(rope, RoPE):
             msg = f"`rope` must be a RoPE, got {type(rope).__name__}"
             raise TypeError(msg)
-        length, used = self._length(unknown=self.k.shape[-2])
+        xp = _backends.namespace(k=self.k, v=self.v)
+        length, used = self._length(unknown_is_full=True)
         if n < 0 or keep < 0 or keep + n > used:
             msg = (
-                f"`n` and `keep` must be within the {used} tokens of the cache, got {n} and {keep}"
+                f"`n` and `keep` must be within the {used} tokens of the cache, got {quote(n)} and "
+                f"{quote(keep)}"
             )
             raise ValueError(msg)
-        xp = _backends.namespace(cache=self.k)
         moved = rope.shift(self.k[..., keep + n :, :], -n, seq_len=seq_len)
         k = xp.concat((self.k[..., :keep, :], moved, xp.zeros_like(self.k[..., :n, :])), axis=-2)
         v = self.v
@@ -135,8 +141,13 @@ class KVCache(NamedTuple):
         )
         return KVCache(k, v, length - n)
 
-    def _length(self, unknown: int = 0) -> tuple[Any, int]:
-        """The length, NumPy's integers as int, and its value, ``unknown`` where that is not at hand."""
+    def _length(self, *, unknown_is_full: bool = False) -> tuple[Any, int]:
+        """The length, NumPy's integers as int, and its value, 0 or the capacity where not at hand."""
+        for name, array in (("k", self.k), ("v", self.v)):
+            if array.ndim < 2 or array.shape[-2] != self.k.shape[-2]:
+                capacity = "capacity" if self.k.ndim < 2 else f"capacity={self.k.shape[-2]}"
+                msg = f"`{name}` must have shape (..., {capacity}, head_dim), got {tuple(array.shape)}"
+                raise ValueError(msg)
         length, capacity = self.length, self.k.shape[-2]
         # NumPy's arrays without axes count as integers beside arrays of any library.
         if isinstance(length, np.ndarray) and length.ndim == 0:
@@ -150,8 +161,8 @@ class KVCache(NamedTuple):
                 raise ValueError(msg)
             _backends.namespace(k=self.k, length=length)
             value = _backends.host_values(length)
-            used = unknown if value is None else int(value)
+            used = (capacity if unknown_is_full else 0) if value is None else int(value)
         if not 0 <= used <= capacity:
-            msg = f"`length` must be in [0, {capacity}], the capacity, got {used}"
+            msg = f"`length` must be in [0, {capacity}], the capacity, got {quote(used)}"
             raise ValueError(msg)
         return length, used

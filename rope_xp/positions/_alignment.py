@@ -97,7 +97,8 @@ def _dtype_after(
     if first < -(2 ** (bits - 1)) or last + most > 2 ** (bits - 1):
         msg = (
             f"`{name}` must keep positions in the range of int{bits}, the widest integers here, "
-            f"[-2**{bits - 1}, 2**{bits - 1}), got {last if last > 0 else first} for {n} tokens"
+            f"[-2**{bits - 1}, 2**{bits - 1}), got {quote(last if last > 0 else first)}"
+            f"{'' if n == 1 else f' for {n} tokens'}"
         )
         raise ValueError(msg)
     return integer

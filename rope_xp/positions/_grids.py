@@ -103,6 +103,7 @@ def grid_positions(
     steps = _offsets(offset, len(axes))
     require_one_of("indexing", indexing, ("ij", "xy"))
     xp = _backends.compat_namespace(xp)
+    device = _backends.require_device(xp, device)
     integral = all(_is_integral(axis) for axis in axes) and all(isinstance(o, int) for o in steps)
     made = _result_dtype(dtype, integral, xp, device)
     lines = [

@@ -111,6 +111,7 @@ def text_image_positions(
     """
     require_one_of("advance", advance, ("side", "max"))
     xp = _backends.compat_namespace(xp)
+    device = _backends.require_device(xp, device)
     require_integer_dtype(dtype)
     made = resolve_dtype(dtype, _backends.default_integer_dtype(xp, device), xp, device)
     n_before, n_after = _padding(padding)

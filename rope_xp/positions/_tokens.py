@@ -11,6 +11,7 @@ from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
     as_int_or_traced,
+    quote,
     require_integer,
     require_integer_dtype,
     require_positive,
@@ -79,11 +80,13 @@ def token_positions(
         offset = _backends.host_array("offset", offset)
         if xp is not None:
             home = _backends.compat_namespace(xp)
+            device = _backends.require_device(home, device)
             like = home.zeros(0, dtype=home.int32, device=device)
             (offset,) = _backends.beside("xp", like, home, offset=offset)
     offset = as_offset("offset", offset)
     if not _backends.is_array(offset):
         xp = _backends.compat_namespace(xp)
+        device = _backends.require_device(xp, device)
         made = resolve_dtype(dtype, _backends.default_integer_dtype(xp, device), xp, device)
         name = "offset" if offset else "n"
         _require_counted(name, offset, offset, n, made, default=dtype is None)
@@ -93,7 +96,11 @@ def token_positions(
     if xp is not None and _backends.compat_namespace(xp) is not found:
         msg = f"`offset` must be an int or an array of {xp.__name__}, got {found.__name__}"
         raise TypeError(msg)
-    device = _backends.device(offset) if device is None else device
+    here = _backends.device(offset)
+    device = _backends.require_device(found, device) if device is not None else here
+    if here is not None and device != here:
+        msg = f"`device` must be that of `offset`, {here}, got {device}"
+        raise ValueError(msg)
     wide = _backends.default_integer_dtype(found, device)
     large = bounds(offset.dtype)[1] > bounds(wide)[1]
     made = resolve_dtype(dtype, offset.dtype if large else wide, found, device)
@@ -101,11 +108,7 @@ def token_positions(
     if values is not None and values.size:
         lowest, highest = int(values.min()), int(values.max())
         _require_counted("offset", lowest, highest, n, made, default=dtype is None)
-    # Unsigned integers as signed ones with the same bits, as in `count`.
-    unsigned = _backends.dtype_name(made).startswith("uint")
-    return _backends.cast(
-        count_from(offset, n, found, wide if unsigned else made, device), made, found
-    )
+    return count_from(offset, n, found, made, device)
 
 
 def _require_counted(
@@ -125,6 +128,10 @@ def count_from(
     offset: int | Array, n: int, xp: Namespace, dtype: Dtype | None, device: Device | None
 ) -> Array:
     """`token_positions` of arguments that have been checked."""
+    if dtype is not None and _backends.dtype_name(dtype).startswith("uint"):
+        # As signed integers with the same bits, as in `count`.
+        signed = _backends.default_integer_dtype(xp, device)
+        return _backends.cast(count_from(offset, n, xp, signed, device), dtype, xp)
     if not (_backends.is_array(offset) or (isinstance(offset, int) and offset > 2**30)):
         return xp.arange(offset, offset + n, dtype=dtype, device=device)
     # The end of a range may be one more than its dtype holds.
@@ -301,7 +308,7 @@ def mask_grid_positions(
             [1, 2, 2]]])
     """
     if as_int("n_axes", n_axes) <= 0:
-        msg = f"`n_axes` must be positive, got {n_axes}"
+        msg = f"`n_axes` must be positive, got {quote(n_axes)}"
         raise ValueError(msg)
     xp, mask = _require_mask(mask, n_axes)
     if 0 in mask.shape[-n_axes:]:
@@ -406,15 +413,16 @@ def zigzag_positions(
     seq_len, rank = as_int("seq_len", seq_len), as_int("rank", rank)
     world_size = as_int("world_size", world_size)
     if world_size <= 0:
-        msg = f"`world_size` must be positive, got {world_size}"
+        msg = f"`world_size` must be positive, got {quote(world_size)}"
         raise ValueError(msg)
     if seq_len <= 0 or seq_len % (2 * world_size):
-        msg = f"`seq_len` must be a positive multiple of 2 * world_size = {2 * world_size}, got {seq_len}"
+        msg = f"`seq_len` must be a positive multiple of 2 * world_size = {2 * world_size}, got {quote(seq_len)}"
         raise ValueError(msg)
     if not 0 <= rank < world_size:
-        msg = f"`rank` must be in [0, world_size={world_size}), got {rank}"
+        msg = f"`rank` must be in [0, world_size={world_size}), got {quote(rank)}"
         raise ValueError(msg)
     xp = _backends.compat_namespace(xp)
+    device = _backends.require_device(xp, device)
     require_integer_dtype(dtype, xp, device)
     n = seq_len // (2 * world_size)
     early, late = rank * n, (2 * world_size - 1 - rank) * n
@@ -430,6 +438,7 @@ def as_offset(name: str, offset: int | Array) -> Any:
         offset = offset[()]  # NumPy's 0-d arrays count as integers beside arrays of any library
     if not _backends.is_array(offset):
         return as_int_or_traced(name, offset)
+    _backends.require_supported(name, offset)
     require_integer(name, offset)
     if offset.ndim > 1:
         msg = f"`{name}` must be an int or have shape () or (batch,), got {tuple(offset.shape)}"

@@ -161,11 +161,19 @@ def divided_frequencies(
     raise ValueError(msg)
 
 
-def larger_base(base: float, stretch: float, rotary_dim: int, r: Rounding, given: str) -> float:
+def larger_base(
+    base: float,
+    stretch: float,
+    rotary_dim: int,
+    r: Rounding,
+    factor: float,
+    *,
+    seq_len: int | None = None,
+) -> float:
     """The base b · s^(d / (d − 2)), which slows the last pair by the stretch s.
 
-    A single pair turns by 1 whatever the base. Raises ValueError if the result is infinite; ``given`` is
-    the factor that made the stretch so large.
+    A single pair turns by 1 whatever the base. Raises ValueError if the result is infinite; ``factor``
+    and ``seq_len`` are what made the stretch so large.
     """
     base = require_base(base)
     rotary_dim = require_rotary_dim(rotary_dim)
@@ -175,7 +183,9 @@ def larger_base(base: float, stretch: float, rotary_dim: int, r: Rounding, given
     except OverflowError:
         larger = math.inf
     if not larger < math.inf:
-        msg = f"`factor` must keep the base finite, got {given} for base={base}"
+        # Only here: torch.compile cannot put a length that it traces into a sentence.
+        at = "" if seq_len is None else f" at seq_len={seq_len}"
+        msg = f"`factor` must keep the base finite, got {factor}{at} for base={base}"
         raise ValueError(msg)
     return larger
 

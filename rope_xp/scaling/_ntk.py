@@ -50,7 +50,7 @@ class NTK:
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
-        base = larger_base(base, self.factor, rotary_dim, float, f"{self.factor}")
+        base = larger_base(base, self.factor, rotary_dim, float, self.factor)
         return Frequencies(inverse_frequencies(rotary_dim, base, precision=precision))
 
 
@@ -81,5 +81,5 @@ class DynamicNTK:
         if seq_len is not None and is_longer(seq_len, self.max_position_embeddings):
             stretch = r(r(r(self.factor) * r(seq_len)) / r(self.max_position_embeddings))
             stretch = r(stretch - r(self.factor - 1))
-            base = larger_base(base, stretch, rotary_dim, r, f"{self.factor} at seq_len={seq_len}")
+            base = larger_base(base, stretch, rotary_dim, r, self.factor, seq_len=seq_len)
         return Frequencies(inverse_frequencies(rotary_dim, base, precision=precision))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from values import SCALED, SCHEMES
 
-from rope_xp import RoPE
+from rope_xp import RoPE, attention, positions, relative
 
 ROPE = RoPE(8, layout="half")
 ORDERS = {
@@ -87,3 +87,60 @@ def test_jax_without_64_bits_refuses_to_give_32():
             call()
     with jax.enable_x64(True):
         assert cos_sin(at, [1.0], dtype=jnp.float64)[0].dtype == jnp.float64
+
+
+# -- new arrays: devices and dtypes ----------------------------------------------------------------
+
+BUILDERS = {
+    "token_positions": lambda **options: positions.token_positions(3, **options),
+    "token_positions after an array": lambda **options: positions.token_positions(
+        3, offset=[1, 2], **options
+    ),
+    "grid_positions": lambda **options: positions.grid_positions(2, 3, **options),
+    "zigzag_positions": lambda **options: positions.zigzag_positions(8, 0, 2, **options),
+    "alibi_slopes": lambda **options: relative.alibi_slopes(6, **options),
+    "KVCache": lambda **options: attention.KVCache.empty((2, 4, 8), **options).k,
+}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax.numpy"])
+def test_devices_that_a_library_does_not_have(library, name):
+    """One sentence, where each library has an error of its own, from AttributeError to RuntimeError."""
+    xp = pytest.importorskip(library, reason=f"{library} is not installed")
+    kind = library.partition(".")[0]
+    with pytest.raises(
+        ValueError, match=f"`device` must be a device that {kind} has here, got 'nowhere'"
+    ):
+        BUILDERS[name](xp=xp, device="nowhere")
+
+
+@pytest.mark.backend("torch")
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("dtype", [None, "float32", "int64"])
+def test_devices_may_be_named(name, dtype):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    integer = "positions" in name
+    if (integer and dtype == "float32") or (name == "alibi_slopes" and dtype == "int64"):
+        dtype = None
+    options = {} if dtype is None else {"dtype": getattr(torch, dtype)}
+    found = BUILDERS[name](xp=torch, device="meta", **options)
+    assert found.device == torch.device("meta")
+
+
+@pytest.mark.backend("torch")
+def test_the_device_of_an_offset():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    with pytest.raises(ValueError, match="`device` must be that of `offset`, cpu, got meta"):
+        positions.token_positions(3, offset=torch.asarray([1, 2]), device="meta")
+
+
+@pytest.mark.backend("jax")
+def test_a_cache_in_a_dtype_that_is_switched_off():
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    if jax.config.jax_enable_x64:
+        pytest.skip("64-bit dtypes are switched on")
+    with pytest.raises(
+        TypeError, match="`dtype` must be a dtype that jax has here: jax_enable_x64"
+    ):
+        attention.KVCache.empty((2, 4, 8), xp=jax.numpy, dtype=jax.numpy.float64)

@@ -187,10 +187,14 @@ def test_constants_under_compile():
     torch = pytest.importorskip("torch", reason="torch is not installed")
     q = torch.ones(2, 3, 4, 8)
     tables = ROPE.cos_sin(np.asarray(AT))
+    number, unsigned = np.int64(3), np.asarray([3, 9], dtype=np.uint64)
     for function in (
         lambda q: ROPE(q, positions=AT),
         lambda q: ROPE(q, positions=np.asarray(AT)),
         lambda q: ROPE(q, offset=[3, 9]),
+        lambda q: ROPE(q, offset=number),
+        lambda q: ROPE.shift(q, number),
+        lambda q: ROPE(q, offset=unsigned),
         lambda q: ROPE.rotate(q, *tables),
     ):
         torch._dynamo.reset()

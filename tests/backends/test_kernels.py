@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -457,7 +458,12 @@ def test_pieces_of_threads_that_cannot_start_are_done_here(monkeypatch, limit):
     assert sorted(done) == list(range(5))
 
 
-@pytest.mark.parametrize("where", ["start", "work", "join"])
+needs_alarm = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="it has no alarms")
+
+
+@pytest.mark.parametrize(
+    "where", ["start", "work", "join", pytest.param("wait", marks=needs_alarm)]
+)
 def test_no_thread_writes_after_an_interruption(monkeypatch, where):
     """Wherever Ctrl-C lands: all have ended when the caller sees it."""
     here, original, count = threading.current_thread(), {}, []
@@ -478,13 +484,23 @@ def test_no_thread_writes_after_an_interruption(monkeypatch, where):
             time.sleep(0.1)
         elif where == "work":
             raise KeyboardInterrupt
+        elif (
+            where == "wait"
+        ):  # in the middle of ``join``, where Python 3.11 takes the thread for ended
+            signal.setitimer(signal.ITIMER_REAL, 0.03)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
 
     before = threading.active_count()
-    done, run = run_pieces(work=work)
-    if where != "work":
+    done, run = run_pieces(2 if where == "wait" else 5, work)
+    if where in ("start", "join"):
         monkeypatch.setattr(threading.Thread, where, interrupted)
+    handler = signal.signal(signal.SIGALRM, interrupt) if where == "wait" else None
     with pytest.raises(KeyboardInterrupt):
         run()
+    if where == "wait":
+        signal.signal(signal.SIGALRM, handler)
     finished = list(done)
     assert threading.active_count() == before
     time.sleep(0.15)

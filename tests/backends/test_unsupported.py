@@ -98,6 +98,13 @@ def test_torchs_kinds():
     refused({"k": lambda: ROPE(plain, sparse[0])}, "a dense tensor")
     cos, sin = ROPE.cos_sin(at)
     refused({"sin": lambda: ROPE.rotate(plain, cos, sin.to_sparse())}, "a dense tensor")
+    for x in nested:  # their shapes cannot be asked for
+        calls = {
+            "sin": lambda x=x: ROPE.rotate(plain, cos, x),
+            "offset": lambda x=x: positions.token_positions(3, offset=x),
+            "k": lambda x=x: attention.KVCache(x, x, 1).drop(1, ROPE),
+        }
+        refused(calls, "a tensor that is not nested")
     assert ROPE(plain.to("meta"), positions=at.to("meta")).is_meta
 
 

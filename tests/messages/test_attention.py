@@ -189,6 +189,36 @@ CASES = [
         id="empty shape",
     ),
     pytest.param(
+        lambda: attention.KVCache(X[0, 0, 0], X[0, 0, 0], 1).drop(1, ROPE),
+        ValueError,
+        r"`k` must have shape (..., capacity, head_dim), got (8,)",
+        id="a cache without capacity",
+    ),
+    pytest.param(
+        lambda: attention.KVCache(X, X[..., :2, :], 1).append(X[..., :1, :], X[..., :1, :]),
+        ValueError,
+        r"`v` must have shape (..., capacity=5, head_dim), got (2, 3, 2, 8)",
+        id="a cache of two capacities",
+    ),
+    pytest.param(
+        lambda: attention.KVCache([[1.0]], [[1.0]], 1).drop(1, ROPE),
+        TypeError,
+        "`k` must be an array of a library",
+        id="a cache of lists",
+    ),
+    pytest.param(
+        lambda: CACHE.drop(10**400, ROPE),
+        ValueError,
+        "`n` and `keep` must be within the 0 tokens of the cache, got an int of 1329 bits and 0",
+        id="a huge drop",
+    ),
+    pytest.param(
+        lambda: attention.KVCache.empty((10**9, 10**9)),
+        ValueError,
+        "`shape` must be at most 2**48, which no memory holds, got 1000000000000000000",
+        id="a huge cache",
+    ),
+    pytest.param(
         lambda: attention.KVCache.empty((1, 4.0, 8)),
         TypeError,
         "`shape` must be an int, got 4.0",

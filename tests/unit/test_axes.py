@@ -559,6 +559,16 @@ def test_xpos_by_hand(lib):
     np.testing.assert_allclose(lib.numpy(half), [[fast**0.5, slow**0.5]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("center", [2**24 + 1, 2.0**24 + 1, 2**24 + 1.5, 2**30 + 1.0])
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_xpos_around_a_center_that_float32_has_not(lib, center, dtype):
+    """Positions of one clock are close to each other, not to 0; the center is not rounded."""
+    at = np.asarray([0, 128, 640]) + (2**24 if center < 2**29 else 2**30)
+    scale = rope_xp.phases.xpos_scale(lib.array(at, dtype), 2, center=center)
+    wanted = np.asarray([0.4 / 1.4, 0.9 / 1.4]) ** ((at[:, None] - center) / 512)
+    np.testing.assert_allclose(lib.numpy(scale), wanted, rtol=1e-6)
+
+
 @pytest.mark.parametrize("far", [0, 2**30])
 def test_xpos_scores_fade_with_the_distance(lib, rng, far):
     """ζ^((m−n)/b) in each pair's part of the score, wherever the two are, and exact however far out."""

@@ -47,7 +47,7 @@ def test_positions_up_to_the_ends_of_a_dtype(lib, dtype):
     options = {"xp": lib.xp, "device": lib.device, "dtype": lib.dtype(dtype)}
     if bits == 64 and not lib.has_float64:
         for make in (positions.token_positions, positions.grid_positions):
-            with pytest.raises(TypeError, match=r"`dtype` must be a dtype that .* has here.* got u?int64"):
+            with pytest.raises(TypeError, match=r"`dtype` must be a dtype that .* got u?int64"):
                 make(3, **options)
         return
     for first in (low, high - 2, high // 2 - 1, 0):
