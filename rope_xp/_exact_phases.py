@@ -166,7 +166,7 @@ def digit_exponents(positions: Array, fastest: float) -> tuple[int, ...]:
     return (*range(-16 * behind, 0, 16), *whole)
 
 
-def require_exact_reals(positions: Array) -> float:
+def require_exact_reals(positions: Array, name: str = "positions") -> float:
     """The largest of real positions where it is known, else 0; ValueError if it is too large."""
     values = _backends.host_values(positions)
     if values is None or not values.size:
@@ -174,7 +174,7 @@ def require_exact_reals(positions: Array) -> float:
     finite = np.abs(values[np.isfinite(values)], dtype=np.float64)
     largest = float(finite.max(initial=0.0))
     if largest > 2.0**63:
-        msg = f"`positions` must be within ±2**63 to have exact phases, got {largest}"
+        msg = f"`{name}` must be within ±2**63 to have exact phases, got {largest}"
         raise ValueError(msg)
     return largest
 

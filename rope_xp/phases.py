@@ -369,7 +369,8 @@ def _positions_per_pair(positions: Array, axes: Array | None, xp: Namespace) -> 
 
 def _learned_angles(positions: Array, inv_freq: Array, dtype: Dtype, xp: Namespace) -> Array:
     """Angles of frequencies that are data."""
-    positions, inv_freq = (_backends.cast(a, dtype, xp) for a in (positions, inv_freq))
+    inv_freq = _backends.cast(inv_freq, dtype, xp)
+    positions = _as_finite(_backends.cast(positions, dtype, xp), positions, xp)
     if inv_freq.ndim == 1:
         return positions[..., None] * inv_freq
     total, *rest = (positions[a, ..., None] * inv_freq[a, ...] for a in range(inv_freq.shape[0]))
@@ -427,11 +428,18 @@ def _rounded_function(rows: Rows, constants: Constants, dtype: Dtype, xp: Namesp
     def function(per_pair: list[Array]) -> tuple[Array, Array]:
         angles: Any = None
         for position, table in zip(per_pair, tables, strict=True):
-            product = _backends.cast(position, dtype, xp) * table
+            product = _as_finite(_backends.cast(position, dtype, xp), position, xp) * table
             angles = product if angles is None else angles + product
         return xp.cos(angles), xp.sin(angles)
 
     return function
+
+
+def _as_finite(positions: Array, given: Array, xp: Namespace) -> Array:
+    """``positions`` with NaN for infinity, of which NumPy would warn; ``given`` has their dtype."""
+    if _backends.is_integer(given):
+        return positions
+    return xp.where(xp.isfinite(positions), positions, xp.full_like(positions, math.nan))
 
 
 def _is_matrix(inv_freq: Any) -> bool:

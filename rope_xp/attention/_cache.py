@@ -2,14 +2,16 @@
 
 # Without ``from __future__ import annotations``: the field types of `KVCache` are then types, not
 # text that would be looked up in the package that it says it comes from.
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._validation import as_int, require_integer
+from rope_xp._validation import as_int, quote, require_integer
 from rope_xp.axes._base import as_ints
+from rope_xp.positions._range import as_length, resolve_dtype
 from rope_xp.rope import RoPE
 
 
@@ -61,10 +63,11 @@ class KVCache(NamedTuple):
         """
         shape = as_ints("shape", shape)
         if len(shape) < 2 or min(shape) < 0:
-            msg = f"`shape` must be (..., capacity, head_dim), non-negative, got {shape}"
+            msg = f"`shape` must be (..., capacity, head_dim), non-negative, got {quote(shape)}"
             raise ValueError(msg)
+        as_length("shape", math.prod(shape))
         xp = _backends.compat_namespace(xp)
-        dtype = xp.float32 if dtype is None else dtype
+        dtype = resolve_dtype(dtype, xp.float32, xp, device)
         k, v = (xp.zeros(shape, dtype=dtype, device=device) for _ in "kv")
         return cls(k, v)
 
@@ -74,7 +77,8 @@ class KVCache(NamedTuple):
         Raises ValueError if they do not fit, TypeError if their dtype is neither that of the cache nor
         floating as it is.
         """
-        xp = _backends.namespace(cache=self.k, k=k, v=v)
+        xp = self._require_arrays()
+        _backends.namespace(cache=self.k, k=k, v=v)
         length, used = self._length()
         capacity, seq = self.k.shape[-2], k.shape[-2] if k.ndim > 1 else None
         for name, new, old in (("k", k, self.k), ("v", v, self.v)):
@@ -120,13 +124,13 @@ class KVCache(NamedTuple):
         if not isinstance(rope, RoPE):
             msg = f"`rope` must be a RoPE, got {type(rope).__name__}"
             raise TypeError(msg)
+        xp = self._require_arrays()
         length, used = self._length(unknown=self.k.shape[-2])
         if n < 0 or keep < 0 or keep + n > used:
             msg = (
                 f"`n` and `keep` must be within the {used} tokens of the cache, got {n} and {keep}"
             )
             raise ValueError(msg)
-        xp = _backends.namespace(cache=self.k)
         moved = rope.shift(self.k[..., keep + n :, :], -n, seq_len=seq_len)
         k = xp.concat((self.k[..., :keep, :], moved, xp.zeros_like(self.k[..., :n, :])), axis=-2)
         v = self.v
@@ -134,6 +138,17 @@ class KVCache(NamedTuple):
             (v[..., :keep, :], v[..., keep + n :, :], xp.zeros_like(v[..., :n, :])), axis=-2
         )
         return KVCache(k, v, length - n)
+
+    def _require_arrays(self) -> Namespace:
+        """The namespace of the cache; ValueError unless its arrays have the same slots."""
+        xp = _backends.namespace(k=self.k, v=self.v)
+        if self.k.ndim < 2 or self.k.shape[:-1] != self.v.shape[:-1]:
+            msg = (
+                f"`k` and `v` of a cache must have shape (..., capacity, head_dim), the same but for the "
+                f"last axis, got {tuple(self.k.shape)} and {tuple(self.v.shape)}"
+            )
+            raise ValueError(msg)
+        return xp
 
     def _length(self, unknown: int = 0) -> tuple[Any, int]:
         """The length, NumPy's integers as int, and its value, ``unknown`` where that is not at hand."""
