@@ -282,12 +282,17 @@ def cos_sin_on_host(
     """
     turn: Any = None
     rest: Any = None
-    for row, (per_step, residual, angle_per_step) in zip(positions, tables, strict=True):
+    turns = [angles != 0 for *_, angles in tables]
+    for a, (row, table) in enumerate(zip(positions, tables, strict=True)):
+        per_step, residual, angle_per_step = table
         position = row[..., None]
         if position.dtype.kind == "f":
             with np.errstate(invalid="ignore"):  # NaN and infinity: what is left is NaN
                 whole = np.rint(position)
                 behind = (position - whole) * angle_per_step
+                if len(tables) > 1:  # NaN only for pairs that this axis drives
+                    idle = ~turns[a] & (np.any(turns, axis=0) | (a > 0))
+                    behind = np.where(idle, 0.0, behind)
                 position = whole.astype(np.int64)
             rest = behind if rest is None else rest + behind
         # An unsigned integer is the signed one with the same bits, but for the rest.

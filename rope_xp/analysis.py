@@ -154,7 +154,7 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
     >>> decay_bound([0, 1, 2], [0.0, math.pi]).round(12)
     array([1.5, 0.5, 1.5])
     """
-    distance, xp, compute, dtype = _prepare(distance, dtype)
+    distance, xp, compute, dtype = _prepare(distance, inv_freq, dtype)
     sums = _partial_sums(*_tables(distance, inv_freq, compute), xp)
     return _backends.cast(xp.mean(sums, axis=-1), dtype, xp)
 
@@ -283,7 +283,7 @@ def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Ar
     >>> advantage([0, 1, 2], [math.pi / 2, 0.0]).round(12)
     array([2., 1., 0.])
     """
-    distance, xp, compute, dtype = _prepare(distance, dtype)
+    distance, xp, compute, dtype = _prepare(distance, inv_freq, dtype)
     cos, _ = _tables(distance, inv_freq, compute)
     return _backends.cast(xp.sum(cos, axis=-1), dtype, xp)
 
@@ -348,7 +348,8 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
 
 def _tables(distance: Array, inv_freq: Any, dtype: Dtype) -> tuple[Array, Array]:
     """Tables of cos and sin for a distance along one axis."""
-    shape = tuple(getattr(_backends.host_array("inv_freq", inv_freq), "shape", ()))
+    made = _backends.host_array("inv_freq", inv_freq)
+    shape = tuple(made.shape) if _backends.is_array(made) else ()
     if len(shape) != 1:
         msg = f"`inv_freq` must have shape (n_pairs,), got {shape}"
         raise ValueError(msg)
@@ -376,17 +377,19 @@ def _as_floats(inv_freq: Any) -> np.ndarray:
 
 
 def _prepare(
-    distance: Any, dtype: Dtype | None, **beside: Array
+    distance: Any, inv_freq: Any, dtype: Dtype | None, **others: Array
 ) -> tuple[Array, Namespace, Dtype, Dtype]:
     """``distance`` as an array, the namespace, and the dtypes of the computation and of the result."""
-    xp = _backends.namespace(**beside) if beside else _backends.compat_namespace(None)
-    q = beside.get("q")
+    if _backends.is_array(inv_freq) and not _backends.is_host_constant(inv_freq):
+        others = {**others, "inv_freq": inv_freq}
+    xp = _backends.namespace(**others) if others else _backends.compat_namespace(None)
+    name, like = next(iter(others.items()), ("", None))
     if not _backends.is_array(distance):
-        distance = _as_array(distance, q, xp)
-    elif q is None:
+        distance = _as_array(distance, like, xp)
+    elif like is None:
         xp = _backends.namespace(distance=distance)
     else:
-        (distance,) = _backends.beside("q", q, xp, rounded=True, distance=distance)
+        (distance,) = _backends.beside(name, like, xp, rounded=True, distance=distance)
     require_real("distance", distance)
     if _backends.is_floating(distance):
         require_exact_reals(distance, "distance")
@@ -434,7 +437,7 @@ def _prepare_scores(
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], Namespace, Dtype]:
     """The real and imaginary parts of h, cos and sin, the namespace, and the dtype of the result."""
     require_layout("layout", layout)
-    distance, xp, compute, dtype = _prepare(distance, dtype, q=q, k=k)
+    distance, xp, compute, dtype = _prepare(distance, inv_freq, dtype, q=q, k=k)
     _backends.require_floating(q=q, k=k)
     tables = _tables(distance, inv_freq, compute)  # (..., n_pairs)
     n_pairs = tables[0].shape[-1]

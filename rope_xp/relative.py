@@ -286,6 +286,8 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
     require_leading_axes("index", index.shape[:-2], q.shape[:-3])
     result, compute = q.dtype, _backends.compute_dtype(xp, q, k, key_table)
     q, k, key_table = (_backends.cast(array, compute, xp) for array in (q, k, key_table))
+    if 0 in index.shape:  # Dask cannot flatten it
+        return _backends.cast(q @ xp.matrix_transpose(k), result, xp)
     vectors = xp.take(key_table, xp.reshape(index, (-1,)), axis=0)
     vectors = xp.reshape(vectors, (*index.shape, width))  # (..., q_len, k_len, head_dim)
     # One product for each query and all heads: (heads, head_dim) times (head_dim, k_len).

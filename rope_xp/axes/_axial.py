@@ -150,7 +150,8 @@ class Axial:
         bases = [()] * self.n_axes if self.bases is None else [(b,) for b in self.bases]
         widths = {axis: width for axis, width, _ in pairs}
         lists = {
-            axis: call_frequencies(frequencies, width, *bases[axis]) for axis, width in widths.items()
+            axis: call_frequencies(frequencies, width, *bases[axis])
+            for axis, width in widths.items()
         }
         values = [lists[axis][i] * self.scale for axis, _, i in pairs]
         if max(map(abs, values)) >= MAX_FREQUENCY:

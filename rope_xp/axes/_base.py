@@ -120,9 +120,7 @@ def checked_matrix(axes: Any, rotary_dim: int, frequencies: FrequencyFunction) -
     return rows
 
 
-def call_frequencies(
-    frequencies: FrequencyFunction, width: int, *base: float
-) -> tuple[float, ...]:
+def call_frequencies(frequencies: FrequencyFunction, width: int, *base: float) -> tuple[float, ...]:
     """What ``frequencies`` returns for a width, (width // 2,), and for a base if one is given."""
     width = require_rotary_dim(width)
     made = call_checked("frequencies", "(width, base=None)", frequencies, width, *base)

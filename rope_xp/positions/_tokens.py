@@ -101,11 +101,7 @@ def token_positions(
     if values is not None and values.size:
         lowest, highest = int(values.min()), int(values.max())
         _require_counted("offset", lowest, highest, n, made, default=dtype is None)
-    # Unsigned integers as signed ones with the same bits, as in `count`.
-    unsigned = _backends.dtype_name(made).startswith("uint")
-    return _backends.cast(
-        count_from(offset, n, found, wide if unsigned else made, device), made, found
-    )
+    return count_from(offset, n, found, made, device)
 
 
 def _require_counted(
@@ -125,6 +121,10 @@ def count_from(
     offset: int | Array, n: int, xp: Namespace, dtype: Dtype | None, device: Device | None
 ) -> Array:
     """`token_positions` of arguments that have been checked."""
+    if dtype is not None and _backends.dtype_name(dtype).startswith("uint"):
+        # As signed ones with the same bits, as in `count`.
+        signed = _backends.default_integer_dtype(xp, device)
+        return _backends.cast(count_from(offset, n, xp, signed, device), dtype, xp)
     if not (_backends.is_array(offset) or (isinstance(offset, int) and offset > 2**30)):
         return xp.arange(offset, offset + n, dtype=dtype, device=device)
     # The end of a range may be one more than its dtype holds.
@@ -196,6 +196,8 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
         seen = _backends.cumulative_sum(xp.astype(starts > 0, compute), compute, xp)
         padding = (starts < 0) | ((starts == 0) & (seen > 0))
         starts = xp.where(padding, xp.full_like(starts, bounds(compute)[1]), starts)
+    else:
+        starts = starts + 0  # contiguous: torch's searchsorted warns otherwise
     tokens = xp.arange(total, dtype=compute, device=device)
     sequence = xp.searchsorted(starts, tokens, side="right") - 1  # (total,)
     return _backends.cast(tokens - xp.take(starts, sequence, axis=0), dtype, xp)

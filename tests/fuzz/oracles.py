@@ -48,9 +48,7 @@ def cos_sin(positions, inv_freq, dtype=None, precision="exact", attention_factor
     return cos * float(attention_factor), sin * float(attention_factor)
 
 
-def rotate(
-    x, cos, sin, layout, seq_axis=-2, rotary_start=0, inverse=False, blocks=None, out=None
-):
+def rotate(x, cos, sin, layout, seq_axis=-2, rotary_start=0, inverse=False, blocks=None, out=None):
     x = x.astype(float)
     seq_axis %= x.ndim
     known = {1: [], 2: [seq_axis], 3: [0, seq_axis]}.get(cos.ndim)
@@ -116,7 +114,9 @@ def tables(self, positions, seq_len=None, dtype=None):
     if self.precision == "float32":
         return None
     factor = self.frequencies(seq_len).attention_factor
-    return tuple(t * factor for t in cos_sin_of(np.asarray(positions), self.frequencies(seq_len)[0]))
+    return tuple(
+        t * factor for t in cos_sin_of(np.asarray(positions), self.frequencies(seq_len)[0])
+    )
 
 
 def rotate_with(self, x, cos, sin, seq_axis=-2, inverse=False, out=None):
@@ -124,9 +124,7 @@ def rotate_with(self, x, cos, sin, seq_axis=-2, inverse=False, out=None):
     return rotate(x, cos, sin, self.layout, seq_axis, self.rotary_start, inverse, blocks)
 
 
-def sinusoidal(
-    positions, dim, base=10000.0, order="interleaved", shift=0.0, axes=None, dtype=None
-):
+def sinusoidal(positions, dim, base=10000.0, order="interleaved", shift=0.0, axes=None, dtype=None):
     if axes is not None:
         return None
     n = dim // 2
@@ -176,7 +174,8 @@ def mask_grid_positions(mask, n_axes=2, scale=None, dtype=None):
     counts = [np.cumsum(mask.astype(bool), axis) for axis in range(-n_axes, 0)]
     if scale is not None:
         counts = [
-            c / (np.take(c, [-1], axis) + 1e-6) * scale for c, axis in zip(counts, range(-n_axes, 0))
+            c / (np.take(c, [-1], axis) + 1e-6) * scale
+            for c, axis in zip(counts, range(-n_axes, 0))
         ]
     return np.stack(counts)
 

@@ -130,6 +130,8 @@ class Backend:
         modules = {"numpy": "numpy", "strict": "array_api_strict", "jax": "jax.numpy"}
         self.xp = importlib.import_module(modules.get(name, name.replace("dask", "dask.array")))
         self.Subclass = type("Subclass", (self.xp.Tensor,), {}) if name == "torch" else Subclass
+        if name == "dask":
+            importlib.import_module("dask").config.set(scheduler="synchronous")
         self.strict = importlib.import_module("array_api_strict")
         self.narrow = name == "jax" and not importlib.import_module("jax").config.jax_enable_x64
         floats, ints = table.DTYPES["floats"], table.DTYPES["ints"]
@@ -140,7 +142,7 @@ class Backend:
         self.views = VIEWS.get(name, ("plain",))
 
     def lib(self, values, dtype, view="plain"):
-        a = as_view(np.asarray(values).astype(table.named(dtype)), "plain")
+        a = np.array(values, dtype=table.named(dtype))
         if self.name == "numpy":
             return as_view(a, view)
         if self.name == "dask":
@@ -189,11 +191,11 @@ class Backend:
         def plain_array(values, dtype, view="plain"):
             if view == "masked":
                 raise Refused
-            a = np.asarray(values).astype(table.named(dtype))
+            a = np.array(values, dtype=table.named(dtype))
             return np.array(as_view(a, "expanded" if view == "expanded" else "plain"))
 
         def host(values, dtype, view="plain"):
-            return as_view(np.asarray(values).astype(table.named(dtype)), view)
+            return as_view(np.array(values, dtype=table.named(dtype)), view)
 
         def dtype(name):
             numpys = plain or self.name in {"numpy", "dask"}
@@ -204,7 +206,9 @@ class Backend:
         names = {name: getattr(rope_xp, name) for name in rope_xp.__all__}
         names |= {"np": np, "nan": math.nan, "inf": math.inf, "Fraction": Fraction, "dtype": dtype}
         if self.name == "jax":
-            names["jitted"] = (lambda f: f) if plain else importlib.import_module("under_jit").jitted
+            names["jitted"] = (
+                (lambda f: f) if plain else importlib.import_module("under_jit").jitted
+            )
         return names | arrays | {"xp": np if plain else self.xp}
 
 
@@ -227,16 +231,20 @@ def dtype_name(array):
     return str(getattr(array.dtype, "name", array.dtype)).rpartition(".")[2]
 
 
-def difference(got, want, units=8, shapes_only=False):
+def difference(got, want, units=8, shapes_only=False, rounded=False):
     """In what a result differs from the one wanted, or None."""
     if isinstance(got, (tuple, list)) and isinstance(want, (tuple, list)):
         if len(got) != len(want):
             return f"{len(got)} results, not {len(want)}"
-        found = (difference(a, b, units, shapes_only) for a, b in zip(got, want, strict=True))
+        found = (
+            difference(a, b, units, shapes_only, rounded) for a, b in zip(got, want, strict=True)
+        )
         return next((d for d in found if d), None)
     if not is_array(got) and not is_array(want):
         if isinstance(got, float) and isinstance(want, (float, int)):
-            same = math.isclose(got, want, rel_tol=1e-12, abs_tol=1e-300) or got != got != want != want
+            same = (
+                math.isclose(got, want, rel_tol=1e-12, abs_tol=1e-300) or got != got != want != want
+            )
             return None if same else f"{got!r}, not {want!r}"
         same = shapes_only or got is want or type(got) is not type(want) or got == want
         return None if same else f"{str(got)[:200]!r}, not {str(want)[:200]!r}"
@@ -251,11 +259,16 @@ def difference(got, want, units=8, shapes_only=False):
     else:
         b = b.astype(float)
         finite = np.abs(b[np.isfinite(b)])
+        name = "float32" if rounded and name == "float64" else name
         eps = 2.0 ** -{"float64": 52, "float16": 10, "bfloat16": 7}.get(name, 23)
         atol = units * eps * max(1.0, finite.max(initial=0))
         with np.errstate(all="ignore"):
-            largest = {"float16": 65504.0, "float32": 3.4e38, "bfloat16": 3.38e38}.get(name, math.inf)
-            a, b = (np.where(np.abs(x) > largest * 0.999, np.copysign(math.inf, x), x) for x in (a, b))
+            largest = {"float16": 65504.0, "float32": 3.4e38, "bfloat16": 3.38e38}.get(
+                name, math.inf
+            )
+            a, b = (
+                np.where(np.abs(x) > largest * 0.999, np.copysign(math.inf, x), x) for x in (a, b)
+            )
             same = np.allclose(a, b, rtol=units * eps, atol=atol, equal_nan=True)
     return None if same else f"{str(a.tolist())[:300]}, not {str(b.tolist())[:300]}"
 
@@ -298,7 +311,9 @@ def parameters(name):
     if needs_object(name):
         known |= {*inspect.signature(resolve(name.rpartition(".")[0])).parameters}
     for given in known & {"scaling", "axes"}:  # also the fields of what is given
-        known |= {f for v in vars(resolve(given)).values() for f in getattr(v, "__dataclass_fields__", ())}
+        known |= {
+            f for v in vars(resolve(given)).values() for f in getattr(v, "__dataclass_fields__", ())
+        }
     return known
 
 
@@ -315,7 +330,7 @@ def evaluate(code, names, *, wild=False, warn=True):
         if wild:
             stack.enter_context(np.errstate(all="ignore"))
         try:
-            result = eval(code, dict(names))  # noqa: S307 - our own expressions
+            result = eval(code, dict(names))
             for each in result if isinstance(result, tuple) else (result,):
                 if is_array(each) and hasattr(each, "compute"):
                     each.compute()
@@ -332,6 +347,8 @@ def problem(backend, name, arguments, *, broken, wild, jit=False):
     kind, got = evaluate(code, backend.namespace(), wild=wild)
     if name == "configs.plot" and isinstance(got, OSError):
         return None  # of the file
+    if "Inference tensors cannot be saved" in str(got):
+        return None  # whatever torch computes with one of them beside a parameter
     if kind == "error" and not isinstance(got, (ValueError, TypeError)):
         return f"{type(got).__name__} escapes: {str(got)[:300]}"
     if kind == "error":
@@ -346,13 +363,27 @@ def problem(backend, name, arguments, *, broken, wild, jit=False):
         return "both" if plain_kind == "error" else f"a right call is refused: {got}"
     if plain_kind == "error":
         views = {v.view for v in arguments.values() if isinstance(v, Array)}
-        trusted = "other(" in code or jit or not backend.looks or views & {"subclass", "parameter", "negated"}
+        trusted = (
+            "other(" in code
+            or jit
+            or not backend.looks
+            or views & {"subclass", "parameter", "negated"}
+        )
         trusted = trusted and isinstance(want, ValueError)
-        return None if trusted else f"accepted, but refused of plain arrays: {str(want)[:300]}"
-    found = difference(got, want, max(8, table.TABLE[name].tolerance), wild)
+        unused = isinstance(want, Refused) and name.startswith(("scaling.", "axes."))
+        return (
+            None
+            if trusted or unused
+            else f"accepted, but refused of plain arrays: {str(want)[:300]}"
+        )
+    found = difference(got, want, table.TABLE[name].tolerance, wild, is_rounded(arguments))
     if found:
         return f"not what plain arrays give: {found}"
     return None if broken else broken_law(backend, name, arguments, got, want, wild)
+
+
+def is_rounded(arguments):
+    return "float32" in (arguments.get("precision"), arguments.get("self.precision"))
 
 
 def broken_law(backend, name, arguments, got, want, wild):
@@ -374,7 +405,9 @@ def broken_law(backend, name, arguments, got, want, wild):
     if oracle is None or wild:
         return None
     space = backend.namespace(plain=True)
-    keyed = {k: eval(repr(v), dict(space)) for k, v in arguments.items() if not k.startswith("self.")}
+    keyed = {
+        k: eval(repr(v), dict(space)) for k, v in arguments.items() if not k.startswith("self.")
+    }
     keyed |= {k: np.asarray(v) for k, v in keyed.items() if isinstance(arguments[k], Array)}
     listed = [keyed.pop(k) for k in [*keyed] if k.startswith("*")]
     if needs_object(name):
@@ -384,7 +417,9 @@ def broken_law(backend, name, arguments, got, want, wild):
         keyed["self"] = eval(code, dict(space))
     with np.errstate(all="ignore"):
         expected = oracle(*listed, **keyed)
-    found = expected is not None and difference(got, expected, table.TABLE[name].tolerance)
+    found = expected is not None and difference(
+        got, expected, table.TABLE[name].tolerance, rounded=is_rounded(arguments)
+    )
     return f"not what the oracle gives: {found}" if found else None
 
 
@@ -402,7 +437,9 @@ def make(backend, name, rng):
             arguments[at] = misshape(draw, backend, old)
         else:
             arguments[at] = table.E(draw.pick(*WRONG))
-    state.jit = backend.name == "jax" and not state.broken and "xp" not in arguments and draw.chance(0.1)
+    state.jit = (
+        backend.name == "jax" and not state.broken and "xp" not in arguments and draw.chance(0.1)
+    )
     return arguments, state
 
 
@@ -436,7 +473,11 @@ def shortened(backend, name, arguments, state, text):
     """The arguments that the failure needs, each as plain as possible."""
     for key, value in list(arguments.items()):
         without = {k: v for k, v in arguments.items() if k != key}
-        plain = {**arguments, key: Array(value.maker, value.values, "plain")} if isinstance(value, Array) else {}
+        plain = (
+            {**arguments, key: Array(value.maker, value.values, "plain")}
+            if isinstance(value, Array)
+            else {}
+        )
         for tried in (without, plain):
             found = tried and problem(backend, name, tried, **vars(state))
             if found and found[:70] == text[:70]:
@@ -452,15 +493,26 @@ def public_functions():
     """The public functions, and methods of public classes, by their names in `rope_xp`."""
     for name in rope_xp.__all__:
         value = getattr(rope_xp, name)
-        members = [f"{name}.{n}" for n in value.__all__] if isinstance(value, ModuleType) else [name]
+        members = (
+            [f"{name}.{n}" for n in value.__all__] if isinstance(value, ModuleType) else [name]
+        )
         for each in members:
             found = resolve(each)
             if not isinstance(found, type):
                 yield each
             elif not getattr(found, "_is_protocol", False):
-                own = [vars(base) for base in found.__mro__ if base.__module__.startswith("rope_xp")]
-                methods = {n for base in own for n, f in base.items() if callable(f) or isinstance(f, classmethod)}
-                yield from (f"{each}.{n}" for n in methods if n == "__call__" or not n.startswith("_"))
+                own = [
+                    vars(base) for base in found.__mro__ if base.__module__.startswith("rope_xp")
+                ]
+                methods = {
+                    n
+                    for base in own
+                    for n, f in base.items()
+                    if callable(f) or isinstance(f, classmethod)
+                }
+                yield from (
+                    f"{each}.{n}" for n in methods if n == "__call__" or not n.startswith("_")
+                )
 
 
 def run(name, *, seed=0, calls=4000, seconds=math.inf, only=None):
@@ -480,13 +532,19 @@ def run(name, *, seed=0, calls=4000, seconds=math.inf, only=None):
         arguments, state = make(backend, row, np.random.default_rng([seed, number]))
         text = problem(backend, row, arguments, **vars(state))
         if text == "both" and options_verbose:
-            print(number, code_of(row, arguments)[:600], evaluate(code_of(row, arguments), backend.namespace())[1])
+            print(
+                number,
+                code_of(row, arguments)[:600],
+                evaluate(code_of(row, arguments), backend.namespace())[1],
+            )
         counts["broken" if state.broken else "refused" if text == "both" else "right"] += 1
         if text in (None, "both") or (row, text[:70]) in seen:
             continue
         seen.add((row, text[:70]))
         arguments = shortened(backend, row, arguments, state, text)
-        failures[f"--seed {seed} --only {number}: {text}\n    {code_of(row, arguments, state.jit)[:1500]}"] = 1
+        failures[
+            f"--seed {seed} --only {number}: {text}\n    {code_of(row, arguments, state.jit)[:1500]}"
+        ] = 1
     return failures, counts
 
 

@@ -55,7 +55,7 @@ class Draw:
 
     def cast(self, values, kind):
         name = self.pick(*(d for d in DTYPES[kind] if d in self.has))
-        return np.asarray(values).astype(named(name))
+        return np.asarray(np.asarray(values).astype(named(name)))
 
     def data(self, *shape, wild=0.05):
         """Queries, keys and the like; sometimes with numbers that no model has."""
@@ -70,12 +70,13 @@ class Draw:
         """Integers over the whole range of their dtype, most often small."""
         dtype = np.dtype(self.pick(*(d for d in DTYPES["ints"] if d in self.has)))
         limits, near = np.iinfo(dtype), self.pick("small", "small", "low", "high", "any")
-        if near == "any":
+        if near == "any" and shape:
             return self.rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+        near = "small" if near == "any" else near
         steps = self.rng.integers(0, 100, shape)
         low, high = (np.array(n, dtype) for n in (limits.min, limits.max))
-        steps = steps.astype(dtype)
-        return {"small": steps, "low": low + steps, "high": high - steps}[near]
+        steps = np.asarray(steps, dtype)
+        return np.asarray({"small": steps, "low": low + steps, "high": high - steps}[near])
 
     def reals(self, *shape):
         """Real positions up to 2^31, NaN and infinity."""
@@ -154,7 +155,9 @@ def rope_call(d):
         made["seq_axis"] = seq_axis
     if d.chance(0.4):
         made["k"] = d.data(*made["q"].shape)
-    shape = (lead[0], seq) if lead and len(made["q"].shape) + seq_axis > 0 and d.chance(0.4) else (seq,)
+    shape = (
+        (lead[0], seq) if lead and len(made["q"].shape) + seq_axis > 0 and d.chance(0.4) else (seq,)
+    )
     if n_axes or d.chance(0.6):
         made["positions"] = Host(d.positions(*([n_axes] if n_axes else []), *shape))
     elif d.chance(0.5):
@@ -239,9 +242,10 @@ def convert(d):
 
 
 def xpos(d):
-    near = d.pick(0, 100, 2**40 if "int64" in d.has else 2**20)
+    near = d.pick(0, 100, 2**40 if "int64" in d.has else 0)
     steps = d.rng.integers(-300, 300, d.lead())
-    positions = (near + steps).astype("int64") if near > 2**30 else d.cast(abs(near + steps) % 120, d.pick("ints", "floats"))
+    positions = d.cast(abs(near + steps) % 120, d.pick("ints", "floats"))
+    positions = np.asarray(near + steps, "int64") if near > 2**30 else positions
     options = d.some(dtype=lambda: d.dtype("floats"), scale_base=lambda: d.pick(512, 600.5))
     return {"positions": positions, "n_pairs": d.pick(1, 3), "center": near, **options}
 
@@ -272,7 +276,10 @@ def mask(d, *shape):
 
 def mask_grid(d):
     n_axes = d.pick(1, 2, 3)
-    made = {"mask": mask(d, *d.lead(1), *(d.pick(1, 2, 3) for _ in range(n_axes))), "n_axes": n_axes}
+    made = {
+        "mask": mask(d, *d.lead(1), *(d.pick(1, 2, 3) for _ in range(n_axes))),
+        "n_axes": n_axes,
+    }
     if d.chance(0.5):
         made |= {"scale": d.pick(1.0, 6.25, 3), **d.some(dtype=lambda: d.dtype("floats"))}
     return made
@@ -299,7 +306,9 @@ def grid(d):
 
 def a_line(**options):
     def make(d):
-        return {"n": d.pick(1, 2, 7)} | d.some(**{k: lambda v=v: d.pick(*v) for k, v in options.items()})
+        return {"n": d.pick(1, 2, 7)} | d.some(
+            **{k: lambda v=v: d.pick(*v) for k, v in options.items()}
+        )
 
     return make
 
@@ -340,7 +349,12 @@ def shaw(d):
     far = d.pick(0, 1, 3)
     index = d.rng.integers(0, 2 * far + 1, (q.shape[-2], k.shape[-2]))
     index = index.astype("int32")
-    return {"q": q, "k": k, "key_table": Host(d.data(2 * far + 1, q.shape[-1])), "index": Host(index)}
+    return {
+        "q": q,
+        "k": k,
+        "key_table": Host(d.data(2 * far + 1, q.shape[-1])),
+        "index": Host(index),
+    }
 
 
 def scores(d):
@@ -397,7 +411,7 @@ def grouped(d):
 def attention(d):
     made = grouped(d)
     shape = made["q"].shape[-2], made["k"].shape[-2]
-    bias = lambda: Host(d.pick(mask(d, *shape).astype(bool), d.data(*shape)))  # noqa: E731
+    bias = lambda: Host(d.pick(mask(d, *shape).astype(bool), d.data(*shape)))
     return made | d.some(causal=lambda: True, bias=bias, scale=lambda: d.pick(0.5, 1, 0))
 
 
@@ -420,7 +434,9 @@ def cache(d, prefix="self."):
 
 def append(d):
     made, seq = cache(d), d.pick(0, 1, 2)
-    return made | {x: d.data(*made[f"self.{x}"].shape[:-2], seq, w, wild=0) for x, w in (("k", 4), ("v", 3))}
+    return made | {
+        x: d.data(*made[f"self.{x}"].shape[:-2], seq, w, wild=0) for x, w in (("k", 4), ("v", 3))
+    }
 
 
 def drop(d):
@@ -436,7 +452,9 @@ def schedule(**fields):
 
     def make(d):
         made = {f"self.{name}": d.pick(*values) for name, values in fields.items()}
-        options = d.some(seq_len=lambda: d.pick(1, 5000), precision=lambda: d.pick("exact", "float32"))
+        options = d.some(
+            seq_len=lambda: d.pick(1, 5000), precision=lambda: d.pick("exact", "float32")
+        )
         return made | {"rotary_dim": 8, "base": d.pick(10000.0, 100, 5e5), **options}
 
     return make
@@ -459,7 +477,9 @@ def first(oracle):
     """An oracle of exact frequencies alone."""
 
     def made(self, rotary_dim, base, seq_len=None, precision="exact"):
-        return None if precision == "float32" else (oracle(self, default(rotary_dim, base)), 1.0, 1.0)
+        return (
+            None if precision == "float32" else (oracle(self, default(rotary_dim, base)), 1.0, 1.0)
+        )
 
     return made
 
@@ -486,7 +506,12 @@ def factors(*n):
 
 
 LENGTH, FACTOR = (2, 2048, E("np.int64(4096)")), (1.0, 4, 2.5, E("np.float32(8)"))
-AXIAL = {"widths": (2, (4, 4)), "split": (False, True), "scale": (1.0, 3), "bases": (None, (10, 20.0))}
+AXIAL = {
+    "widths": (2, (4, 4)),
+    "split": (False, True),
+    "scale": (1.0, 3),
+    "bases": (None, (10, 20.0)),
+}
 SECTIONS = {"sections": ((2, 2), (3, 1), [2, 2])}
 PAIRS = {"pairs": ((0, 1, 1, 0), [0, 0, 1, 1], E("np.asarray([0, 1, 0, 1])"))}
 MATRIX = {"matrix": (((1.0, 0.5, 0, 0), (0, 0, 0.25, 2)), E("np.ones((2, 4))"))}
@@ -506,13 +531,17 @@ TABLE = {
     "RoPE.from_config": Row(lambda d: config(d) | d.some(layout=lambda: d.pick(*LAYOUTS))),
     "positions.token_positions": Row(token_positions, oracles.token_positions),
     "positions.packed_positions": Row(packed, oracles.packed_positions),
-    "positions.mask_positions": Row(lambda d: {"mask": mask(d, *d.lead(1), d.size())}, oracles.mask_positions),
+    "positions.mask_positions": Row(
+        lambda d: {"mask": mask(d, *d.lead(1), d.size())}, oracles.mask_positions
+    ),
     "positions.mask_grid_positions": Row(mask_grid, oracles.mask_grid_positions),
     "positions.zigzag_positions": Row(zigzag, oracles.zigzag_positions),
     "positions.grid_positions": Row(grid, oracles.grid_positions),
     "positions.centered_axis": Row(
         a_line(symmetric=(True, False)),
-        lambda n, symmetric=False: tuple(k - ((n - 1) / 2 if symmetric else n - n // 2) for k in range(n)),
+        lambda n, symmetric=False: tuple(
+            k - ((n - 1) / 2 if symmetric else n - n // 2) for k in range(n)
+        ),
     ),
     "positions.normalized_axis": Row(
         a_line(length=(4, 2.5)),
@@ -521,7 +550,8 @@ TABLE = {
     "positions.rescaled_axis": Row(
         lambda d: a_line(offset=(1, 2), floor=(True, False))(d) | {"reference": d.pick(3, 8)},
         lambda n, reference, offset=0, floor=False: tuple(
-            (k + offset) * reference // n if floor else (k + offset) * reference / n for k in range(n)
+            (k + offset) * reference // n if floor else (k + offset) * reference / n
+            for k in range(n)
         ),
     ),
     "positions.time_axis": Row(
@@ -560,31 +590,53 @@ TABLE = {
     ),
     "attention.KVCache.append": Row(append, oracles.append),
     "attention.KVCache.drop": Row(drop, oracles.drop),
-    "scaling.inverse_frequencies": Row(lambda d: {"rotary_dim": 8, "base": d.pick(100, 1e4)}, default),
+    "scaling.inverse_frequencies": Row(
+        lambda d: {"rotary_dim": 8, "base": d.pick(100, 1e4)}, default
+    ),
     "scaling.YaRN.ramp": Row(
-        lambda d: {"self.factor": 4.0, "self.original_max_position_embeddings": 2048, "rotary_dim": 8, "base": 1e4}
+        lambda d: {
+            "self.factor": 4.0,
+            "self.original_max_position_embeddings": 2048,
+            "rotary_dim": 8,
+            "base": 1e4,
+        }
     ),
     "scaling.Default.__call__": Row(schedule(), first(lambda self, w: w)),
     "scaling.Linear.__call__": Row(schedule(factor=FACTOR), first(lambda self, w: w / self.factor)),
     "scaling.NTK.__call__": Row(schedule(factor=FACTOR)),
     "scaling.DynamicNTK.__call__": Row(schedule(factor=FACTOR, max_position_embeddings=LENGTH)),
     "scaling.YaRN.__call__": Row(schedule(factor=FACTOR, original_max_position_embeddings=LENGTH)),
-    "scaling.NTKByParts.__call__": Row(schedule(factor=FACTOR, original_max_position_embeddings=LENGTH)),
+    "scaling.NTKByParts.__call__": Row(
+        schedule(factor=FACTOR, original_max_position_embeddings=LENGTH)
+    ),
     "scaling.LongRoPE.__call__": Row(
-        schedule(short_factor=factors(), long_factor=factors(), original_max_position_embeddings=LENGTH)
+        schedule(
+            short_factor=factors(), long_factor=factors(), original_max_position_embeddings=LENGTH
+        )
     ),
     "scaling.Llama3.__call__": Row(
         schedule(
-            factor=FACTOR, low_freq_factor=(1.0, 2), high_freq_factor=(4.0, 8),
+            factor=FACTOR,
+            low_freq_factor=(1.0, 2),
+            high_freq_factor=(4.0, 8),
             original_max_position_embeddings=LENGTH,
         )  # fmt: skip
     ),
     "scaling.Proportional.__call__": Row(schedule(partial_rotary_factor=(1.0, 0.5), factor=FACTOR)),
-    "scaling.FrequencyFactors.__call__": Row(schedule(factors=factors()), first(lambda self, w: w / self.factors)),
-    "scaling.Custom.__call__": Row(schedule(inv_freq=factors()), first(lambda self, w: np.asarray(self.inv_freq))),
+    "scaling.FrequencyFactors.__call__": Row(
+        schedule(factors=factors()), first(lambda self, w: w / self.factors)
+    ),
+    "scaling.Custom.__call__": Row(
+        schedule(inv_freq=factors()), first(lambda self, w: np.asarray(self.inv_freq))
+    ),
     "scaling.Negated.__call__": Row(schedule(scaling=(None, E("scaling.Linear(2.0)")))),
     "axes.golden_directions": Row(
-        lambda d: {"n_axes": d.pick(1, 2, 3), "n_pairs": 4, "slowest": 0.1, "fastest": d.pick(1.0, 2)}
+        lambda d: {
+            "n_axes": d.pick(1, 2, 3),
+            "n_pairs": 4,
+            "slowest": 0.1,
+            "fastest": d.pick(1.0, 2),
+        }
     ),
     "configs.layer_ropes": Row(lambda d: config(d) | d.some(layout=lambda: d.pick(*LAYOUTS))),
     "configs.explain": Row(lambda d: config(d) | d.some(seq_len=lambda: d.pick(8, 4096))),
