@@ -154,6 +154,15 @@ def mutants(session):
     inside(session, "libraries", "python", "tests/tools/mutants.py", *session.posargs, **ONE_THREAD)
 
 
+@nox.session(default=False, tags=["full"], python=False, requires=["libraries"])
+def fuzz(session):
+    """Calls with everything an argument can be; longer: ``nox -s fuzz -- --seconds 600 --seed 7``."""
+    for backend in ("numpy", "torch", "strict", "dask", "jax", "jax-x64"):
+        env = {**ONE_THREAD, **COMPILE_ONCE}
+        program = "tests/fuzz/run.py", backend, *(session.posargs or ["--seconds", "45"])
+        inside(session, "libraries", "python", *program, **env)
+
+
 @nox.session(default=False, tags=["full"])
 def parity(session):
     """Families, relative encodings, positions, grids and sinusoids against where they come from."""

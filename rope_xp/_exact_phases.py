@@ -166,7 +166,7 @@ def digit_exponents(positions: Array, fastest: float) -> tuple[int, ...]:
     return (*range(-16 * behind, 0, 16), *whole)
 
 
-def require_known_reals(positions: Array) -> float:
+def require_known_reals(positions: Array, name: str = "positions") -> float:
     """The largest of real positions where it is known, else 0; ValueError if no integer of 64 bits is."""
     values = _backends.host_values(positions)
     if values is None or not values.size:
@@ -174,7 +174,7 @@ def require_known_reals(positions: Array) -> float:
     finite = np.abs(values[np.isfinite(values)], dtype=np.float64)
     largest = float(finite.max(initial=0.0))
     if largest > 2.0**63:
-        msg = f"`positions` must be within ±2**63, got {largest}"
+        msg = f"`{name}` must be within ±2**63, got {largest}"
         raise ValueError(msg)
     return largest
 
@@ -282,12 +282,17 @@ def cos_sin_on_host(
     """
     turn: Any = None
     rest: Any = None
-    for row, (per_step, residual, angle_per_step) in zip(positions, tables, strict=True):
+    turns = [angles != 0 for *_, angles in tables]
+    for a, (row, table) in enumerate(zip(positions, tables, strict=True)):
+        per_step, residual, angle_per_step = table
         position = row[..., None]
         if position.dtype.kind == "f":
             with np.errstate(invalid="ignore"):  # NaN and infinity: what is left is NaN
                 whole = np.rint(position)
                 behind = (position - whole) * angle_per_step
+                if len(tables) > 1:  # NaN only for pairs that this axis drives
+                    idle = ~turns[a] & (np.any(turns, axis=0) | (a > 0))
+                    behind = np.where(idle, 0.0, behind)
                 position = whole.astype(np.int64)
             rest = behind if rest is None else rest + behind
         # An unsigned integer is the signed one with the same bits, but for the rest.

@@ -239,7 +239,9 @@ def _as_tuple(name: str, values: Any) -> tuple[Any, ...]:
 
 
 def is_listable(values: Any) -> bool:
-    """Not a scalar, an array without axes, text, or a collection without order."""
+    """Not a scalar, an array without axes or of another library, text, or a collection without order."""
+    if _backends.is_array(values) and not isinstance(values, np.ndarray):
+        return False  # its elements would be arrays, if it has an iterator at all
     # The type's: torch.compile does not know what attributes a number has that it traces.
     scalar = not hasattr(type(values), "__iter__") or getattr(values, "shape", None) == ()
     return not scalar and not isinstance(values, str | bytes | bytearray | AbstractSet | Mapping)
@@ -334,7 +336,7 @@ def call_checked(
             inspect.signature(function).bind(*args, **options)
         except (TypeError, ValueError) as error:  # ValueError: a builtin without a signature
             known = f"; values are in rope_xp.{name}" if name in {"scaling", "axes"} else ""
-            got = f"got {quote(function)}: {error}{known}"
+            got = f"got {quote(function)}: {shorten(str(error))}{known}"
             msg = f"`{name}` must take the parameters {parameters}, {got}"
             raise TypeError(msg) from None
         raise

@@ -15,6 +15,7 @@ import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Namespace
+from rope_xp._exact_phases import require_known_reals
 from rope_xp._validation import (
     MAX_LENGTH,
     as_frequencies,
@@ -23,6 +24,7 @@ from rope_xp._validation import (
     is_listable,
     quote,
     require_floating_dtype,
+    require_real,
 )
 from rope_xp.layouts import Layout, pair_slices, require_layout
 from rope_xp.phases import cos_sin
@@ -152,7 +154,7 @@ def decay_bound(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> 
     >>> decay_bound([0, 1, 2], [0.0, math.pi]).round(12)
     array([1.5, 0.5, 1.5])
     """
-    distance, xp, compute, dtype = _prepare(distance, dtype)
+    distance, xp, compute, dtype = _prepare(distance, inv_freq, dtype)
     sums = _partial_sums(*_tables(distance, inv_freq, compute), xp)
     return _backends.cast(xp.mean(sums, axis=-1), dtype, xp)
 
@@ -281,7 +283,7 @@ def advantage(distance: Any, inv_freq: Any, *, dtype: Dtype | None = None) -> Ar
     >>> advantage([0, 1, 2], [math.pi / 2, 0.0]).round(12)
     array([2., 1., 0.])
     """
-    distance, xp, compute, dtype = _prepare(distance, dtype)
+    distance, xp, compute, dtype = _prepare(distance, inv_freq, dtype)
     cos, _ = _tables(distance, inv_freq, compute)
     return _backends.cast(xp.sum(cos, axis=-1), dtype, xp)
 
@@ -330,7 +332,7 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
         raise ValueError(msg)
     inv_freq = _as_floats(inv_freq)
     # cos(a + b) = cos a cos b − sin a sin b: a block of distances is one small matrix product.
-    width, rows = 4096, 64
+    width, rows = min(4096, max(64, 2**22 // len(inv_freq))), 64
     cos, sin = _tables(np.arange(width), inv_freq, np.float64)
     columns = np.concatenate((cos, -sin), axis=-1).T  # (2 n_pairs, width)
     slack = 1e-14 * len(inv_freq)
@@ -346,7 +348,8 @@ def context_bound(inv_freq: Any, *, limit: int = 2**20) -> int | None:
 
 def _tables(distance: Array, inv_freq: Any, dtype: Dtype) -> tuple[Array, Array]:
     """Tables of cos and sin for a distance along one axis."""
-    shape = tuple(inv_freq.shape) if _backends.is_array(inv_freq) else np.shape(inv_freq)
+    made = _backends.host_array("inv_freq", inv_freq)
+    shape = tuple(made.shape) if _backends.is_array(made) else ()
     if len(shape) != 1:
         msg = f"`inv_freq` must have shape (n_pairs,), got {shape}"
         raise ValueError(msg)
@@ -357,8 +360,9 @@ def _as_floats(inv_freq: Any) -> np.ndarray:
     if not isinstance(inv_freq, list | tuple | np.ndarray):
         msg = f"`inv_freq` must be a list or a NumPy array, got {type(inv_freq).__name__}"
         raise TypeError(msg)
-    _backends.namespace(inv_freq=inv_freq if _backends.is_array(inv_freq) else None)
-    is_matrix = len(inv_freq) > 0 and all(map(is_listable, inv_freq))
+    if _backends.is_array(inv_freq):
+        _backends.namespace(inv_freq=inv_freq)
+    is_matrix = is_listable(inv_freq) and len(inv_freq) > 0 and all(map(is_listable, inv_freq))
     if is_matrix:
         rows = [as_frequencies(f"inv_freq[{a}]", row) for a, row in enumerate(inv_freq)]
     else:
@@ -373,16 +377,22 @@ def _as_floats(inv_freq: Any) -> np.ndarray:
 
 
 def _prepare(
-    distance: Any, dtype: Dtype | None, q: Array | None = None, k: Array | None = None
+    distance: Any, inv_freq: Any, dtype: Dtype | None, **others: Array
 ) -> tuple[Array, Namespace, Dtype, Dtype]:
     """``distance`` as an array, the namespace, and the dtypes of the computation and of the result."""
-    xp = _backends.namespace(q=q, k=k) or _backends.compat_namespace(None)
+    if _backends.is_array(inv_freq) and not _backends.is_host_constant(inv_freq):
+        others = {**others, "inv_freq": inv_freq}
+    xp = _backends.namespace(**others) if others else _backends.compat_namespace(None)
+    name, like = next(iter(others.items()), ("", None))
     if not _backends.is_array(distance):
-        distance = _as_array(distance, q, xp)
-    elif q is None:
+        distance = _as_array(distance, like, xp)
+    elif like is None:
         xp = _backends.namespace(distance=distance)
     else:
-        (distance,) = _backends.beside("q", q, xp, rounded=True, distance=distance)
+        (distance,) = _backends.beside(name, like, xp, rounded=True, distance=distance)
+    require_real("distance", distance)
+    if _backends.is_floating(distance):
+        require_known_reals(distance, "distance")
     compute = _backends.widest(distance, xp)
     if dtype is not None:
         require_floating_dtype(dtype, xp, _backends.device(distance))
@@ -395,6 +405,8 @@ def _as_array(distance: Any, like: Array | None, xp: Namespace) -> Array:
         values = np.asarray(distance)
     except ValueError:  # rows of several lengths
         values = np.asarray(None)
+    if _backends.dtype_name(values.dtype) == "bfloat16":  # not NumPy's own
+        values = values.astype(np.float32)
     if values.dtype.kind == "O" and isinstance(distance, int):
         as_number("distance", distance)  # what int64 does not have may be too large for a float
         values = np.asarray(float(distance))
@@ -425,7 +437,7 @@ def _prepare_scores(
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], Namespace, Dtype]:
     """The real and imaginary parts of h, cos and sin, the namespace, and the dtype of the result."""
     require_layout("layout", layout)
-    distance, xp, compute, dtype = _prepare(distance, dtype, q, k)
+    distance, xp, compute, dtype = _prepare(distance, inv_freq, dtype, q=q, k=k)
     _backends.require_floating(q=q, k=k)
     tables = _tables(distance, inv_freq, compute)  # (..., n_pairs)
     n_pairs = tables[0].shape[-1]

@@ -287,6 +287,8 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
     require_leading_axes("index", index.shape[:-2], q.shape[:-3])
     result, compute = q.dtype, _backends.compute_dtype(xp, q, k, key_table)
     q, k, key_table = (_backends.cast(array, compute, xp) for array in (q, k, key_table))
+    if 0 in index.shape:  # Dask cannot flatten it
+        return _backends.cast(q @ xp.matrix_transpose(k), result, xp)
     vectors = xp.take(key_table, xp.reshape(index, (-1,)), axis=0)
     vectors = xp.reshape(vectors, (*index.shape, width))  # (..., q_len, k_len, head_dim)
     # One product for each query and all heads: (heads, head_dim) times (head_dim, k_len).
@@ -437,6 +439,8 @@ def transformer_xl_score(q: Array, k: Array, r: Array, u: Array, v: Array) -> Ar
     require_leading_axes("r", r.shape[:-2], q.shape[:-2])
     result, compute = q.dtype, _backends.compute_dtype(xp, q, k, r, u, v)
     q, k, r, u, v = (_backends.cast(array, compute, xp) for array in (q, k, r, u, v))
+    if isinstance(q_len, int) and q_len == 0:  # rows cannot be one element shorter than no rows
+        return _backends.cast(q @ xp.matrix_transpose(k), result, xp)
     content = (q + u[:, None, :]) @ xp.matrix_transpose(k)
     distance = (q + v[:, None, :]) @ xp.matrix_transpose(r)  # (..., q_len, rows)
     return _backends.cast(content + _relative_shift(distance, k_len, xp), result, xp)

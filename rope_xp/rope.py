@@ -475,7 +475,7 @@ class RoPE:
         return phases.constant_cos_sin(
             positions,
             inv_freq,
-            dtype=getattr(home, _backends.dtype_name(dtype)) if on_host else dtype,
+            dtype=dtype if home is xp else getattr(home, _backends.dtype_name(dtype)),
             precision=self.precision,
             attention_factor=factor,
             xp=home,
@@ -515,7 +515,7 @@ class RoPE:
         seq_len: int | None,
         seq_axis: int,
     ) -> Array | tuple[Array, Array]:
-        xp = _backends.namespace(q=q, k=k)
+        xp = _backends.namespace(q=q) if k is None else _backends.namespace(q=q, k=k)
         if positions is not None:
             (positions,) = _backends.beside("q", q, xp, may_stay=True, positions=positions)
         if _backends.is_host_array(offset):

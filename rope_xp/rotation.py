@@ -108,7 +108,7 @@ def rotate(
         except TypeError:  # a mistake, explained below; or sizes that are traced and have no hash
             xp = None
     if xp is None:
-        xp = _backends.namespace(x=x, out=out)
+        xp = _backends.namespace(x=x) if out is None else _backends.namespace(x=x, out=out)
         cos, sin = _backends.beside("x", x, xp, rounded=True, cos=cos, sin=sin)
         if out is not None:
             _require_out(x, out)

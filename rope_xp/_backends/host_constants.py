@@ -100,6 +100,8 @@ def host_array(name: str, value: Any) -> Any:
     """
     if isinstance(value, np.ndarray) or not is_host_constant(value):
         return value
+    if isinstance(value, np.generic) and dtype_name(value.dtype) == "bfloat16":
+        return np.asarray(value)  # of a type that NumPy does not count as a number
     kinds = _kinds(value)
     other = next((k for k in kinds if not issubclass(k, int | float | np.number | np.bool)), None)
     if other is not None:

@@ -48,17 +48,15 @@ def _other_library(name: str, array: Array) -> Library:
     return _OTHERS.setdefault(type(array), Library(name, lambda: xp))
 
 
-def namespace(**arrays: Array | None) -> Namespace:
+def namespace(**arrays: Array) -> Namespace:
     """The one array API namespace of all ``arrays``, which are given by their argument names.
 
-    Arguments that are None are left out. Raises TypeError for what is no array and for arrays of
-    different libraries, ValueError for arrays on different devices.
+    Raises TypeError for what is no array, None included, and for arrays of different libraries,
+    ValueError for arrays on different devices.
     """
     first_name, xp, where = "", None, None
     first: Any = None
     for name, array in arrays.items():
-        if array is None:
-            continue
         if xp is None:
             first_name, first, xp, where = name, array, _namespace(name, array), device(array)
         elif type(array) is type(first) and (where is None or array.device == where):
@@ -156,7 +154,10 @@ def require_dtype_of(xp: Namespace, name: str, dtype: Dtype) -> None:
     """TypeError unless ``dtype`` is one of the library of ``xp``."""
     library = LIBRARIES.get(library_name(xp))
     if library is None or library.is_dtype is None:
-        known = bool(getattr(xp, dtype_name(dtype), None) == dtype)
+        # By their types first: a namespace has numbers, too, and array-api-strict warns of NumPy's dtypes.
+        found = getattr(xp, dtype_name(dtype), None)
+        comparable = type(found) is type(dtype) or isinstance(found, type)
+        known = comparable and not isinstance(dtype, float) and bool(found == dtype)
     else:
         known = library.is_dtype(dtype)
     if not known:
@@ -215,7 +216,9 @@ def is_traced_size(value: Any) -> bool:
 
 def is_array(value: Any) -> TypeGuard[Array]:
     """Arrays, but not NumPy's scalars, nor the sizes that a compiler traces."""
-    return not isinstance(value, int | np.generic) and hasattr(value, "dtype")
+    if isinstance(value, int | np.generic):
+        return False
+    return hasattr(value, "dtype") and hasattr(type(value), "shape")  # not types of NumPy's scalars
 
 
 def describe(array: Array) -> str:
@@ -254,8 +257,11 @@ def default_real_dtype(xp: Namespace, device: Device | None) -> Dtype:
 
 
 def host_values(array: Array) -> Any:
-    """The values of ``array`` as a NumPy array where they are at hand, else None."""
-    return library_of(array).host_values(array)
+    """The values of ``array`` as a NumPy array where they are at hand, else None; bfloat16 as float32."""
+    values = library_of(array).host_values(array)
+    if values is not None and values.dtype.kind == "V":  # not NumPy's own: to it no number
+        return values.astype(np.float32)
+    return values
 
 
 def cache_block_bytes(array: Array) -> int:

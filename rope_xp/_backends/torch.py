@@ -80,7 +80,8 @@ def from_host(values: Any, device: Device | None) -> Array:
     import torch
 
     # A copy: torch can share memory with few arrays, and what it keeps for a gradient must not change.
-    return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), order="C")).to(device)
+    # By its name, which NumPy has two types for: torch knows uint64, but not the ulonglong of 2**63.
+    return torch.from_numpy(values.astype(values.dtype.name, order="C")).to(device)
 
 
 class PrivateNames(NamedTuple):

@@ -41,8 +41,8 @@ def load(config: object) -> dict[str, Any]:
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    path = path / "config.json" if path.is_dir() else path
     try:
+        path = path / "config.json" if path.is_dir() else path
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         msg = f"`config` must be a readable config.json, got {quote(str(path))}: {error.strerror}"

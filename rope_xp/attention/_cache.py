@@ -78,8 +78,8 @@ class KVCache(NamedTuple):
         Raises ValueError if they do not fit, TypeError if their dtype is neither that of the cache nor
         floating as it is.
         """
-        _backends.namespace(k=self.k, v=self.v)
-        xp = _backends.namespace(cache=self.k, k=k, v=v)
+        xp = self._require_arrays()
+        _backends.namespace(cache=self.k, k=k, v=v)
         length, used = self._length()
         capacity, seq = self.k.shape[-2], k.shape[-2] if k.ndim > 1 else None
         for name, new, old in (("k", k, self.k), ("v", v, self.v)):
@@ -125,7 +125,7 @@ class KVCache(NamedTuple):
         if not isinstance(rope, RoPE):
             msg = f"`rope` must be a RoPE, got {type(rope).__name__}"
             raise TypeError(msg)
-        xp = _backends.namespace(k=self.k, v=self.v)
+        xp = self._require_arrays()
         length, used = self._length(unknown_is_full=True)
         if n < 0 or keep < 0 or keep + n > used:
             msg = (
@@ -141,13 +141,18 @@ class KVCache(NamedTuple):
         )
         return KVCache(k, v, length - n)
 
-    def _length(self, *, unknown_is_full: bool = False) -> tuple[Any, int]:
-        """The length, NumPy's integers as int, and its value, 0 or the capacity where not at hand."""
+    def _require_arrays(self) -> Namespace:
+        """The namespace of the cache; ValueError unless its arrays have the same slots."""
+        xp = _backends.namespace(k=self.k, v=self.v)
         for name, array in (("k", self.k), ("v", self.v)):
             if array.ndim < 2 or array.shape[-2] != self.k.shape[-2]:
                 capacity = "capacity" if self.k.ndim < 2 else f"capacity={self.k.shape[-2]}"
                 msg = f"`{name}` must have shape (..., {capacity}, head_dim), got {tuple(array.shape)}"
                 raise ValueError(msg)
+        return xp
+
+    def _length(self, *, unknown_is_full: bool = False) -> tuple[Any, int]:
+        """The length, NumPy's integers as int, and its value, 0 or the capacity where not at hand."""
         length, capacity = self.length, self.k.shape[-2]
         # NumPy's arrays without axes count as integers beside arrays of any library.
         if isinstance(length, np.ndarray) and length.ndim == 0:

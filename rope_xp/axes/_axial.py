@@ -14,7 +14,14 @@ from rope_xp._validation import (
     require_one_of,
     settle_fields,
 )
-from rope_xp.axes._base import FrequencyFunction, Matrix, as_ints, one_axis_per_pair
+from rope_xp.axes._base import (
+    FrequencyFunction,
+    Matrix,
+    as_ints,
+    call_frequencies,
+    one_axis_per_pair,
+)
+from rope_xp.scaling._base import require_rotary_dim
 
 
 @dataclass(frozen=True)
@@ -130,18 +137,22 @@ class Axial:
 
     def axis_of_pair(self, rotary_dim: int) -> tuple[int, ...]:
         """The axis that drives each pair, (n_pairs,)."""
-        return tuple(axis for axis, _, _ in self._pairs(rotary_dim))
+        return tuple(axis for axis, _, _ in self._pairs(require_rotary_dim(rotary_dim)))
 
     def blocks(self, rotary_dim: int) -> tuple[int, ...]:
         """Widths of the parts that are paired independently."""
+        rotary_dim = require_rotary_dim(rotary_dim)
         return self._in_order(rotary_dim)[1] if self.split else (rotary_dim,)
 
     def __call__(self, rotary_dim: int, frequencies: FrequencyFunction) -> Matrix:
         """The matrix, (n_axes, n_pairs)."""
-        pairs = self._pairs(rotary_dim)
+        pairs = self._pairs(require_rotary_dim(rotary_dim))
         bases = [()] * self.n_axes if self.bases is None else [(b,) for b in self.bases]
         widths = {axis: width for axis, width, _ in pairs}
-        lists = {axis: frequencies(width, *bases[axis]) for axis, width in widths.items()}
+        lists = {
+            axis: call_frequencies(frequencies, width, *bases[axis])
+            for axis, width in widths.items()
+        }
         values = [lists[axis][i] * self.scale for axis, _, i in pairs]
         if max(map(abs, values)) >= MAX_FREQUENCY:
             msg = f"`scale` must keep frequencies below 2**128, got {self.scale}"

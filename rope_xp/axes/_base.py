@@ -13,7 +13,14 @@ from rope_xp._validation import (
     require_base,
     require_value,
 )
-from rope_xp.scaling._base import Default, Frequencies, Schedule, checked_frequencies
+from rope_xp.scaling._base import (
+    Default,
+    Frequencies,
+    Schedule,
+    checked_frequencies,
+    require_pairs,
+    require_rotary_dim,
+)
 
 Matrix = tuple[tuple[float, ...], ...]  # (n_axes, n_pairs)
 Made = dict[tuple[int, float], Frequencies]  # of each width and base
@@ -111,6 +118,15 @@ def checked_matrix(axes: Any, rotary_dim: int, frequencies: FrequencyFunction) -
         )
         raise ValueError(msg)
     return rows
+
+
+def call_frequencies(frequencies: FrequencyFunction, width: int, *base: float) -> tuple[float, ...]:
+    """What ``frequencies`` returns for a width, (width // 2,), and for a base if one is given."""
+    width = require_rotary_dim(width)
+    made = call_checked("frequencies", "(width, base=None)", frequencies, width, *base)
+    values = as_frequencies("frequencies", made)
+    require_pairs("frequencies", values, width)
+    return values
 
 
 def combined_frequencies(

@@ -13,6 +13,7 @@ from rope_xp._validation import (
     require_frequency,
 )
 from rope_xp.axes._base import FrequencyFunction, Matrix, as_sequence
+from rope_xp.scaling._base import require_rotary_dim
 
 MOST_AXES = (
     2**10
@@ -61,12 +62,13 @@ class Directions:
 
     def blocks(self, rotary_dim: int) -> tuple[int, ...]:
         """One part."""
-        return (rotary_dim,)
+        return (require_rotary_dim(rotary_dim),)
 
     def __call__(self, rotary_dim: int, frequencies: FrequencyFunction) -> Matrix:
         """The matrix, (n_axes, n_pairs)."""
-        if len(self.matrix[0]) != rotary_dim // 2:
-            msg = f"`matrix` must have n_pairs={rotary_dim // 2} columns, got {len(self.matrix[0])}"
+        n_pairs = require_rotary_dim(rotary_dim) // 2
+        if len(self.matrix[0]) != n_pairs:
+            msg = f"`matrix` must have n_pairs={n_pairs} columns, got {len(self.matrix[0])}"
             raise ValueError(msg)
         return self.matrix
 

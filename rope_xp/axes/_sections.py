@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from rope_xp._validation import quote
-from rope_xp.axes._base import FrequencyFunction, Matrix, as_ints, one_axis_per_pair
+from rope_xp.axes._base import (
+    FrequencyFunction,
+    Matrix,
+    as_ints,
+    call_frequencies,
+    one_axis_per_pair,
+)
+from rope_xp.scaling._base import require_rotary_dim
 
 
 class _SharedFrequencies:
@@ -12,12 +19,12 @@ class _SharedFrequencies:
 
     def blocks(self, rotary_dim: int) -> tuple[int, ...]:
         """One part."""
-        return (rotary_dim,)
+        return (require_rotary_dim(rotary_dim),)
 
     def __call__(self: Any, rotary_dim: int, frequencies: FrequencyFunction) -> Matrix:
         """The matrix, (n_axes, n_pairs)."""
         owners = self.axis_of_pair(rotary_dim)
-        return one_axis_per_pair(self.n_axes, owners, frequencies(rotary_dim))
+        return one_axis_per_pair(self.n_axes, owners, call_frequencies(frequencies, rotary_dim))
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,9 @@ class AxisPerPair(_SharedFrequencies):
 
     def axis_of_pair(self, rotary_dim: int) -> tuple[int, ...]:
         """The axis that drives each pair, (n_pairs,)."""
-        if len(self.pairs) != rotary_dim // 2:
-            msg = f"`pairs` must have n_pairs={rotary_dim // 2} entries, got {len(self.pairs)}"
+        n_pairs = require_rotary_dim(rotary_dim) // 2
+        if len(self.pairs) != n_pairs:
+            msg = f"`pairs` must have n_pairs={n_pairs} entries, got {len(self.pairs)}"
             raise ValueError(msg)
         return self.pairs
 
@@ -78,9 +86,10 @@ class _PairsPerAxis(_SharedFrequencies):
         return len(self.sections)
 
     def _require_sum(self, rotary_dim: int) -> None:
-        if sum(self.sections) != rotary_dim // 2:
+        n_pairs = require_rotary_dim(rotary_dim) // 2
+        if sum(self.sections) != n_pairs:
             msg = (
-                f"`sections` must sum to n_pairs={rotary_dim // 2}, "
+                f"`sections` must sum to n_pairs={n_pairs}, "
                 f"got {quote(self.sections)} with sum {quote(sum(self.sections))}"
             )
             raise ValueError(msg)

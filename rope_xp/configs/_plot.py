@@ -8,6 +8,7 @@ from typing import Any
 
 from rope_xp import analysis
 from rope_xp._config_reader.files import SupportsToDict
+from rope_xp._validation import quote
 from rope_xp.configs._summary import contexts, effective_inv_freq, read_kinds, unscaled
 from rope_xp.layouts import Layout
 from rope_xp.rope import RoPE
@@ -41,6 +42,9 @@ def plot(
     except ImportError:
         msg = "`plot` needs matplotlib: pip install matplotlib, or rope_xp[plot]"
         raise ImportError(msg) from None
+    if not isinstance(path, str | Path):
+        msg = f"`path` must be a str or a Path, got {quote(path)}"
+        raise TypeError(msg)
     model, kinds = read_kinds(config, layout)
     ropes: dict[RoPE, str] = {}
     for label, rope, _ in kinds:

@@ -63,7 +63,8 @@ def as_steps(name: str, delta: Any, of: str, x: Array, xp: Namespace) -> Array:
         delta, device = as_offset(name, delta), _backends.device(x)
         delta = xp.full((), delta, dtype=_dtype_after(name, delta, 1, xp, device), device=device)
     require_integer(name, delta)
-    _backends.namespace(**{of: x, name: None if isinstance(delta, np.ndarray) else delta})
+    if not isinstance(delta, np.ndarray):
+        _backends.namespace(**{of: x, name: delta})
     return delta
 
 

@@ -25,6 +25,7 @@ from rope_xp._validation import (
 )
 from rope_xp.positions._range import (
     LARGEST,
+    MOST_PATCHES,
     as_length,
     count,
     require_finite_in,
@@ -132,7 +133,7 @@ def centered_axis(n: int, *, symmetric: bool = False) -> tuple[int, ...] | tuple
     >>> centered_axis(5), centered_axis(2, symmetric=True)
     ((-3, -2, -1, 0, 1), (-0.5, 0.5))
     """
-    n = as_length("n", n, least=1)
+    n = as_length("n", n, least=1, most=MOST_PATCHES)
     if require_bool("symmetric", symmetric):
         return tuple(k - (n - 1) / 2 for k in range(n))
     return tuple(range(n // 2 - n, n // 2))
@@ -152,7 +153,7 @@ def normalized_axis(n: int, *, length: float | None = None) -> tuple[float, ...]
     >>> normalized_axis(2, length=4)
     (-0.75, -0.25)
     """
-    n = as_length("n", n, least=1)
+    n = as_length("n", n, least=1, most=MOST_PATCHES)
     length = n if length is None else length
     require_positive("length", length)
     return _line("length", length, n, lambda k: (2 * k + 1) / length - 1)
@@ -172,7 +173,7 @@ def rescaled_axis(
     >>> rescaled_axis(4, 2), rescaled_axis(3, 4, floor=True)
     ((0.0, 0.5, 1.0, 1.5), (0, 1, 2))
     """
-    n = as_length("n", n, least=1)
+    n = as_length("n", n, least=1, most=MOST_PATCHES)
     if require_bool("floor", floor):
         reference, offset = as_int("reference", reference), as_int("offset", offset)
     require_positive("reference", reference)
@@ -196,7 +197,7 @@ def time_axis(
     >>> time_axis(4, 1.5), time_axis(4, 1.5, truncate=True)
     ((0.0, 1.5, 3.0, 4.5), (0, 1, 3, 4))
     """
-    n = as_length("n", n, least=1)
+    n = as_length("n", n, least=1, most=MOST_PATCHES)
     require_positive("step", step)
     if require_bool("truncate", truncate):
         if step * max(n - 1, 1) > LARGEST["float32"]:

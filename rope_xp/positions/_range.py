@@ -27,8 +27,9 @@ LARGEST = {
     "float64": sys.float_info.max,
 }
 
-# No memory has as many elements.
+# No memory has as many elements, and no side of a grid as many patches.
 _MOST = 2**48
+MOST_PATCHES = 2**24
 
 
 def bounds(dtype: Dtype) -> tuple[int, int]:
@@ -40,14 +41,15 @@ def is_static(size: Any) -> bool:
     return isinstance(size, int) and not _backends.is_compiling()
 
 
-def as_length(name: str, n: Any, *, least: int = 0) -> Any:
+def as_length(name: str, n: Any, *, least: int = 0, most: int = _MOST) -> Any:
     """``n`` as an int; ValueError unless it is a length that some memory can have."""
     n = as_int_or_traced(name, n)
     if isinstance(n, int) and n < least:
         msg = f"`{name}` must be {'positive' if least else 'non-negative'}, got {quote(n)}"
         raise ValueError(msg)
-    if is_static(n) and n > _MOST:
-        msg = f"`{name}` must be at most 2**48, which no memory holds, got {quote(n)}"
+    if is_static(n) and n > most:
+        why = ", which no memory holds" if most == _MOST else ""
+        msg = f"`{name}` must be at most 2**{most.bit_length() - 1}{why}, got {quote(n)}"
         raise ValueError(msg)
     return n
 

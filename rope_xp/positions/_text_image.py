@@ -122,7 +122,7 @@ def text_image_positions(
     lowest, after = start, start  # after: one more than the largest position so far
     # Modulo 2**64, which is right in every dtype that holds the positions.
     pieces = [np.zeros((3, n_before), dtype=np.int64)]
-    for i, part in enumerate(parts):
+    for i, part in enumerate(_as_iterable("parts", parts)):
         if not isinstance(part, tuple | list):
             sizes: Any = (_text_length(f"parts[{i}]", part),)
             end = start + sizes[0]
@@ -199,7 +199,7 @@ def text_image_parts(
     names = {1: "images", 2: "videos"}
     grids: dict[int, list[tuple[Grid, int]]] = {1: [], 2: []}  # with their numbers of tokens
     for kind, given in ((1, images), (2, videos)):
-        for i, grid in enumerate(given):
+        for i, grid in enumerate(_as_iterable(names[kind], given)):
             times, h, w = _grid(f"{names[kind]}[{i}]", grid, merge)
             if frames_apart and kind == 2:
                 grids[kind] += [((1, grid[1], grid[2]), h * w)] * len(times)
@@ -208,7 +208,10 @@ def text_image_parts(
 
     parts: list[Part] = []
     at = 0
-    types = [as_int(f"token_types[{i}]", kind) for i, kind in enumerate(token_types)]
+    types = [
+        as_int(f"token_types[{i}]", kind)
+        for i, kind in enumerate(_as_iterable("token_types", token_types))
+    ]
     for kind, run in groupby(types):
         n = len(list(run))
         if kind == 0:
@@ -232,6 +235,14 @@ def text_image_parts(
             msg = f"`{names[kind]}` must all have tokens of type {kind}, got {len(left)} without"
             raise ValueError(msg)
     return tuple(parts)
+
+
+def _as_iterable(name: str, values: Iterable[Any]) -> Iterable[Any]:
+    try:
+        return iter(values)
+    except TypeError:
+        msg = f"`{name}` must be an iterable, got {quote(values)}"
+        raise TypeError(msg) from None
 
 
 def _text_length(name: str, n: Any) -> int:

@@ -203,6 +203,8 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
         seen = _backends.cumulative_sum(xp.astype(starts > 0, compute), compute, xp)
         padding = (starts < 0) | ((starts == 0) & (seen > 0))
         starts = xp.where(padding, xp.full_like(starts, bounds(compute)[1]), starts)
+    else:
+        starts = starts + 0  # contiguous: torch's searchsorted warns otherwise
     tokens = xp.arange(total, dtype=compute, device=device)
     sequence = xp.searchsorted(starts, tokens, side="right") - 1  # (total,)
     return _backends.cast(tokens - xp.take(starts, sequence, axis=0), dtype, xp)

@@ -21,6 +21,7 @@ from rope_xp.scaling._base import (
     inverse_frequencies,
     is_longer,
     require_pairs,
+    require_rotary_dim,
     require_schedule,
     rounding,
 )
@@ -117,8 +118,8 @@ class Proportional:
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
         r = rounding(precision)
-        turning = int(self.partial_rotary_factor * rotary_dim // 2)
         inv_freq = inverse_frequencies(rotary_dim, base, precision=precision)
+        turning = int(self.partial_rotary_factor * rotary_dim // 2)
         return Frequencies(
             tuple(r(f / r(self.factor)) if i < turning else 0.0 for i, f in enumerate(inv_freq))
         )
@@ -170,6 +171,7 @@ class Negated:
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
+        rotary_dim = require_rotary_dim(rotary_dim)
         schedule: Schedule = Default() if self.scaling is None else self.scaling
         forward = checked_frequencies(
             schedule, rotary_dim, base, seq_len=seq_len, precision=precision
