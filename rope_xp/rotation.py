@@ -212,7 +212,7 @@ def require_width(name: str, table: Array, n_pairs: int, head_dim: int) -> None:
     """ValueError unless a table has n_pairs columns, TypeError if it has no shape at all."""
     try:
         fits = not _backends.is_array(table) or table.shape[-1:] == (n_pairs,)
-    except Exception:  # nested tensors and others have none
+    except Exception:  # noqa: BLE001 - nested tensors and others have none
         fits = False
     if not fits:
         _backends.namespace(**{name: table})  # says so
