@@ -297,18 +297,7 @@ class RoPE:
             require_features("x", x, self.head_dim)
         cos, sin = (_backends.host_array(*each) for each in (("cos", cos), ("sin", sin)))
         for name, table in (("cos", cos), ("sin", sin)):
-            try:
-                fits = not _backends.is_array(table) or table.shape[-1:] == (self.n_pairs,)
-            except Exception:  # of what has no shape: a sentence about what it is
-                _backends.namespace(**{name: table})
-                raise
-            if not fits:
-                msg = (
-                    f"`{name}` must have width n_pairs={self.n_pairs} for head_dim={self.head_dim}, "
-                    f"got {table.shape[-1] if table.ndim else 'a scalar'}; "
-                    f"tables are not repeated to head_dim here"
-                )
-                raise ValueError(msg)
+            rotation.require_width(name, table, self.n_pairs, self.head_dim)
         return self._rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse, out=out)
 
     @overload

@@ -208,6 +208,22 @@ def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None,
     return (*(slice(None) if i in known else None for i in range(ndim - 1)), slice(None))
 
 
+def require_width(name: str, table: Array, n_pairs: int, head_dim: int) -> None:
+    """ValueError unless a table has n_pairs columns, TypeError if it has no shape at all."""
+    try:
+        fits = not _backends.is_array(table) or table.shape[-1:] == (n_pairs,)
+    except Exception:  # noqa: BLE001 - nested tensors and others have none
+        fits = False
+    if not fits:
+        _backends.namespace(**{name: table})  # says so
+        msg = (
+            f"`{name}` must have width n_pairs={n_pairs} for head_dim={head_dim}, "
+            f"got {table.shape[-1] if table.ndim else 'a scalar'}; "
+            f"tables are not repeated to head_dim here"
+        )
+        raise ValueError(msg)
+
+
 def resolve_seq_axis(name: str, shape: Shape, seq_axis: int) -> int:
     """``seq_axis`` counted from the front; ValueError if there is no such axis before the last."""
     axis: int = as_int("seq_axis", seq_axis)

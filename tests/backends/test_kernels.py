@@ -659,7 +659,7 @@ def test_tables_that_learn_transforms_and_traces(large):
         traced = torch.jit.trace(rotate, (x,))
     torch.testing.assert_close(traced(2 * x), 2 * expected)
     leaf = x.clone().requires_grad_()
-    with pytest.raises(TypeError, match="`out` must be writable.* leaf"):
+    with pytest.raises(TypeError, match=r"`out` must be writable.* leaf"):
         rope_xp.rotate(leaf, cos, sin, layout="half", out=leaf)
     out = torch.empty_like(x)
     rope_xp.rotate(leaf, cos, sin, layout="half", out=out).sum().backward()
