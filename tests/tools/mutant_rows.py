@@ -120,7 +120,7 @@ NUMPY = [
     ("axes", "[(a, w, j) for j", "[(a, rotary_dim, j) for j"),
     ("axes", "order, tuple(widths[a] for a in order)", "order, widths"),
     ("axes", "[i] * self.scale", "[i]"),
-    ("axes", "frequencies(width, *bases[axis])", "frequencies(width, *bases[-1])"),
+    ("axes", "call_frequencies(frequencies, width, *bases[axis])", "call_frequencies(frequencies, width, *bases[-1])"),
     ("axes", "i < self.n_axes * self.sections[a]", "i < self.n_axes * self.sections[0]"),
     ("axes", "i % self.n_axes for i", "(i + 1) % self.n_axes for i"),
     ("axes", "if k < n_still else", "if k < 0 else"),
