@@ -155,7 +155,7 @@ def normalized_axis(n: int, *, length: float | None = None) -> tuple[float, ...]
     """
     n = as_length("n", n, least=1, most=MOST_PATCHES)
     length = n if length is None else length
-    require_positive("length", length)
+    length = require_positive("length", length)
     return _line("length", length, n, lambda k: (2 * k + 1) / length - 1)
 
 
@@ -176,8 +176,12 @@ def rescaled_axis(
     n = as_length("n", n, least=1, most=MOST_PATCHES)
     if require_bool("floor", floor):
         reference, offset = as_int("reference", reference), as_int("offset", offset)
+    else:
+        reference, offset = (
+            require_positive("reference", reference),
+            require_number("offset", offset),
+        )
     require_positive("reference", reference)
-    require_number("offset", offset)
     if floor:
         return tuple((k + offset) * reference // n for k in range(n))
     return _line("reference", reference, n, lambda k: (k + offset) * reference / n)
@@ -198,7 +202,7 @@ def time_axis(
     ((0.0, 1.5, 3.0, 4.5), (0, 1, 3, 4))
     """
     n = as_length("n", n, least=1, most=MOST_PATCHES)
-    require_positive("step", step)
+    step = require_positive("step", step)
     if require_bool("truncate", truncate):
         if step * max(n - 1, 1) > LARGEST["float32"]:
             msg = f"`step` must give coordinates that float32 holds, got {quote(step)}"

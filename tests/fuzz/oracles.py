@@ -175,7 +175,7 @@ def mask_grid_positions(mask, n_axes=2, scale=None, dtype=None):
     if scale is not None:
         counts = [
             c / (np.take(c, [-1], axis) + 1e-6) * scale
-            for c, axis in zip(counts, range(-n_axes, 0))
+            for c, axis in zip(counts, range(-n_axes, 0), strict=True)
         ]
     return np.stack(counts)
 

@@ -620,7 +620,7 @@ TABLE = {
             low_freq_factor=(1.0, 2),
             high_freq_factor=(4.0, 8),
             original_max_position_embeddings=LENGTH,
-        )  # fmt: skip
+        )
     ),
     "scaling.Proportional.__call__": Row(schedule(partial_rotary_factor=(1.0, 0.5), factor=FACTOR)),
     "scaling.FrequencyFactors.__call__": Row(

@@ -104,3 +104,16 @@ def test_strided_sums_do_not_make_torch_warn():
     finally:
         torch.set_warn_always(False)
     assert found.tolist() == [0, 1, 0, 1, 2, 0]
+
+
+@pytest.mark.backend("numpy")
+def test_numbers_of_numpy_are_numbers():
+    """They are not computed with: −np.uint8(2) is 254, and float32 rounds."""
+    mask = np.ones((2, 3), dtype=bool)
+    at = rope_xp.positions
+    assert at.mask_grid_positions(mask, n_axes=np.uint8(2)).shape == (2, 2, 3)
+    assert at.normalized_axis(2, length=np.float32(3)) == at.normalized_axis(2, length=3)
+    assert at.rescaled_axis(3, np.float32(4)) == at.rescaled_axis(3, 4)
+    assert at.time_axis(3, np.float32(0.5)) == (0.0, 0.5, 1.0)
+    for line in (at.normalized_axis(2, length=np.float32(3)), at.rescaled_axis(3, np.float16(4))):
+        assert {*map(type, line)} == {float}
