@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, TypeGuard
 
 import array_api_compat
@@ -216,9 +217,9 @@ def is_traced_size(value: Any) -> bool:
 
 def is_array(value: Any) -> TypeGuard[Array]:
     """Arrays, but not NumPy's scalars, nor the sizes that a compiler traces."""
-    if isinstance(value, int | np.generic):
-        return False
-    return hasattr(value, "dtype") and hasattr(type(value), "shape")  # not types of NumPy's scalars
+    # Types of NumPy's scalars and modules of arrays have a `dtype`, too.
+    no_array = isinstance(value, int | np.generic | type | ModuleType)
+    return not no_array and hasattr(value, "dtype")
 
 
 def describe(array: Array) -> str:

@@ -309,7 +309,8 @@ def mask_grid_positions(
            [[1, 2, 2],
             [1, 2, 2]]])
     """
-    if as_int("n_axes", n_axes) <= 0:
+    n_axes = as_int("n_axes", n_axes)
+    if n_axes <= 0:
         msg = f"`n_axes` must be positive, got {quote(n_axes)}"
         raise ValueError(msg)
     xp, mask = _require_mask(mask, n_axes)
