@@ -257,7 +257,7 @@ TORCH = [
     ("_backends/torch", "or names.dispatch_mode_depth() > 0", ""),
     ("_backends/torch", "or names.early_mode_depth() > 0", ""),
     ("_backends/torch", "if not first.layout is second.layout is third.layout is torch.strided:", "if False:"),
-    ("_backends/torch", 'values.astype(values.dtype.newbyteorder("="), order="C")', "values"),
+    ("_backends/torch", 'values.astype(values.dtype.name, order="C")', "values"),
     ("_backends/torch", "torch.serialization.add_safe_globals([*classes])", "pass"),
     ("_backends/torch", "type(t) in (torch.Tensor, torch.nn.Parameter) and", "True and"),
     ("_backends/torch", "type(t) in (torch.Tensor, torch.nn.Parameter)", "type(t) is torch.Tensor"),
