@@ -68,29 +68,29 @@ def exact_cos_sin(
     rest = xp.astype(first, dtype) * residual  # within ±2**14
     for i, (digit, (upper, _, _)) in enumerate(further):
         if i % 2:
-            turn &= 0x7FFF
+            turn = _and(turn, 0x7FFF)
         turn += digit * upper
-    turn &= 0x7FFF
+    turn = _and(turn, 0x7FFF)
     turn *= 0x8000
     turn += first * lower
     for i, (digit, (_, lower, residual)) in enumerate(further):
         if i % 2:
-            turn &= 0x3FFF_FFFF  # no sum reaches 2**31
+            turn = _and(turn, 0x3FFF_FFFF)  # no sum reaches 2**31
         turn += digit * lower
         rest += xp.astype(digit, dtype) * residual
-    turn &= 0x3FFF_FFFF
+    turn = _and(turn, 0x3FFF_FFFF)
     for remainder, units in remainders:
         rest = rest + _backends.cast(remainder, dtype, xp) * units  # within ±2**15
 
     # The nearest quarter turn, and what is within ±1/8 of a turn of it as 12 bits and 15 finer.
     turn += 0x800_0000
     quarter = turn >> 28  # 0 … 4
-    turn &= 0xFFF_FFFF
+    turn = _and(turn, 0xFFF_FFFF)
     turn += 0x4000
     coarse = turn & -0x8000
     coarse -= 0x800_0000
     coarse = xp.astype(coarse, dtype)
-    turn &= 0x7FFF
+    turn = _and(turn, 0x7FFF)
     turn -= 0x4000
     rest += xp.astype(turn, dtype)
 
@@ -112,7 +112,7 @@ def exact_cos_sin(
     # Quarters turn the two: even is their cosine, odd minus their sine. `where` is slow on NumPy.
     sign = quarter & 2
     sign -= 1
-    quarter &= 1
+    quarter = _and(quarter, 1)
     quarter *= sign
     odd = xp.astype(quarter, dtype)
     quarter -= sign
@@ -123,6 +123,14 @@ def exact_cos_sin(
     sin *= even
     sin -= swapped
     return _backends.materialize_under_compile(cos), _backends.materialize_under_compile(sin)
+
+
+def _and(integers: Array, mask: int) -> Array:
+    """``integers & mask``, in place on NumPy: torch.func.functionalize does not know that of torch."""
+    if isinstance(integers, np.ndarray):
+        integers &= mask
+        return integers
+    return integers & mask
 
 
 def _series(square: Array, odd: int, dtype: Dtype) -> Array:

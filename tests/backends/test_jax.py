@@ -269,7 +269,9 @@ def test_without_64_bits_positions_stay_in_32():
             ValueError, match="must keep positions in int32, the default integer dtype"
         ):
             call(xp=jnp)
-        with pytest.raises(TypeError, match=r"`dtype` must be a dtype that jax has here: jax_enable_x64"):
+        with pytest.raises(
+            TypeError, match=r"`dtype` must be a dtype that jax has here: jax_enable_x64"
+        ):
             call(xp=jnp, dtype=jnp.int64)
     for call in calls[:3]:
         got = call(xp=jnp, dtype=jnp.uint32)
