@@ -13,6 +13,7 @@ flows down this list, and so do imports:
 `positions`      where tokens are: offsets, packed sequences, masks, shards, grids, text with images
 `scaling`        how fast each pair turns: frequency schedules
 `axes`           which position axis drives which pair: grids, video, text with images
+`_traced_length` frequencies that follow a length which torch traces
 `phases`         positions × frequencies → cos, sin; decides precision
 `rotation`       turning the pairs: the formula
 `additive`       `sinusoidal`, from the same frequencies and phases

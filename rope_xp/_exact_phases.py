@@ -68,29 +68,29 @@ def exact_cos_sin(
     rest = xp.astype(first, dtype) * residual  # within ±2**14
     for i, (digit, (upper, _, _)) in enumerate(further):
         if i % 2:
-            turn &= 0x7FFF
+            turn = _and(turn, 0x7FFF)
         turn += digit * upper
-    turn &= 0x7FFF
+    turn = _and(turn, 0x7FFF)
     turn *= 0x8000
     turn += first * lower
     for i, (digit, (_, lower, residual)) in enumerate(further):
         if i % 2:
-            turn &= 0x3FFF_FFFF  # no sum reaches 2**31
+            turn = _and(turn, 0x3FFF_FFFF)  # no sum reaches 2**31
         turn += digit * lower
         rest += xp.astype(digit, dtype) * residual
-    turn &= 0x3FFF_FFFF
+    turn = _and(turn, 0x3FFF_FFFF)
     for remainder, units in remainders:
         rest = rest + _backends.cast(remainder, dtype, xp) * units  # within ±2**15
 
     # The nearest quarter turn, and what is within ±1/8 of a turn of it as 12 bits and 15 finer.
     turn += 0x800_0000
     quarter = turn >> 28  # 0 … 4
-    turn &= 0xFFF_FFFF
+    turn = _and(turn, 0xFFF_FFFF)
     turn += 0x4000
     coarse = turn & -0x8000
     coarse -= 0x800_0000
     coarse = xp.astype(coarse, dtype)
-    turn &= 0x7FFF
+    turn = _and(turn, 0x7FFF)
     turn -= 0x4000
     rest += xp.astype(turn, dtype)
 
@@ -112,7 +112,7 @@ def exact_cos_sin(
     # Quarters turn the two: even is their cosine, odd minus their sine. `where` is slow on NumPy.
     sign = quarter & 2
     sign -= 1
-    quarter &= 1
+    quarter = _and(quarter, 1)
     quarter *= sign
     odd = xp.astype(quarter, dtype)
     quarter -= sign
@@ -123,6 +123,14 @@ def exact_cos_sin(
     sin *= even
     sin -= swapped
     return _backends.materialize_under_compile(cos), _backends.materialize_under_compile(sin)
+
+
+def _and(integers: Array, mask: int) -> Array:
+    """``integers & mask``, in place on NumPy: torch.func.functionalize does not know that of torch."""
+    if isinstance(integers, np.ndarray):
+        integers &= mask
+        return integers
+    return integers & mask
 
 
 def _series(square: Array, odd: int, dtype: Dtype) -> Array:
@@ -217,6 +225,21 @@ def _integer_digits(positions: Array, exponents: tuple[int, ...], xp: Namespace)
         digits.append(_backends.cast((low ^ 0x8000) - 0x8000, xp.int32, xp))
         left = (left >> 16) + (low >> 15)
     return [*digits, _backends.cast(left, xp.int32, xp), *last]
+
+
+def steps_from(center: int, positions: Array, dtype: Dtype, xp: Namespace) -> Array:
+    """Integers minus an integer, rounded once: from the upper digits on, what cancels is exact."""
+    exponents = digit_exponents(positions, 1.0)
+    digits, _ = split_digits(positions, exponents, xp)
+    others = []
+    for _ in exponents[1:]:
+        low = ((center & 0xFFFF) ^ 0x8000) - 0x8000
+        others.append(low)
+        center = (center - low) >> 16
+    steps: Any = 0.0
+    for digit, other in zip(reversed(digits), (center, *reversed(others)), strict=True):
+        steps = steps * 2.0**16 + (_backends.cast(digit, dtype, xp) - float(other))
+    return steps
 
 
 def digit_tables(

@@ -94,6 +94,9 @@ def as_int(name: str, value: Any) -> Any:
     """
     if type(value) is int:
         return value
+    if _backends.is_compiling() and isinstance(value, np.ndarray):
+        msg = f"`{name}` must be an int where torch.compile traces, got a number of NumPy's"
+        raise TypeError(msg)
     if isinstance(value, np.integer) and not isinstance(value, np.timedelta64):
         return int(value)
     # What has no arithmetic, but ``__index__``, can be an index and no size.

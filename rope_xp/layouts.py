@@ -52,7 +52,7 @@ def convert_layout(
     Raises
     ------
     ValueError
-        If a layout is unknown, ``axis`` does not exist, its length is not a multiple of
+        If a layout is unknown, a size of ``x`` is, ``axis`` does not exist, its length is not a multiple of
         ``head_dim``, or the rotated part does not fit into the head.
     TypeError
         If ``x`` is not an array or a size is not an int.
@@ -76,6 +76,9 @@ def convert_layout(
     axis = as_int("axis", axis)
     if not -x.ndim <= axis < x.ndim:
         msg = f"`axis` must be an axis of `x`, got {quote(axis)} for shape {tuple(x.shape)}"
+        raise ValueError(msg)
+    if None in x.shape:
+        msg = f"`x` must have sizes that are known, got shape {tuple(x.shape)}"
         raise ValueError(msg)
     if head_dim <= 0 or x.shape[axis] % head_dim:
         msg = (

@@ -19,10 +19,12 @@ from rope_xp._exact_phases import (
     exact_cos_sin,
     require_known_reals,
     split_digits,
+    steps_from,
     steps_per_digit,
     units_per_step,
     wrapping_tables,
 )
+from rope_xp._traced_length import AtLength, arrays_at_length
 from rope_xp._validation import (
     Precision,
     as_frequencies,
@@ -158,7 +160,8 @@ def constant_cos_sin(
     The caller has checked everything.
     """
     one_axis = not isinstance(inv_freq[0], tuple)
-    n_pairs = len(inv_freq if one_axis else inv_freq[0])
+    at_length = isinstance(inv_freq, AtLength)
+    n_pairs = inv_freq.n_pairs if at_length else len(inv_freq if one_axis else inv_freq[0])
     seq = positions.shape[0 if one_axis else 1 :]
     wide = _backends.compute_dtype(xp, positions, dtype=dtype) == xp.float64
     wide = wide and precision == "exact"
@@ -171,7 +174,8 @@ def constant_cos_sin(
                 "with `cos_sin` outside of the model and pass them to `rotate` as inputs"
             )
             raise ValueError(msg)
-        few = _few_on_host(positions, (inv_freq,) if one_axis else inv_freq, seq, wide=wide)
+        rows = (inv_freq,) if one_axis else inv_freq
+        few = None if at_length else _few_on_host(positions, rows, seq, wide=wide)
         if few is not None:
             if attention_factor != 1.0:
                 few = few[0] * attention_factor, few[1] * attention_factor
@@ -191,7 +195,7 @@ def constant_cos_sin(
     if precision == "exact":
         function = _exact_function(positions, rows, constants, compute, xp)
     else:
-        function = _rounded_function(rows, constants, compute, xp)
+        function = _rounded_function(positions, rows, constants, compute, xp)
     axes_per_term = [axes and constants(axes, xp.int32) for axes, _ in terms]
 
     def compute_at(positions: Array) -> tuple[Array, Array]:
@@ -280,7 +284,7 @@ def xpos_scale(
     # What cancels must be exact, so what is subtracted is a number that the positions' dtype has.
     if _backends.is_integer(positions):
         whole = math.floor(center)
-        steps = _steps_from(whole, positions, compute, xp)
+        steps = steps_from(whole, positions, compute, xp)
         rest = float(center - whole)
     else:
         upper = to_float32(float(center))
@@ -290,21 +294,6 @@ def xpos_scale(
     if rest:  # not as one more step to subtract: XLA would add the two constants, rounded
         power = power - xp.asarray([rest * f for f in fading], dtype=compute, device=device)
     return _backends.cast(xp.exp(power), dtype, xp)
-
-
-def _steps_from(center: int, positions: Array, dtype: Dtype, xp: Namespace) -> Array:
-    """Integers minus an integer, rounded once: from the upper digits on, what cancels is exact."""
-    exponents = digit_exponents(positions, 1.0)
-    digits, _ = split_digits(positions, exponents, xp)
-    others = []
-    for _ in exponents[1:]:
-        low = ((center & 0xFFFF) ^ 0x8000) - 0x8000
-        others.append(low)
-        center = (center - low) >> 16
-    steps: Any = 0.0
-    for digit, other in zip(reversed(digits), (center, *reversed(others)), strict=True):
-        steps = steps * 2.0**16 + (_backends.cast(digit, dtype, xp) - float(other))
-    return steps
 
 
 def _require_near(positions: Array, center: float, steepest: float, dtype: Dtype) -> None:
@@ -419,11 +408,24 @@ def _exact_function(
     positions: Array, rows: Rows, constants: Constants, dtype: Dtype, xp: Namespace
 ) -> Phases:
     """cos, sin of exact products, of positions like these, for each row of frequencies."""
+    if isinstance(rows[0], AtLength):
+        exponents = digit_exponents(positions, 1.0)
+        table, unit, _ = arrays_at_length(rows[0], exponents, dtype, positions)
+        return _exact_products([table], [unit], exponents, dtype, xp)
     exponents = digit_exponents(positions, max(abs(f) for row in rows for f in row))
     steps = steps_per_digit if _backends.is_compiling() else _known_steps_per_digit
     tables = [digit_tables(steps(row, exponents), constants, dtype, xp) for row in rows]
     units = [constants(units_per_step(row, exponents[0]), dtype) for row in rows]
+    return _exact_products(tables, units, exponents, dtype, xp)
 
+
+def _exact_products(
+    tables: list[list[tuple[Array, ...]]],
+    units: list[Array],
+    exponents: tuple[int, ...],
+    dtype: Dtype,
+    xp: Namespace,
+) -> Phases:
     def function(per_pair: list[Array]) -> tuple[Array, Array]:
         digits: list[tuple[Array, tuple[Array, ...]]] = []
         remainders: list[tuple[Array, Array]] = []
@@ -446,13 +448,18 @@ def _as_factors(positions: Array, dtype: Dtype, xp: Namespace) -> Array:
     return _backends.cast(positions, dtype, xp)
 
 
-def _rounded_function(rows: Rows, constants: Constants, dtype: Dtype, xp: Namespace) -> Phases:
+def _rounded_function(
+    positions: Array, rows: Rows, constants: Constants, dtype: Dtype, xp: Namespace
+) -> Phases:
     """cos, sin of rounded products. Elementwise: autocast and TF32 would round a matmul more."""
-    fastest = max(abs(f) for row in rows for f in row)
-    if fastest >= 2.0**64:
-        msg = f"`inv_freq` must be below 2**64 for precision='float32', got {fastest}"
-        raise ValueError(msg)
-    tables = [constants(row, dtype) for row in rows]
+    if isinstance(rows[0], AtLength):
+        tables = [arrays_at_length(rows[0], (0,), dtype, positions)[-1]]
+    else:
+        fastest = max(abs(f) for row in rows for f in row)
+        if fastest >= 2.0**64:
+            msg = f"`inv_freq` must be below 2**64 for precision='float32', got {fastest}"
+            raise ValueError(msg)
+        tables = [constants(row, dtype) for row in rows]
 
     def function(per_pair: list[Array]) -> tuple[Array, Array]:
         angles: Any = None

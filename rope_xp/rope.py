@@ -11,6 +11,7 @@ import numpy as np
 
 from rope_xp import _backends, phases, rotation
 from rope_xp._backends import Array, Dtype, Namespace
+from rope_xp._traced_length import frequencies_at_length, schedule_text
 from rope_xp._validation import (
     Precision,
     as_int,
@@ -41,7 +42,7 @@ from rope_xp.positions._alignment import (
     resolve_positions,
 )
 from rope_xp.scaling import Default, Frequencies, Schedule
-from rope_xp.scaling._base import call_at_traced_length, require_schedule
+from rope_xp.scaling._base import call_at_traced_length, parse_text, require_schedule
 
 if TYPE_CHECKING:
     from pathlib import Path  # takes as long to load as three modules of rope_xp
@@ -60,7 +61,9 @@ class RoPE:
 
     Frozen, hashable, equal by value, picklable; holds Python values only. To JAX it is a pytree without
     leaves, so it can be any argument of ``jax.jit`` and a field of a module; ``torch.load`` takes it
-    from a file, also with ``weights_only=True``; under ``torch.compile`` it is a constant.
+    from a file, also with ``weights_only=True``; under ``torch.compile`` it is a constant. Layers with
+    different encodings that are compiled one by one, or get them as an argument, need a program for
+    each; torch stops after 8 (``recompile_limit``), unless it is asked to ``isolate_recompiles``.
 
     Parameters
     ----------
@@ -124,6 +127,8 @@ class RoPE:
     _frequencies_text = ""
     # Whether `rotary_dim` was not given, and whether equal coordinates on all axes give the encoding
     # of one axis.
+    # What `AtLength` says of a schedule that has other frequencies at every length.
+    _schedule_text = ""
     _derives_rotary_dim = False
     _encodes_text = True
 
@@ -170,6 +175,7 @@ class RoPE:
         settle("_encodes_text", len(rows) == 1 or sums_to(one_axis, rows))
         flat = [w for row in rows for w in row]
         settle("_frequencies_text", " ".join(map(repr, (*factors, *flat))))
+        settle("_schedule_text", schedule_text(self))
 
     def __repr__(self) -> str:
         defaults = {
@@ -245,7 +251,7 @@ class RoPE:
             ``inv_freq`` as NumPy float64, shape (n_pairs,), with axes (n_axes, n_pairs), radians
             per step; ``attention_factor`` and ``softmax_factor`` as float.
         """
-        inv_freq, *factors = self._schedule(seq_len)
+        inv_freq, *factors = self._schedule(seq_len, as_data=False)
         return Frequencies(np.asarray(inv_freq, dtype=np.float64), *factors)
 
     def cos_sin(
@@ -427,8 +433,14 @@ class RoPE:
         cos, sin = self._tables(delta, inv_freq, 1.0, dtype, xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
 
-    def _schedule(self, seq_len: int | None) -> Frequencies:
-        """Frequencies as Python floats: arrays begin in `phases`."""
+    def _schedule(self, seq_len: int | None, *, as_data: bool = True) -> Frequencies:
+        """Frequencies as Python floats: arrays begin in `phases`.
+
+        ``as_data``: or, at a length that torch traces, what becomes data of its program.
+        """
+        made = frequencies_at_length(self._schedule_text, seq_len, self.n_pairs)
+        if made is not None and as_data:
+            return made
         if _backends.is_traced_size(seq_len):
             return call_at_traced_length(self._call_schedule, self.scaling, seq_len)
         if seq_len is not None:
@@ -436,7 +448,7 @@ class RoPE:
         n_pairs = None if self.axes is None else self.n_pairs
         if _backends.is_compiling():
             text = self._frequencies_text
-            return _parse(text, n_pairs) if seq_len is None else self._call_schedule(seq_len)
+            return parse_text(text, n_pairs) if seq_len is None else self._call_schedule(seq_len)
         if seq_len is None:
             return _parse_once(self._frequencies_text, n_pairs)
         return _call_schedule_once(self, seq_len)
@@ -562,15 +574,6 @@ class _GivenFields(dict[str, Any]):
 RoPE.__dataclass_fields__ = _GivenFields(RoPE.__dataclass_fields__)
 
 
-def _parse(text: str, n_pairs: int | None) -> Frequencies:
-    """`RoPE._frequencies_text` as numbers; with ``n_pairs`` as a matrix, (n_axes, n_pairs)."""
-    attention_factor, softmax_factor, *flat = (float(n) for n in text.split())
-    inv_freq: Any = tuple(flat)
-    if n_pairs is not None:
-        inv_freq = tuple(inv_freq[i : i + n_pairs] for i in range(0, len(flat), n_pairs))
-    return Frequencies(inv_freq, attention_factor, softmax_factor)
-
-
 # Memos of pure functions. torch.compile warns of memos, so it is given the functions themselves.
-_parse_once = lru_cache(maxsize=256)(_parse)
+_parse_once = lru_cache(maxsize=256)(parse_text)
 _call_schedule_once = lru_cache(maxsize=256)(RoPE._call_schedule)

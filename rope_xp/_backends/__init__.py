@@ -38,6 +38,7 @@ from rope_xp._backends.namespaces import (
     host_values,
     is_array,
     is_compiling,
+    is_exporting,
     is_lazy_chunked,
     is_traced_size,
     is_writable,
@@ -57,7 +58,8 @@ from rope_xp._backends.namespaces import (
     strides,
     widest,
 )
-from rope_xp._backends.registration import register_values
+from rope_xp._backends.registration import register_rows_at_length, register_values
+from rope_xp._backends.torch import rows_at_length
 
 __all__ = [
     "FLOATING",
@@ -86,6 +88,7 @@ __all__ = [
     "is_array",
     "is_boolean",
     "is_compiling",
+    "is_exporting",
     "is_floating",
     "is_host_array",
     "is_host_constant",
@@ -100,6 +103,7 @@ __all__ = [
     "materialize_under_compile",
     "missing_dtypes",
     "namespace",
+    "register_rows_at_length",
     "register_values",
     "require_available",
     "require_device",
@@ -108,6 +112,7 @@ __all__ = [
     "require_floating",
     "require_supported",
     "reshape",
+    "rows_at_length",
     "shared_namespace",
     "size_along",
     "strides",

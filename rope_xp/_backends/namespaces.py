@@ -187,6 +187,11 @@ def is_compiling() -> bool:
     return "torch" in sys.modules and torch.is_compiling()
 
 
+def is_exporting() -> bool:
+    """Whether ``torch.export`` traces this call: for all sizes, not for those of the example."""
+    return "torch" in sys.modules and torch.is_exporting()
+
+
 def size_along(array: Array, axis: int) -> Any:
     """The size of an axis: an int, or what a library that does not know it yet computes with.
 

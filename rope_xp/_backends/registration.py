@@ -13,6 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from rope_xp._backends import torch
 from rope_xp._backends.namespaces import LIBRARIES
 
 
@@ -23,12 +24,21 @@ def register_values(classes: tuple[type, ...]) -> None:
             when_imported(library.name, partial(library.register_values, classes))
 
 
+def register_rows_at_length(function: Callable[..., Any]) -> None:
+    """Make a function of the host an operation of programs that torch compiles."""
+    when_imported("torch", partial(torch.register_rows_at_length, function))
+
+
 def when_imported(name: str, callback: Callable[[], None]) -> None:
     """Call ``callback()`` once the module ``name`` is imported: now, if it is."""
     if name in sys.modules:
         callback()
-    else:
-        sys.meta_path.insert(0, _Notifier(name, callback))
+        return
+    for finder in sys.meta_path:  # two finders of one module would ask each other
+        if isinstance(finder, _Notifier) and finder.name == name:
+            finder.callbacks.append(callback)
+            return
+    sys.meta_path.insert(0, _Notifier(name, callback))
 
 
 class _Notifier:
@@ -36,7 +46,7 @@ class _Notifier:
 
     def __init__(self, name: str, callback: Callable[[], None]) -> None:
         self.name = name
-        self.callback = callback
+        self.callbacks = [callback]
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -58,6 +68,7 @@ class _Notifier:
             loader.exec_module(module)
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
-                self.callback()
+                for callback in self.callbacks:
+                    callback()
 
         loader.exec_module = exec_module

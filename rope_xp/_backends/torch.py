@@ -30,6 +30,13 @@ def is_compiling() -> bool:
     return bool(torch.compiler.is_compiling())
 
 
+def is_exporting() -> bool:
+    import torch
+
+    exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
+    return exporting is not None and bool(exporting())
+
+
 def is_tracing() -> bool:
     import torch
 
@@ -274,6 +281,43 @@ def _has_float(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any(_has_float(each) for each in value)
     return isinstance(value, float)
+
+
+def register_rows_at_length(function: Callable[..., tuple[np.ndarray, np.ndarray]]) -> None:
+    """Make ``function`` an operation of compiled programs: what it returns is no constant of them."""
+    import torch
+
+    def arrays(integers: Any, reals: Any, dtype: Dtype, device: Device) -> tuple[Array, Array]:
+        return (
+            torch.as_tensor(integers, dtype=torch.int32, device=device).clone(),
+            torch.as_tensor(reals, dtype=dtype, device=device).clone(),
+        )
+
+    def run(*arguments: Any) -> tuple[Array, Array]:
+        schedule, seq_len, _, exponents, dtype, device = arguments
+        return arrays(*function(schedule, seq_len, tuple(exponents)), dtype, device)
+
+    def describe(*arguments: Any) -> tuple[Array, Array]:
+        _, _, n_pairs, exponents, dtype, device = arguments
+        n = len(exponents)
+        return (
+            torch.empty((2 * n, n_pairs), dtype=torch.int32, device=device),
+            torch.empty((n + 2, n_pairs), dtype=dtype, device=device),
+        )
+
+    arguments = "str schedule, SymInt seq_len, int n_pairs, int[] exponents"
+    schema = f"({arguments}, ScalarType dtype, Device device) -> (Tensor, Tensor)"
+    operation = torch.library.custom_op(
+        "rope_xp::rows_at_length", run, mutates_args=(), schema=schema
+    )
+    operation.register_fake(describe)
+
+
+def rows_at_length(*arguments: Any) -> tuple[Array, Array]:
+    import torch
+
+    made: tuple[Array, Array] = torch.ops.rope_xp.rows_at_length(*arguments)
+    return made
 
 
 def register_values(classes: tuple[type, ...]) -> None:

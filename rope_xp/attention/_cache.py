@@ -127,7 +127,12 @@ class KVCache(NamedTuple):
             raise TypeError(msg)
         xp = self._require_arrays()
         length, used = self._length(unknown_is_full=True)
-        if n < 0 or keep < 0 or keep + n > used:
+        try:
+            fits = n >= 0 and keep >= 0 and not keep + n > used
+        except Exception as error:  # of a library that traces sizes and cannot compare these
+            msg = f"`k` must have a known capacity where tokens are dropped, got {used}"
+            raise ValueError(msg) from error
+        if not fits:
             msg = (
                 f"`n` and `keep` must be within the {used} tokens of the cache, got {quote(n)} and "
                 f"{quote(keep)}"
@@ -155,7 +160,10 @@ class KVCache(NamedTuple):
         """The length, NumPy's integers as int, and its value, 0 or the capacity where not at hand."""
         length, capacity = self.length, self.k.shape[-2]
         # NumPy's arrays without axes count as integers beside arrays of any library.
-        if isinstance(length, np.ndarray) and length.ndim == 0:
+        if _backends.is_compiling() and isinstance(length, np.ndarray):
+            xp = _backends.namespace(k=self.k)
+            (length,) = _backends.beside("k", self.k, xp, length=length)
+        elif isinstance(length, np.ndarray) and length.ndim == 0:
             length = length.item()
         if not _backends.is_array(length):
             used = length = as_int("length", length)

@@ -75,6 +75,8 @@ def linear_attention(
     and need not sum to 1. The attention factor of a schedule (YaRN) is divided out: it is a
     temperature of the softmax, and would only scale the output here.
 
+    Under ``torch.export`` causal attention compares all pairs of tokens: its memory is quadratic there.
+
     Source: Su et al. 2021, arXiv:2104.09864, section 3.3, eq. 19; feature map: Katharopoulos et
     al. 2020, arXiv:2006.16236, section 3.2.
     Book: :eq:`eq-linear-attention`, :eq:`eq-linear-rope`, :eq:`eq-running-sum`.
@@ -112,7 +114,7 @@ def linear_attention(
     norm = _weighted_sum(q, k, xp.ones_like(v[..., :1]), causal, xp)  # (..., heads, q_len, 1)
     if rope is not None:
         _require_fit(rope, q, k, q_positions, k_positions)
-        norm = norm * rope.frequencies(seq_len).attention_factor ** 2
+        norm = norm * rope._schedule(seq_len).attention_factor ** 2
         if q_positions is None:
             q = rope(q, offset=k_len - q_len, seq_len=seq_len)
             k = rope(k, seq_len=seq_len)
@@ -148,9 +150,16 @@ def _causal_sum(q: Array, k: Array, v: Array, xp: Namespace) -> Array:
         raise ValueError(msg) from error
     start = xp.matrix_transpose(k[..., :past, :]) @ v[..., :past, :]  # before the first query
     seq = q.shape[-2] - no_keys
-    # A comparison with a size that is traced would make it a constant.
-    chunk = max(min(seq, _CHUNK), 1) if isinstance(seq, int) else _CHUNK
-    n_chunks = max(-(-seq // chunk), 1) if isinstance(seq, int) else -(-seq // chunk)
+    if _backends.is_exporting():
+        chunk, n_chunks = (
+            seq,
+            1,
+        )  # torch.export does not see that chunks of any length hold all of it
+    elif isinstance(seq, int):
+        chunk = max(min(seq, _CHUNK), 1)
+        n_chunks = max(-(-seq // chunk), 1)
+    else:  # a comparison with a size that is traced would make it a constant
+        chunk, n_chunks = _CHUNK, -(-seq // _CHUNK)
     q, k, v = (
         _split_chunks(x, chunk, n_chunks, xp)
         for x in (q[..., no_keys:, :], k[..., past:, :], v[..., past:, :])

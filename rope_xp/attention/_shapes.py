@@ -21,6 +21,9 @@ def require_shapes(q: Array, k: Array, v: Array) -> None:
     if q.ndim > 2 and (k.shape[-3] == 0 or q.shape[-3] % k.shape[-3]):
         msg = f"`q` must have a multiple of the heads of `k`, {got}"
         raise ValueError(msg)
+    if q.ndim > 2 and q.shape[-3] != k.shape[-3] and None in (*q.shape, *k.shape):
+        msg = f"`q` and `k` must have known sizes where heads share keys, {got}"
+        raise ValueError(msg)
     require_leading_axes("k", k.shape[:-3], q.shape[:-3])
 
 

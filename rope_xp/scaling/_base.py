@@ -261,6 +261,15 @@ def checked_frequencies(
     return Frequencies(inv_freq, *map(as_constant, factors))
 
 
+def parse_text(text: str, n_pairs: int | None) -> Frequencies:
+    """Factors and frequencies, written as text, as numbers; with ``n_pairs`` as a matrix, (n_axes, n_pairs)."""
+    attention_factor, softmax_factor, *flat = (float(n) for n in text.split())
+    inv_freq: Any = tuple(flat)
+    if n_pairs is not None:
+        inv_freq = tuple(inv_freq[i : i + n_pairs] for i in range(0, len(flat), n_pairs))
+    return Frequencies(inv_freq, attention_factor, softmax_factor)
+
+
 def call_at_traced_length(
     call: Callable[[Any], Frequencies], schedule: Any, seq_len: Any
 ) -> Frequencies:

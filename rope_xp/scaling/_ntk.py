@@ -63,6 +63,11 @@ class DynamicNTK:
     one shorter than n₀ comes; vLLM fixes n at :math:`s\,n_0`. Keys rotated at one length do not fit
     queries rotated at another. Compared with transformers 5.23.0.
 
+    In a program of ``torch.compile`` or ``torch.export`` the frequencies of a `RoPE` without axes are
+    data, so one program serves every ``seq_len``; to load what was exported, import `rope_xp` first.
+    With axes, or a base below 1, each length is another program, and torch stops after 8: make tables
+    with `RoPE.cos_sin` outside and pass them in. Elsewhere a length that is traced is refused.
+
     Book: :eq:`eq-dynamic`.
     """
 
