@@ -38,6 +38,7 @@ from rope_xp._validation import (
     require_real,
     to_float32,
 )
+from rope_xp.axes._base import products
 
 __all__ = ["cos_sin", "xpos_scale"]
 
@@ -190,7 +191,7 @@ def constant_cos_sin(
     def constants(values: Any, dtype: Dtype) -> Array:
         return xp.asarray(values, dtype=dtype, device=device)
 
-    terms = [(None, inv_freq)] if one_axis else _terms(inv_freq)
+    terms = [(None, inv_freq)] if one_axis else products(inv_freq)
     rows = [row for _, row in terms]
     if precision == "exact":
         function = _exact_function(positions, rows, constants, compute, xp)
@@ -347,21 +348,6 @@ def _in_blocks(
         block = slice(start, start + size)
         cos[block, :], sin[block, :] = compute_at(flat[..., block])
     return xp.reshape(cos, shape), xp.reshape(sin, shape)
-
-
-def _terms(rows: Any) -> list[tuple[list[int] | None, tuple[float, ...]]]:
-    """The axis that drives each pair, and the frequencies, (n_pairs,), whose products are summed.
-
-    In most schemes one axis drives each pair: one term, with the position along that axis. Only a
-    dense matrix needs as many terms as there are axes.
-    """
-    driving = [[a for a, row in enumerate(rows) if row[i]] or [0] for i in range(len(rows[0]))]
-    terms: list[tuple[list[int] | None, tuple[float, ...]]] = []
-    for k in range(max(map(len, driving))):
-        axes = [axes[k] if k < len(axes) else 0 for axes in driving]
-        frequencies = (rows[axes[k]][i] if k < len(axes) else 0.0 for i, axes in enumerate(driving))
-        terms.append((axes, tuple(frequencies)))
-    return terms
 
 
 def _positions_per_pair(positions: Array, axes: Array | None, xp: Namespace) -> Array:

@@ -129,6 +129,21 @@ def call_frequencies(frequencies: FrequencyFunction, width: int, *base: float) -
     return values
 
 
+def products(rows: Any) -> list[tuple[list[int] | None, tuple[float, ...]]]:
+    """The axis that drives each pair, and the frequencies, (n_pairs,), whose products are summed.
+
+    In most schemes one axis drives each pair: one term, with the position along that axis. Only a
+    dense matrix needs as many terms as there are axes.
+    """
+    driving = [[a for a, row in enumerate(rows) if row[i]] or [0] for i in range(len(rows[0]))]
+    terms: list[tuple[list[int] | None, tuple[float, ...]]] = []
+    for k in range(max(map(len, driving))):
+        axes = [axes[k] if k < len(axes) else 0 for axes in driving]
+        frequencies = (rows[axes[k]][i] if k < len(axes) else 0.0 for i, axes in enumerate(driving))
+        terms.append((axes, tuple(frequencies)))
+    return terms
+
+
 def combined_frequencies(
     schedule: Schedule,
     axes: Any,

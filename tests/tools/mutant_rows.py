@@ -67,7 +67,7 @@ NUMPY = [
     ("phases", "total = total + term\n    return", "total = term\n    return"),
     ("phases", "(*range(1, positions.ndim), 0))", "tuple(range(positions.ndim))[::-1])"),
     ("phases", "i / n_pairs + 0.4", "2 * i / n_pairs + 0.4"),
-    ("phases", "- float(other))", ")"),
+    ("_exact_phases", "- float(other))", ")"),
     ("positions", 'side="right"', 'side="left"'),
     ("positions", "xp.where(seen > 0, seen - 1, seen)", "seen"),
     ("positions", "_backends.cast(offset[..., None], steps.dtype, xp)", "offset[..., None]"),
