@@ -151,10 +151,8 @@ def _causal_sum(q: Array, k: Array, v: Array, xp: Namespace) -> Array:
     start = xp.matrix_transpose(k[..., :past, :]) @ v[..., :past, :]  # before the first query
     seq = q.shape[-2] - no_keys
     if _backends.is_exporting():
-        chunk, n_chunks = (
-            seq,
-            1,
-        )  # torch.export does not see that chunks of any length hold all of it
+        # torch.export does not see that chunks hold all of any length.
+        chunk, n_chunks = seq, 1
     elif isinstance(seq, int):
         chunk = max(min(seq, _CHUNK), 1)
         n_chunks = max(-(-seq // chunk), 1)
