@@ -66,8 +66,8 @@ def cos_sin(
     Parameters
     ----------
     positions : array, shape (...,), or (n_axes, ...) with several axes; integer or real floating
-        Integers of any dtype over its whole range, or real numbers, |position| ≤ 2³¹ (where their
-        values are at hand, ≤ 2⁶³). NaN, infinity and, where no values are at hand, larger real numbers
+        Integers of any dtype over its whole range, or real numbers within ±2³¹ (within ±2⁶³ where
+        their values are at hand). NaN, infinity and, where no values are at hand, larger real numbers
         give NaN.
     inv_freq : sequence of float or array, shape (n_pairs,) or (n_axes, n_pairs)
         Radians per step. Python or NumPy floats are exact constants; an array of the positions'
