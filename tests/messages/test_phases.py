@@ -9,6 +9,30 @@ from rope_xp import phases
 
 CASES = [
     pytest.param(
+        lambda: rope_xp.cos_sin([2**60 + 1, 0.5], [1.0]),
+        ValueError,
+        "`positions` must be numbers that one dtype of 64 bits represents, got [1152921504606846977, 0.5]",
+        id="an integer that would be rounded beside a real",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin([2**70], [1.0]),
+        ValueError,
+        "`positions` must be numbers that one dtype of 64 bits represents, got [1180591620717411303424]",
+        id="an integer of more than 64 bits",
+    ),
+    pytest.param(
+        lambda: rope_xp.rotate(np.ones((2, 4)).view(np.matrix), *np.ones((2, 2, 2)), layout="half"),
+        TypeError,
+        "`x` must be",
+        id="a matrix",
+    ),
+    pytest.param(
+        lambda: rope_xp.cos_sin(np.ma.MaskedArray([0, 1], mask=[True, False]), [1.0]),
+        TypeError,
+        "`positions` must be",
+        id="a masked array",
+    ),
+    pytest.param(
         lambda: rope_xp.cos_sin(np.asarray([1.0, -1e19]), [1.0]),
         ValueError,
         "`positions` must be within ±2**63, got 1e+19",

@@ -24,7 +24,6 @@ NUMPY = [
     ("_kernels", "self.free.append(other.array)", "self.free.append(self.array)"),
     ("_kernels", "(slice(0, plan.start), slice(plan.end, None))", "(slice(0, plan.start),)"),
     ("_kernels", "arrays.out is None or is_alias_safe(memory, arrays)", "True"),
-    ("_kernels", "        todo.clear()\n        _join", "        _join"),
     ("_kernels", "            interruption = error", "            raise"),
     ("_kernels", "while working or any(", "while any("),
     ("_kernels", "            except RuntimeError:  # the system", "            except KeyError:  # the system"),

@@ -184,6 +184,12 @@ def test_few_and_many_positions_agree(monkeypatch, rng, dtype):
         np.testing.assert_allclose(a, b, rtol=0, atol=2 * np.finfo(dtype).eps)
 
 
+def test_few_tables_are_contiguous_whatever_the_order_of_the_positions():
+    at = np.asfortranarray(np.arange(6).reshape(2, 3))
+    for table in rope_xp.cos_sin(at, FREQUENCIES):
+        assert table.flags.c_contiguous
+
+
 def test_scores_do_not_depend_on_the_origin_of_the_clock(lib, rng):
     """The same five events, in milliseconds since 1970 and since the first of them."""
     rope = RoPE(8, layout="half")
