@@ -49,7 +49,7 @@ WRONG = (
     "10**400", "nan", "inf", "-inf", "1e308", "5e-324", "1j", "'half'", "'x' * 10**5", "b'x'", "[]", "()",
     "[1, 'a']", "[[1.0], [1.0, 2.0]]", "{}", "{1}", "object()", "np", "range(3)",
     "iter([1, 2])", "[0.5] * 10**5", "Fraction(1, 3)", "np.float32(2)", "np.int64(3)", "np.uint8(200)",
-    "np.datetime64('2020')", "np.timedelta64(5)", "np.array(['a', 'b'])", "np.array([None, 1])",
+    "np.datetime64('2020')", "np.timedelta64(5, 's')", "np.array(['a', 'b'])", "np.array([None, 1])",
     "np.array([1j, 2j])", "np.array(7)", "np.array([1.0, 2.0], dtype='>f4')", "np.longdouble(3)",
     "np.array([1, 2], dtype='M8[s]')", "np.zeros((0, 4))", "[True, False]", "np.array([1.5], dtype='g')",
     "other([1.0, 2.0], 'float32')", "other([[1, 2]], 'int32')", "lib([1, 2, 3], 'int32')", "lib(4, 'int32')",

@@ -46,10 +46,13 @@ LIBRARIES = {
 }
 # Of other libraries than NumPy not all tests, but those which notice their rows.
 GUARDS, KERNELS = "tests/backends/test_guards.py", "tests/backends/test_kernels.py"
+CITIZENS = [
+    f"tests/backends/test_{what}.py" for what in ("citizens", "unsupported", "host_constants")
+]
 TESTS = {
     "numpy": ["tests/unit", "tests/messages", "tests/configs", KERNELS],
     "fast": [GUARDS, KERNELS],
-    "torch": [GUARDS, "tests/backends/test_torch_transforms.py", KERNELS],
+    "torch": [GUARDS, "tests/backends/test_torch_transforms.py", KERNELS, *CITIZENS],
     "jax": [
         GUARDS,
         "tests/unit/test_rotation.py",
