@@ -106,7 +106,11 @@ def exact_cos_sin(
     cos *= square
     cos += 1
     sin = _series(square, 1, dtype)
-    sin *= square * angle
+    if remainders:  # gradients need the square
+        sin *= square * angle
+    else:
+        square *= angle
+        sin *= square
     sin += angle
 
     # Quarters turn the two: even is their cosine, odd minus their sine. `where` is slow on NumPy.
@@ -119,7 +123,11 @@ def exact_cos_sin(
     even = xp.astype(quarter, dtype)
     swapped = cos * odd
     cos *= even
-    cos += odd * sin
+    if remainders:
+        cos += odd * sin
+    else:
+        odd *= sin
+        cos += odd
     sin *= even
     sin -= swapped
     return _backends.materialize_under_compile(cos), _backends.materialize_under_compile(sin)
