@@ -125,10 +125,10 @@ class RoPE:
     # Factors and frequencies at ``seq_len=None``. Text, because torch.compile takes a number that
     # differs between two objects for data, and frequencies must be constants.
     _frequencies_text = ""
-    # Whether `rotary_dim` was not given, and whether equal coordinates on all axes give the encoding
-    # of one axis.
     # What `AtLength` says of a schedule that has other frequencies at every length.
     _schedule_text = ""
+    # Whether `rotary_dim` was not given, and whether equal coordinates on all axes give the encoding
+    # of one axis.
     _derives_rotary_dim = False
     _encodes_text = True
 

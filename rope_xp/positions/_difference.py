@@ -11,6 +11,7 @@ import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Namespace
+from rope_xp._exact_phases import digit_exponents, split_digits
 from rope_xp._validation import is_known, require_real
 from rope_xp.positions._range import as_signed, bounds
 
@@ -171,17 +172,9 @@ def _minus_real(integers: Array, reals: Array, dtype: Dtype, xp: Namespace) -> A
 
     From the upper of their digits of 16 bits on: what cancels does so without rounding.
     """
-    signed = _backends.default_integer_dtype(xp, _backends.device(integers))
-    low, high = bounds(signed)
-    is_large = bounds(integers.dtype)[1] > high
-    left = _backends.cast(integers, signed, xp)
-    left = left ^ low if is_large else left
-    digits = []
-    for _ in range(high.bit_length() // 16):
-        digits.append(((left & 0xFFFF) ^ 0x8000) - 0x8000)
-        left = (left >> 16) + ((left >> 15) & 1)
-    digits.append(left + 0x8000 if is_large else left)
+    exponents = digit_exponents(integers, 1.0)
+    digits, _ = split_digits(integers, exponents, xp)
     found = -reals
-    for place, digit in reversed(list(enumerate(digits))):
-        found = found + _backends.cast(digit, dtype, xp) * 2.0 ** (16 * place)
+    for exponent, digit in reversed([*zip(exponents, digits, strict=True)]):
+        found = found + _backends.cast(digit, dtype, xp) * 2.0**exponent
     return found

@@ -340,7 +340,7 @@ def mask_grid_positions(
 
 
 def _require_mask(mask: Array, n_axes: int) -> tuple[Namespace, Array]:
-    """The namespace of ``mask`` and it as an array, which must be boolean or integer and have ``n_axes`` axes at least."""
+    """The namespace and the array of ``mask``: boolean or integer, with ``n_axes`` axes at least."""
     xp, mask = _backends.join(mask=mask)
     if not (_backends.is_integer(mask) or _backends.is_boolean(mask)):
         msg = f"`mask` must be boolean or integer, got {_backends.dtype_name(mask.dtype)}"

@@ -91,8 +91,6 @@ NUMPY = [
     ("positions", "least = xp.clip(key, -1, None) - high", "least = xp.clip(key, 0, None) - high"),
     ("positions", "xp.where(signed >= 0, below, above)", "below"),
     ("positions", "xp.where((steps == low) | (steps == high), far, ", "(lambda *a: a[-1])(steps, far, "),
-    ("positions", "digits.append(left + 0x8000 if is_large else left)", "digits.append(left)"),
-    ("positions", "(left >> 16) + ((left >> 15) & 1)", "(left >> 16)"),
     ("positions", 'if q_name != k_name or q_name.startswith("uint"):', "if False:"),
     ("positions", "float(value + step) for value", "float(value) for value"),
     ("positions", "max(max(times) + 1, h, w)", "max(len(times), h, w)"),
