@@ -9,7 +9,7 @@ from rope_xp._backends import Array, Dtype, Namespace
 from rope_xp._validation import is_known, quote, require_bool
 from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
 from rope_xp.axes._base import refuse_default
-from rope_xp.positions._alignment import require_positions
+from rope_xp.positions._alignment import require_positions_along
 from rope_xp.rope import RoPE
 
 #: Tokens that causal attention compares pair by pair. Earlier ones enter as one sum.
@@ -248,4 +248,4 @@ def _require_fit(
         ("k", k, "k_positions", k_positions),
     ):
         if positions is not None:
-            require_positions(name, positions, of, x, x.ndim - 2, axes=rope.axes)
+            require_positions_along(name, positions, of, x, x.ndim - 2, axes=rope.axes)

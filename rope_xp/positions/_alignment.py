@@ -189,7 +189,7 @@ def require_batch(
         raise ValueError(msg)
 
 
-def require_positions(
+def require_positions_along(
     name: str, positions: Array, of: str, x: Array, axis: int, *, axes: Any
 ) -> None:
     """ValueError or TypeError unless ``positions`` are some of tokens along ``axis`` of ``x``."""
