@@ -125,19 +125,16 @@ def _require_counted(
 
 
 def count_from(
-    offset: int | Array, n: int, xp: Namespace, dtype: Dtype | None, device: Device | None
+    offset: int | Array, n: int, xp: Namespace, dtype: Dtype, device: Device | None
 ) -> Array:
     """`token_positions` of arguments that have been checked."""
-    if dtype is not None and _backends.dtype_name(dtype).startswith("uint"):
+    if not _backends.is_array(offset):
+        return count(offset, n, xp, dtype, device)
+    if _backends.dtype_name(dtype).startswith("uint"):
         # As signed integers with the same bits, as in `count`.
         signed = _backends.default_integer_dtype(xp, device)
         return _backends.cast(count_from(offset, n, xp, signed, device), dtype, xp)
-    if not (_backends.is_array(offset) or (isinstance(offset, int) and offset > 2**30)):
-        return xp.arange(offset, offset + n, dtype=dtype, device=device)
-    # The end of a range may be one more than its dtype holds.
     steps = xp.arange(n, dtype=dtype, device=device)
-    if not _backends.is_array(offset):
-        return steps + offset
     return _backends.cast(offset[..., None], steps.dtype, xp) + steps  # (n,) or (batch, n)
 
 
