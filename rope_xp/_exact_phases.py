@@ -8,15 +8,12 @@ bits *is* the reduction. What is finer than the unit is carried beside it as a s
 positions have digits behind the point as well, and what is left of them is such a small float: it
 carries their gradient. Nothing here needs an integer of 64 bits or a float of more precision than the
 result, and no product overflows: C++ that torch generates takes signed overflow for impossible.
-
-A few positions on the host are done otherwise, because sixty small operations cost more than what they
-compute: there, one product of 64-bit integers that wraps is the reduction.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -273,7 +270,7 @@ def steps_per_digit(inv_freq: tuple[float, ...], exponents: tuple[int, ...]) -> 
     for exponent in exponents:
         uppers, lowers, rests = [], [], []
         for frequency in inv_freq:
-            whole, rest = _turns(frequency, exponent, 30)
+            whole, rest = turns_per_step(frequency, exponent, 30)
             lower = (whole + 0x4000) % 0x8000 - 0x4000
             uppers.append((((whole - lower) >> 15) + 0x4000) % 0x8000 - 0x4000)
             lowers.append(lower)
@@ -287,7 +284,7 @@ def units_per_step(inv_freq: tuple[float, ...], exponent: int) -> list[float]:
     return [frequency * 2.0**exponent / _UNIT for frequency in inv_freq]
 
 
-def _turns(frequency: float, exponent: int, bits: int) -> tuple[int, float]:
+def turns_per_step(frequency: float, exponent: int, bits: int) -> tuple[int, float]:
     """``frequency`` · 2^exponent in 2^-bits of a turn: the nearest integer, and the rest in [−½, ½).
 
     From Python's long integers, because with a 2π in float64 they would be wrong from 2⁵³ units on.
@@ -299,68 +296,3 @@ def _turns(frequency: float, exponent: int, bits: int) -> tuple[int, float]:
     fixed = (numerator * _TURNS_PER_RADIAN << max(shift, 0)) // (denominator << _TURN_BITS)
     whole = (fixed + (1 << 63)) >> 64
     return whole, (fixed - (whole << 64)) / (1 << 64)
-
-
-# -- a few positions on the host -------------------------------------------------------------------
-
-
-def cos_sin_on_host(
-    positions: Iterable[np.ndarray], tables: list[tuple[np.ndarray, ...]], *, wide: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """cos, sin in float64 of the positions on each axis, and `wrapping_tables`, with exact phases.
-
-    Right to 1e-15; if not ``wide`` only as far as float32 can tell.
-    """
-    turn: Any = None
-    rest: Any = None
-    turns = [angles != 0 for *_, angles in tables]
-    for a, (row, table) in enumerate(zip(positions, tables, strict=True)):
-        per_step, residual, angle_per_step = table
-        position = row[..., None]
-        if position.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):  # NaN and infinity: what is left is NaN
-                whole = np.rint(position)
-                behind = (position - whole) * angle_per_step
-                if len(tables) > 1:  # NaN only for pairs that this axis drives
-                    idle = ~turns[a] & (np.any(turns, axis=0) | (a > 0))
-                    behind = np.where(idle, 0.0, behind)
-                position = whole.astype(np.int64)
-            rest = behind if rest is None else rest + behind
-        # An unsigned integer is the signed one with the same bits, but for the rest.
-        product, left = position.astype(np.int64, copy=False) * per_step, position * residual
-        turn = product if turn is None else turn + product
-        rest = left if rest is None else rest + left
-    if not wide:
-        angle = turn * _WRAPPING_UNIT
-        angle += rest
-        return np.cos(angle), np.sin(angle)
-    # The nearest quarter turn: what is within an eighth of a turn of it has more digits.
-    quarter = (turn + 2**61) >> 62
-    angle = (turn - (quarter << 62)) * _WRAPPING_UNIT
-    angle += rest
-    cos, sin = np.cos(angle), np.sin(angle)
-    odd, sign = quarter & 1, 1 - (quarter & 2)
-    return np.where(odd, -sin, cos) * sign, np.where(odd, cos, sin) * sign
-
-
-_WRAPPING_UNIT = 2 * math.pi / 2.0**64
-
-
-def wrapping_tables(rows: tuple[tuple[float, ...], ...]) -> list[tuple[np.ndarray, ...]]:
-    """How far each pair turns in one step along each axis.
-
-    In 2⁻⁶⁴ of a turn as integers of 64 bits, whose products wrap at one turn; the rest of that in
-    radians; and all of it in radians.
-    """
-    tables: list[tuple[np.ndarray, ...]] = []
-    for row in rows:
-        turns, rests = zip(*(_turns(frequency, 0, 64) for frequency in row), strict=True)
-        wrapped = [(turn + 2**63) % 2**64 - 2**63 for turn in turns]
-        tables.append(
-            (
-                np.asarray(wrapped, np.int64),
-                np.asarray(rests, np.float64) * _WRAPPING_UNIT,
-                np.asarray(row, np.float64),
-            )
-        )
-    return tables

@@ -13,7 +13,6 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._exact_phases import (
     Constants,
-    cos_sin_on_host,
     digit_exponents,
     digit_tables,
     exact_cos_sin,
@@ -22,8 +21,8 @@ from rope_xp._exact_phases import (
     steps_from,
     steps_per_digit,
     units_per_step,
-    wrapping_tables,
 )
+from rope_xp._host_phases import FEW, few_cos_sin
 from rope_xp._traced_length import AtLength, arrays_at_length
 from rope_xp._validation import (
     Precision,
@@ -47,10 +46,8 @@ Phases = Callable[[list[Array]], tuple[Array, Array]]  # positions per row of fr
 
 # Memos of pure functions, keyed on all that they depend on; torch.compile would warn of them.
 _known_steps_per_digit = lru_cache(maxsize=256)(steps_per_digit)
-_known_wrapping_tables = lru_cache(maxsize=256)(wrapping_tables)
 
-# As many numbers are sooner computed on the host than sixty operations of a library are started.
-FEW = 2**12
+_LISTS = (tuple, list, np.ndarray)
 
 
 def cos_sin(
@@ -114,7 +111,7 @@ def cos_sin(
     """
     require_precision(precision)
     attention_factor = require_attention_factor(attention_factor)
-    constant = isinstance(inv_freq, list | tuple | np.ndarray)
+    constant = isinstance(inv_freq, _LISTS)
     if isinstance(inv_freq, np.ndarray):
         _backends.namespace(inv_freq=inv_freq)
         constant = inv_freq.ndim <= 2  # else directions of every head
@@ -160,33 +157,25 @@ def constant_cos_sin(
 
     The caller has checked everything.
     """
-    one_axis = not isinstance(inv_freq[0], tuple)
     at_length = isinstance(inv_freq, AtLength)
+    one_axis = at_length or not isinstance(inv_freq[0], tuple)
     n_pairs = inv_freq.n_pairs if at_length else len(inv_freq if one_axis else inv_freq[0])
     seq = positions.shape[0 if one_axis else 1 :]
-    wide = _backends.compute_dtype(xp, positions, dtype=dtype) == xp.float64
-    wide = wide and precision == "exact"
-    device = _backends.device(positions)
-    if precision == "exact":
-        if _backends.has_no_bits(positions):
-            msg = (
-                "`precision` must be 'float32' under torch's older ONNX exporter, which has no bitwise "
-                "operations on integers, got 'exact'; or export with dynamo=True, or make the tables "
-                "with `cos_sin` outside of the model and pass them to `rotate` as inputs"
-            )
-            raise ValueError(msg)
-        rows = (inv_freq,) if one_axis else inv_freq
-        few = None if at_length else _few_on_host(positions, rows, seq, wide=wide)
+    exact = precision == "exact"
+    if exact and not at_length and math.prod(seq) * n_pairs <= FEW:
+        few = few_cos_sin(positions, inv_freq, dtype, attention_factor, xp)
         if few is not None:
-            if attention_factor != 1.0:
-                few = few[0] * attention_factor, few[1] * attention_factor
-            if type(positions) is np.ndarray:
-                return few[0].astype(dtype, copy=False), few[1].astype(dtype, copy=False)
-            if _backends.dtype_name(dtype) == "float32":
-                few = few[0].astype(np.float32), few[1].astype(np.float32)  # sooner than elsewhere
-            cos, sin = (xp.asarray(t, dtype=dtype, device=device) for t in few)
-            return cos, sin
+            return few
+    if exact and _backends.has_no_bits(positions):
+        msg = (
+            "`precision` must be 'float32' under torch's older ONNX exporter, which has no bitwise "
+            "operations on integers, got 'exact'; or export with dynamo=True, or make the tables "
+            "with `cos_sin` outside of the model and pass them to `rotate` as inputs"
+        )
+        raise ValueError(msg)
+    wide = exact and _backends.compute_dtype(xp, positions, dtype=dtype) == xp.float64
     compute = xp.float64 if wide else xp.float32
+    device = _backends.device(positions)
 
     def constants(values: Any, dtype: Dtype) -> Array:
         return xp.asarray(values, dtype=dtype, device=device)
@@ -207,6 +196,17 @@ def constant_cos_sin(
     if not 0 < block < math.prod(seq):
         return compute_at(positions)
     return _in_blocks(compute_at, positions, block, ((*seq, n_pairs), dtype, device), xp)
+
+
+def cos_sin_beside(
+    x: Array, positions: Array, inv_freq: Any, *, dtype: Dtype, xp: Namespace, **options: Any
+) -> tuple[Array, Array]:
+    """`constant_cos_sin` as arrays beside ``x``, of NumPy's positions, too, whatever ``x`` is."""
+    if isinstance(x, np.ndarray) or not isinstance(positions, np.ndarray):
+        return constant_cos_sin(positions, inv_freq, dtype=dtype, xp=xp, **options)
+    dtype, home = getattr(np, _backends.dtype_name(dtype)), _backends.compat_namespace(None)
+    cos, sin = constant_cos_sin(positions, inv_freq, dtype=dtype, xp=home, **options)
+    return _backends.from_host(cos, x, xp), _backends.from_host(sin, x, xp)
 
 
 def xpos_scale(
@@ -370,26 +370,6 @@ def _learned_angles(positions: Array, inv_freq: Array, dtype: Dtype, xp: Namespa
     return total
 
 
-def _few_on_host(
-    positions: Array, rows: tuple[tuple[float, ...], ...], seq: tuple[int, ...], *, wide: bool
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """cos, sin as float64 where the positions are few and at hand, else None."""
-    values = _backends.host_values(positions)
-    if values is None or math.prod(seq) * len(rows[0]) > FEW:
-        return None
-    tables = _known_wrapping_tables(rows)
-    if not _backends.is_integer(positions):
-        # What is behind the point must be small there, as an angle.
-        fastest = max(float(np.abs(angles).max()) for *_, angles in tables)
-        if fastest > (1 if wide else 2**20):
-            return None
-        require_known_reals(positions)
-    if not values.flags.c_contiguous:  # the result would have the order of their axes in memory
-        values = np.ascontiguousarray(values)
-    per_axis = [values] if values.ndim == len(seq) else values
-    return cos_sin_on_host(per_axis, tables, wide=wide)
-
-
 def _exact_function(
     positions: Array, rows: Rows, constants: Constants, dtype: Dtype, xp: Namespace
 ) -> Phases:
@@ -460,7 +440,7 @@ def _rounded_function(
 def _is_matrix(inv_freq: Any) -> bool:
     if isinstance(inv_freq, np.ndarray):
         return inv_freq.ndim != 1
-    return len(inv_freq) > 0 and isinstance(inv_freq[0], list | tuple | np.ndarray)
+    return len(inv_freq) > 0 and isinstance(inv_freq[0], _LISTS)
 
 
 def _as_rows(inv_freq: Any, *, one_axis: bool) -> tuple[tuple[float, ...], ...]:
@@ -469,13 +449,14 @@ def _as_rows(inv_freq: Any, *, one_axis: bool) -> tuple[tuple[float, ...], ...]:
         msg = "`inv_freq` must have shape (n_pairs,) or (n_axes, n_pairs), got ()"
         raise ValueError(msg)
     if one_axis:
-        rows: tuple[tuple[float, ...], ...] = (as_frequencies("inv_freq", inv_freq),)
+        row = as_frequencies("inv_freq", inv_freq)
+        rows: tuple[tuple[float, ...], ...] = (row,) if row else ()
     else:
         rows = tuple(as_frequencies(f"inv_freq[{a}]", row) for a, row in enumerate(inv_freq))
     if not rows or not rows[0]:
         msg = f"`inv_freq` must be finite numbers, at least one, got {quote(inv_freq)}"
         raise ValueError(msg)
-    if len({len(row) for row in rows}) > 1:
+    if not one_axis and len({len(row) for row in rows}) > 1:
         msg = f"`inv_freq` must have rows of one length, got {quote([len(row) for row in rows])}"
         raise ValueError(msg)
     return rows

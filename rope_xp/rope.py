@@ -11,6 +11,7 @@ import numpy as np
 
 from rope_xp import _backends, phases, rotation
 from rope_xp._backends import Array, Dtype, Namespace
+from rope_xp._host_phases import FEW
 from rope_xp._traced_length import frequencies_at_length, schedule_text
 from rope_xp._validation import (
     Precision,
@@ -276,12 +277,12 @@ class RoPE:
         ValueError, TypeError
             As `rope_xp.cos_sin`.
         """
-        inv_freq, factor, _ = self._schedule(seq_len)
+        frequencies = self._schedule(seq_len)
         xp, positions = _backends.join(positions=positions)
         dtype = phases.result_dtype(positions, dtype, xp)
         if self.axes is not None:
             require_n_axes("positions", positions, self.axes)
-        return self._tables(positions, inv_freq, factor, dtype, xp)
+        return self._tables(positions, positions, frequencies, dtype, xp)
 
     def rotate(
         self,
@@ -429,8 +430,8 @@ class RoPE:
         else:
             require_n_axes("delta", delta, self.axes)
             require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
-        inv_freq, dtype = self._schedule(seq_len).inv_freq, _backends.compute_dtype(xp, k)
-        cos, sin = self._tables(delta, inv_freq, 1.0, dtype, xp)
+        frequencies = Frequencies(self._schedule(seq_len).inv_freq)
+        cos, sin = self._tables(k, delta, frequencies, _backends.compute_dtype(xp, k), xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
 
     def _schedule(self, seq_len: int | None, *, as_data: bool = True) -> Frequencies:
@@ -438,6 +439,9 @@ class RoPE:
 
         ``as_data``: or, at a length that torch traces, what becomes data of its program.
         """
+        n_pairs = None if self.axes is None else self.n_pairs
+        if seq_len is None and not _backends.is_compiling():
+            return _parse_once(self._frequencies_text, n_pairs)
         made = frequencies_at_length(self._schedule_text, seq_len, self.n_pairs)
         if made is not None and as_data:
             return made
@@ -445,12 +449,9 @@ class RoPE:
             return call_at_traced_length(self._call_schedule, self.scaling, seq_len)
         if seq_len is not None:
             seq_len = as_seq_len("seq_len", seq_len)
-        n_pairs = None if self.axes is None else self.n_pairs
         if _backends.is_compiling():
             text = self._frequencies_text
             return parse_text(text, n_pairs) if seq_len is None else self._call_schedule(seq_len)
-        if seq_len is None:
-            return _parse_once(self._frequencies_text, n_pairs)
         return _call_schedule_once(self, seq_len)
 
     def _call_schedule(self, seq_len: int | None, made: Made | None = None) -> Frequencies:
@@ -469,17 +470,16 @@ class RoPE:
         )
 
     def _tables(
-        self, positions: Array, inv_freq: Any, factor: float, dtype: Dtype, xp: Namespace
+        self, x: Array, positions: Array, frequencies: Frequencies, dtype: Dtype, xp: Namespace
     ) -> tuple[Array, Array]:
-        on_host = isinstance(positions, np.ndarray)  # exact there and not in ``xp``
-        home = _backends.compat_namespace(None) if on_host else xp
-        return phases.constant_cos_sin(
+        return phases.cos_sin_beside(
+            x,
             positions,
-            inv_freq,
-            dtype=dtype if home is xp else getattr(home, _backends.dtype_name(dtype)),
+            frequencies.inv_freq,
+            dtype=dtype,
+            xp=xp,
             precision=self.precision,
-            attention_factor=factor,
-            xp=home,
+            attention_factor=frequencies.attention_factor,
         )
 
     def _rotate(
@@ -530,19 +530,23 @@ class RoPE:
         given = "offset" if positions is None else "positions"
         if positions is not None:
             require_real("positions", positions)
+        few = FEW // self.n_pairs if self.precision == "exact" else 0
         if self.axes is None:
-            positions = resolve_positions(q, axis, positions, offset, xp=xp)
+            positions = resolve_positions(q, axis, positions, offset, few=few, xp=xp)
         elif positions is None:
             if not self._encodes_text:
                 refuse_default("positions", self.axes)
-            positions = self._on_every_axis(resolve_positions(q, axis, None, offset, xp=xp), xp)
+            positions = resolve_positions(q, axis, None, offset, few=few, xp=xp)
+            positions = self._on_every_axis(positions, xp)
         else:
             require_n_axes("positions", positions, self.axes)
             resolve_positions(q, axis, positions[0, ...], offset, self.axes.n_axes, xp=xp)
 
-        inv_freq, factor, _ = self._schedule(seq_len)
-        factor, dtype = 1 / factor if inverse else factor, _backends.compute_dtype(xp, q, k)
-        cos, sin = self._tables(positions, inv_freq, factor, dtype, xp)
+        frequencies = self._schedule(seq_len)
+        if inverse:
+            frequencies = Frequencies(frequencies.inv_freq, 1 / frequencies.attention_factor)
+        dtype = _backends.compute_dtype(xp, q, k)
+        cos, sin = self._tables(q, positions, frequencies, dtype, xp)
         turned = self._rotate(q, cos, sin, seq_axis=seq_axis, inverse=inverse)
         if k is None:
             return turned
@@ -556,6 +560,7 @@ class RoPE:
         """The same positions on all axes, as text has them."""
         if self.axes is None:
             return positions
+        xp = _backends.compat_namespace(None) if isinstance(positions, np.ndarray) else xp
         return xp.broadcast_to(positions[None, ...], (self.axes.n_axes, *positions.shape))
 
 

@@ -20,6 +20,7 @@ from rope_xp._backends.dtypes import (
 )
 from rope_xp._backends.host_constants import (
     beside,
+    from_host,
     host_array,
     is_host_array,
     is_host_constant,
@@ -40,6 +41,7 @@ from rope_xp._backends.namespaces import (
     is_compiling,
     is_exporting,
     is_lazy_chunked,
+    is_near_host,
     is_traced_size,
     is_writable,
     library_name,
@@ -81,6 +83,7 @@ __all__ = [
     "describe",
     "device",
     "dtype_name",
+    "from_host",
     "has_internal_overlap",
     "has_no_bits",
     "host_array",
@@ -94,6 +97,7 @@ __all__ = [
     "is_host_constant",
     "is_integer",
     "is_lazy_chunked",
+    "is_near_host",
     "is_traced_size",
     "is_writable",
     "join",

@@ -54,4 +54,5 @@ LIBRARY = Library(
     unsupported=unsupported,
     missing_dtypes=lambda device: frozenset(),
     is_dtype=is_dtype,
+    is_near_host=lambda array: True,
 )

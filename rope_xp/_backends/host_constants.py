@@ -35,7 +35,7 @@ def join(**values: Any) -> tuple[Any, ...]:
     The others may be host constants: NumPy arrays and scalars, Python numbers, and nested sequences of
     them. If all are, they are NumPy's. None stays None. Errors are those of `namespace` and `beside`.
     """
-    if all(type(value) is np.ndarray for value in values.values()):
+    if {*map(type, values.values())} == {np.ndarray}:
         return numpy.load(), *values.values()  # most often
     leads = (name for name, value in values.items() if not is_host_constant(value))
     lead = next((name for name in leads if values[name] is not None), None)
@@ -165,3 +165,11 @@ def _from_host(
         return library.from_host(values, where)
     # A copy: the constant may be changed before a lazy library looks at it, in any byte order.
     return xp.asarray(np.array(values, dtype=values.dtype.newbyteorder("=")), device=where)
+
+
+def from_host(values: Any, beside: Array, xp: Namespace) -> Array:
+    """An array beside another one, of a NumPy array that nobody else has."""
+    library = library_of(beside)
+    if library.from_host is None:
+        return xp.asarray(values, device=library.device(beside))
+    return library.from_host(values, library.device(beside), copy=False)

@@ -88,8 +88,9 @@ class Library:
     unsupported : (array) -> str or None
         What an array has to be and what it is instead, for a message, if it is of a kind that nothing
         can be computed with (sparse, masked, …); None for all others.
-    from_host : (values, device) -> array
-        An array of the same values and dtype as a NumPy array, in memory of its own.
+    from_host : (values, device, copy=True) -> array, or None
+        An array of the same values and dtype as a NumPy array: in memory of its own, or maybe in that
+        of an array that nobody else has, with ``copy=False``.
     missing_dtypes : (device) -> frozenset of str, or None
         64-bit dtypes that arrays cannot have there; None: the namespace says it.
     missing_dtypes_advice : str
@@ -105,6 +106,9 @@ class Library:
         The values of ``array`` where they are at hand: here and now, without waiting for a device, a
         compiler or a transform. They are looked at to refuse what is wrong and to be faster, never for
         another result.
+    is_near_host : (array) -> bool
+        Whether a few numbers are sooner made on the host and copied to ``array`` than made beside it.
+        Not where copies wait for a device, or cannot be recorded (CUDA graphs).
     count : (array, axis) -> size or None
         The size of an axis that shapes do not tell, as something that the library computes with; None
         where it cannot.
@@ -127,7 +131,7 @@ class Library:
     materialize_under_compile: Callable[[Array], Array] = lambda array: array
     map_blocks: Callable[..., Array] | None = None
     unsupported: Callable[[Array], str | None] = lambda array: None
-    from_host: Callable[[Any, Device | None], Array] | None = None
+    from_host: Callable[..., Array] | None = None
     missing_dtypes: Callable[[Device | None], frozenset[str]] | None = None
     missing_dtypes_advice: str = ""
     register_values: Callable[[tuple[type, ...]], None] | None = None
@@ -136,6 +140,7 @@ class Library:
         xp.asarray([0.5], device=device).dtype
     )
     host_values: Callable[[Array], Any] = lambda array: None
+    is_near_host: Callable[[Array], bool] = lambda array: False
     count: Callable[[Array, int], Any] = lambda array, axis: None
     reshape: Callable[..., Array] | None = None
     has_no_bits: Callable[[], bool] = lambda: False

@@ -220,10 +220,13 @@ def is_traced_size(value: Any) -> bool:
     return library_of(value).is_traced_size(value)
 
 
+_NO_ARRAYS = (int, np.generic, type, ModuleType)  # a tuple is sooner looked through than a union
+
+
 def is_array(value: Any) -> TypeGuard[Array]:
     """Arrays, but not NumPy's scalars, nor the sizes that a compiler traces."""
     # Types of NumPy's scalars and modules of arrays have a `dtype`, too.
-    no_array = isinstance(value, int | np.generic | type | ModuleType)
+    no_array = isinstance(value, _NO_ARRAYS)
     return not no_array and hasattr(value, "dtype")
 
 
@@ -268,6 +271,11 @@ def host_values(array: Array) -> Any:
     if values is not None and values.dtype.kind == "V":  # not NumPy's own: to it no number
         return values.astype(np.float32)
     return values
+
+
+def is_near_host(array: Array) -> bool:
+    """Whether a few numbers are sooner made on the host and copied to ``array`` than made beside it."""
+    return library_of(array).is_near_host(array)
 
 
 def cache_block_bytes(array: Array) -> int:

@@ -110,6 +110,7 @@ LIBRARY = Library(
     missing_dtypes=lambda device: frozenset(),
     is_dtype=is_dtype,
     host_values=host_values,
+    is_near_host=lambda array: True,
     memory=Memory(
         is_accessible=is_accessible,
         empty=empty,

@@ -83,12 +83,15 @@ def unsupported(tensor: Array) -> str | None:
     return None
 
 
-def from_host(values: Any, device: Device | None) -> Array:
+def from_host(values: Any, device: Device | None, *, copy: bool = True) -> Array:
     import torch
 
-    # A copy: torch can share memory with few arrays, and what it keeps for a gradient must not change.
-    # By its name, which NumPy has two types for: torch knows uint64, but not the ulonglong of 2**63.
-    return torch.from_numpy(values.astype(values.dtype.name, order="C")).to(device)
+    if copy:
+        # torch can share memory with few arrays, and what it keeps for a gradient must not change. By
+        # its name, which NumPy has two types for: torch knows uint64, but not the ulonglong of 2**63.
+        values = values.astype(values.dtype.name, order="C")
+    made = torch.from_numpy(values)
+    return made if made.device == device else made.to(device)
 
 
 class PrivateNames(NamedTuple):
@@ -358,6 +361,7 @@ LIBRARY = Library(
     # Not torch.get_default_dtype(): a program may set it to bfloat16, which skips integers from 257 on.
     real_dtype=lambda xp, device: xp.float32,
     host_values=host_values,
+    is_near_host=lambda array: is_plain(array) and array.device.type == "cpu",
     read_only=read_only,
     has_no_bits=has_no_bits,
     is_traced_size=is_traced_size,

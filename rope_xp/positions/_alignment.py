@@ -28,13 +28,19 @@ def resolve_positions(
     offset: int | Array,
     n_axes: int | None = None,
     *,
+    few: int = 0,
     xp: Namespace | None = None,
 ) -> Array:
     """``positions``, or by default those that follow ``offset``; checked against the shape of ``q``.
 
     With several axes, ``positions`` are those of one axis, and ``n_axes`` is for error messages. ``xp``
-    is the namespace of ``q`` and ``positions``, looked up if None.
+    is the namespace of ``q`` and ``positions``, looked up if None. Up to ``few`` positions are NumPy's,
+    where what is made of them is sooner copied to ``q`` than made there.
     """
+    if positions is None and type(offset) is int and 0 <= offset <= 2**30:
+        seq = q.shape[axis]
+        if type(seq) is int and seq <= few and _backends.is_near_host(q):
+            return np.arange(offset, offset + seq, dtype=np.int32)  # most often: a decode step
     offset = as_offset("offset", offset)
     if positions is not None:
         if _backends.is_array(offset) or offset != 0:
