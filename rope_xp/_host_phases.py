@@ -8,7 +8,6 @@ float32 can tell, none is needed.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -79,7 +78,7 @@ def few_cos_sin(
         return cos.astype(dtype, copy=False), sin.astype(dtype, copy=False)
     if not wide:
         cos, sin = cos.astype(np.float32), sin.astype(np.float32)  # sooner than elsewhere
-    cos, sin = (_backends.from_host(table, positions, xp) for table in (cos, sin))
+    cos, sin = _backends.from_host(cos, positions, xp), _backends.from_host(sin, positions, xp)
     return _backends.cast(cos, dtype, xp), _backends.cast(sin, dtype, xp)
 
 
@@ -91,7 +90,9 @@ def _cos_sin(
     Right to 1e-15; if not ``wide`` only as far as float32 can tell.
     """
     if not wide:
-        most = sum(map(operator.mul, map(_largest, positions), tables.fastest))
+        most = 0.0
+        for row, fastest in zip(positions, tables.fastest, strict=True):
+            most += _largest(row) * fastest
         if most < _MOST_RADIANS:  # so no NaN is among them
             angle = positions[0][..., None] * tables.radians[0]
             for row, radians in zip(positions[1:], tables.radians[1:], strict=True):

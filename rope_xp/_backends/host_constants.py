@@ -37,14 +37,16 @@ def join(**values: Any) -> tuple[Any, ...]:
     """
     if {*map(type, values.values())} == {np.ndarray}:
         return numpy.load(), *values.values()  # most often
+    if len(values) == 1:
+        ((name, value),) = values.items()
+        if not is_host_constant(value):
+            return namespace(**values), value
     leads = (name for name, value in values.items() if not is_host_constant(value))
     lead = next((name for name in leads if values[name] is not None), None)
     if lead is None:
         made = {name: host_array(name, value) for name, value in values.items()}
         return namespace(**made), *made.values()
     xp = namespace(**{lead: values[lead]})
-    if len(values) == 1:
-        return xp, values[lead]
     return xp, *beside(lead, values[lead], xp, **values)
 
 

@@ -125,11 +125,14 @@ def is_plain(*tensors: Array | None) -> bool:
     names = private_names()
     if names is None or names.dispatch_mode_depth() > 0 or names.early_mode_depth() > 0:
         return False
-    return all(
-        type(t) in (torch.Tensor, torch.nn.Parameter) and t.layout is torch.strided
-        for t in tensors
-        if t is not None
-    )
+    for tensor in tensors:  # sooner than `all` of a generator
+        if tensor is None:
+            continue
+        if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+            return False
+        if tensor.layout is not torch.strided:
+            return False
+    return True
 
 
 def is_transformed(tensor: Array) -> bool:
