@@ -14,7 +14,18 @@ import pytest
 import rope_xp
 
 PACKAGE = Path(rope_xp.__file__).parent
-LIBRARIES = {"array_api_compat", "cupy", "dask", "jax", "jaxlib", "mlx", "ndonnx", "numba", "torch"}
+LIBRARIES = {
+    "array_api_compat",
+    "cupy",
+    "dask",
+    "jax",
+    "jaxlib",
+    "llvmlite",
+    "mlx",
+    "ndonnx",
+    "numba",
+    "torch",
+}
 LIBRARIES |= {"array_api_strict", "sparse", "tensorflow", "triton"}
 # NumPy is a dependency; which library an array comes from is for these packages alone.
 LIBRARY_PACKAGES = {"_backends", "_kernels"}
