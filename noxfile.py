@@ -88,9 +88,10 @@ def numpy(session):
 
 @nox.session(python=False, requires=["libraries"])
 def fast(session):
-    """What numba changes."""
+    """What llvmlite changes."""
     for backend in ("numpy", "torch"):
-        files = "tests/backends/test_kernels.py", "tests/unit/test_rotation.py"
+        files = [f"tests/backends/test_{what}.py" for what in ("kernels", "machine_code")]
+        files.append("tests/unit/test_rotation.py")
         run_tests(session, "libraries", backend, *files)
 
 

@@ -8,14 +8,14 @@ kernel keeps that low for some arrays:
 `pad`            parts as wide as the whole, summed: XLA makes one loop of it
 `tiled`          tiles that stay in the cache, written where they belong
 `complex_pairs`  the same with interleaved pairs as complex numbers: one multiplication
-`numba_cpu`      rows, by loops that numba compiles
+`llvm_cpu`       rows, by `machine_code` that LLVM makes of the formula
 `torch_autograd` one step of torch's graph, evaluated by one of the above
 ================ ===================================================================================
 
 A kernel is a module with ``supports(plan, arrays)`` and ``rotate(plan, arrays, xp)``; `dispatch` lists
 those of each library in order of preference, and `evaluate` takes the first that supports the arrays.
 The formula comes with the plan, from `rope_xp.rotation`. All kernels give the same bits, except that
-NumPy rounds a complex product once less: `complex_pairs` on large arrays, without numba.
+NumPy rounds a complex product once less: `complex_pairs` on large arrays, without llvmlite.
 """
 
 from rope_xp._kernels.concat import interleave, replace_features

@@ -6,7 +6,7 @@ from typing import Any
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
-from rope_xp._kernels import memory, numba_cpu
+from rope_xp._kernels import llvm_cpu, memory
 from rope_xp._kernels.plan import Operands, RotationPlan
 
 MIN_BYTES_PER_THREAD = 2**23
@@ -21,8 +21,8 @@ def supports(plan: RotationPlan, arrays: Operands) -> bool:
         return False
     if known.complex_product_is_exact and x.dtype == cos.dtype and x.dtype.itemsize > 2:
         return True
-    # With numba nothing else is as fast, and nothing may differ from it in the last bit.
-    return not numba_cpu.is_available()
+    # With llvmlite nothing else is as fast, and nothing may differ from it in the last bit.
+    return not llvm_cpu.is_available()
 
 
 def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:

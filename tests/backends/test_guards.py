@@ -11,11 +11,13 @@ import pytest
 import rope_xp
 from rope_xp import RoPE, _backends, attention, positions, relative, rotation
 from rope_xp._backends import torch as torch_facts
-from rope_xp._kernels import Operands, force_kernel, numba_cpu
+from rope_xp._kernels import Operands, force_kernel, llvm_cpu
 from rope_xp._kernels.evaluate import select_kernel
 
 on_torch = pytest.mark.backend("torch")
-needs_numba = pytest.mark.skipif(not numba_cpu.is_available(), reason="numba is not installed")
+needs_llvmlite = pytest.mark.skipif(
+    not llvm_cpu.is_available(), reason="no llvmlite, or ROPE_XP_FAST=0"
+)
 
 
 @pytest.fixture
@@ -270,13 +272,13 @@ def test_batched_gradients_have_gradients(torch):
 
 
 @on_torch
-@needs_numba
+@needs_llvmlite
 @pytest.mark.parametrize(
     ("dtype", "table_dtype", "kernel"),
     [
         ("float32", "float32", "complex_pairs"),
-        ("float32", "float64", "numba_cpu"),
-        ("bfloat16", "float32", "numba_cpu"),
+        ("float32", "float64", "llvm_cpu"),
+        ("bfloat16", "float32", "llvm_cpu"),
         ("bfloat16", "bfloat16", "tiled"),
     ],
 )
@@ -329,48 +331,48 @@ def test_new_arrays_are_made_on_the_device(name):
     assert MADE[name](xp=xp, device=device).device == device
 
 
-# -- NumPy with numba ------------------------------------------------------------------------------
+# -- NumPy with llvmlite ---------------------------------------------------------------------------
 
 
-@needs_numba
-def test_the_other_byte_order_is_not_for_numba():
-    """It refuses to compile that, and would be switched off for all that comes later."""
+@needs_llvmlite
+def test_the_other_byte_order_is_not_for_machine_code():
+    """It would read the bytes in the order of the processor."""
     x, table = np.ones((64, 64, 128), dtype=np.float32), np.ones((64, 64), dtype=np.float32)
     swapped = x.astype(x.dtype.newbyteorder())
-    assert kernel_for(x, table, "half") == "numba_cpu"
+    assert kernel_for(x, table, "half") == "llvm_cpu"
     assert kernel_for(swapped, table, "half") == "tiled"
 
 
-@needs_numba
-def test_tables_of_two_dtypes_are_not_for_numba(rng):
-    """It would multiply by the narrow one in its own dtype, before it widens the product."""
+@needs_llvmlite
+def test_tables_of_two_dtypes_are_not_for_machine_code(rng):
+    """It would read both as the dtype of one."""
     x = rng.standard_normal((5, 8), dtype=np.float32)
     cos, sin = rng.standard_normal((2, 5, 4))
     found = []
-    for kernel in ("numba_cpu", "concat"):
+    for kernel in ("llvm_cpu", "concat"):
         with force_kernel(kernel):
             found.append(rope_xp.rotate(x, cos.astype(np.float32), sin, layout="half"))
     np.testing.assert_array_equal(*found)
 
 
-@needs_numba
+@needs_llvmlite
 def test_rows_with_gaps_are_not_merged(rng):
     """One row out of several needs a copy of these: the result would be in it, and not in ``out``."""
     x, (cos, sin) = rng.standard_normal((5, 8)), rng.standard_normal((2, 5, 4))
     out = np.zeros((5, 10))
-    with force_kernel("numba_cpu"):
+    with force_kernel("llvm_cpu"):
         rope_xp.rotate(x, cos, sin, layout="interleaved", out=out[:, 1:9])
     with force_kernel("concat"):
         expected = rope_xp.rotate(x, cos, sin, layout="interleaved")
     np.testing.assert_array_equal(out, np.pad(expected, ((0, 0), (1, 1))))
 
 
-@needs_numba
+@needs_llvmlite
 def test_several_blocks_are_rotated_in_the_result(rng):
     """Each call copies whole rows: from ``x`` again, it would undo the blocks before."""
     x, (cos, sin) = rng.standard_normal((5, 10)), rng.standard_normal((2, 5, 4))
     found = []
-    for kernel in ("numba_cpu", "concat"):
+    for kernel in ("llvm_cpu", "concat"):
         with force_kernel(kernel):
             found.append(rope_xp.rotate(x, cos, sin, layout="half", blocks=(2, 6), rotary_start=1))
     np.testing.assert_array_equal(*found)

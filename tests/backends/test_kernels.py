@@ -21,19 +21,21 @@ from rope_xp._kernels import (
     complex_pairs,
     dispatch,
     force_kernel,
+    llvm_cpu,
     memory,
-    numba_cpu,
     tiled,
 )
 from rope_xp._kernels.evaluate import select_kernel
 
 pytestmark = pytest.mark.backend("numpy", "torch")
 NUMPY, TORCH = (pytest.param(n, marks=pytest.mark.backend(n)) for n in ("numpy", "torch"))
-needs_numba = pytest.mark.skipif(not numba_cpu.is_available(), reason="no numba, or ROPE_XP_FAST=0")
+needs_llvmlite = pytest.mark.skipif(
+    not llvm_cpu.is_available(), reason="no llvmlite, or ROPE_XP_FAST=0"
+)
 LAYOUTS = ("half", "interleaved")
 # Every kernel that writes into memory, on NumPy and on torch.
 KERNELS = [
-    pytest.param(name, marks=needs_numba if name == "numba_cpu" else ())
+    pytest.param(name, marks=needs_llvmlite if name == "llvm_cpu" else ())
     for name in dict.fromkeys(
         kernel.__name__.rpartition(".")[2]
         for kernel in (*dispatch.PREFERENCE["numpy"], *dispatch.PREFERENCE["torch"])
@@ -43,13 +45,13 @@ KERNELS = [
 
 
 @pytest.fixture(autouse=True)
-def _complex_pairs_without_numba(request, monkeypatch):
-    """With numba, NumPy's arrays are not left to `complex_pairs`."""
+def _complex_pairs_without_llvmlite(request, monkeypatch):
+    """With llvmlite, NumPy's arrays are not left to `complex_pairs`."""
     if (
         getattr(request.node, "callspec", None)
         and "complex_pairs" in request.node.callspec.params.values()
     ):
-        monkeypatch.setattr(numba_cpu, "is_available", lambda: False)
+        monkeypatch.setattr(llvm_cpu, "is_available", lambda: False)
 
 
 @pytest.fixture(params=[NUMPY, TORCH])
@@ -216,7 +218,7 @@ def test_a_part_is_as_in_the_whole(kind, rng, layout, dtype):
         part = x[1:, 2:3, at : at + 1]
         alone = rope_xp.rotate(part, cos[at : at + 1], sin[at : at + 1], layout=layout)
         rounds_less = isinstance(x, np.ndarray) and layout == "interleaved"
-        exact = numba_cpu.is_available() or not rounds_less
+        exact = llvm_cpu.is_available() or not rounds_less
         assert_same(whole[1:, 2:3, at : at + 1], alone, exact=exact)
 
 
@@ -226,7 +228,7 @@ def test_threads_change_nothing(monkeypatch, kind, rng, layout, n_pairs):
     x = kind(rng.standard_normal((3, 5, 211, 40)), "float32")
     angles = rng.uniform(-4, 4, (211, n_pairs))
     cos, sin = kind(np.cos(angles), "float32"), kind(np.sin(angles), "float32")
-    for kernel in (tiled, complex_pairs, numba_cpu):
+    for kernel in (tiled, complex_pairs, llvm_cpu):
         monkeypatch.setattr(kernel, "MIN_BYTES_PER_THREAD", 1)
     results = []
     for count in (1, 2, 3, 7):
@@ -258,11 +260,11 @@ def test_which_kernel_is_selected(monkeypatch, kind, rng):
     large, small = (kind(rng.standard_normal((n, 64, 64)), "float32") for n in (32, 1))
     is_numpy = isinstance(large, np.ndarray)
     assert selected(small) == "concat"
-    for fast in (False, *([True] if numba_cpu.is_available() else [])):
-        monkeypatch.setattr(numba_cpu, "is_available", lambda fast=fast: fast)
-        assert selected(large) == ("numba_cpu" if fast else "tiled")
+    for fast in (False, *([True] if llvm_cpu.is_available() else [])):
+        monkeypatch.setattr(llvm_cpu, "is_available", lambda fast=fast: fast)
+        assert selected(large) == ("llvm_cpu" if fast else "tiled")
         assert selected(large[..., ::2], 16) == "tiled"  # features that are not adjacent in memory
-        best = "numba_cpu" if fast and is_numpy else "complex_pairs"
+        best = "llvm_cpu" if fast and is_numpy else "complex_pairs"
         assert selected(large, layout="interleaved") == best
         assert selected(small, layout="interleaved") == "concat"
         assert selected(large[..., :0, :], layout="interleaved") == "concat"
@@ -284,17 +286,17 @@ def test_kernels_have_names():
 
 
 @pytest.fixture
-def numba_anew(monkeypatch):
-    """Whether numba can be used is found out again, before and after."""
+def llvmlite_anew(monkeypatch):
+    """Whether llvmlite can be used is found out again, before and after."""
     monkeypatch.delenv("ROPE_XP_FAST", raising=False)
-    numba_cpu._status.cache_clear()
+    llvm_cpu._status.cache_clear()
     yield
-    numba_cpu._status.cache_clear()
+    llvm_cpu._status.cache_clear()
 
 
-def test_numba_can_be_switched_off(monkeypatch, numba_anew):
+def test_llvmlite_can_be_switched_off(monkeypatch, llvmlite_anew):
     monkeypatch.setenv("ROPE_XP_FAST", "0")
-    assert not numba_cpu.is_available()
+    assert not llvm_cpu.is_available()
 
 
 # What an llvmlite that cannot be used looks like, and what the warning says of it.
@@ -357,24 +359,24 @@ def test_a_broken_llvmlite_that_is_switched_off_is_no_news(tmp_path):
     assert warnings_of(tmp_path, ROPE_XP_FAST="0") == [""]
 
 
-def test_a_numba_that_is_not_installed_is_no_news(monkeypatch, numba_anew):
+def test_an_llvmlite_that_is_not_installed_is_no_news(monkeypatch, llvmlite_anew):
     monkeypatch.setitem(sys.modules, "llvmlite", None)  # ModuleNotFoundError
-    assert not numba_cpu.is_available()
+    assert not llvm_cpu.is_available()
 
 
-def test_a_warning_that_is_an_error_is_one_error(monkeypatch, numba_anew, tmp_path):
+def test_a_warning_that_is_an_error_is_one_error(monkeypatch, llvmlite_anew, tmp_path):
     (tmp_path / "llvmlite.py").write_text("raise OSError('no disk')")
     for name in ("llvmlite", "llvmlite.binding"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(RuntimeWarning, match="no disk"):
-        numba_cpu.is_available()
-    assert not numba_cpu.is_available()
+        llvm_cpu.is_available()
+    assert not llvm_cpu.is_available()
 
 
-@needs_numba
+@needs_llvmlite
 @pytest.mark.parametrize("error", [TypeError, OSError, KeyboardInterrupt])
-def test_a_numba_that_cannot_compile_breaks_no_rotation(monkeypatch, numba_anew, rng, error):
+def test_an_llvmlite_that_cannot_compile_breaks_no_rotation(monkeypatch, llvmlite_anew, rng, error):
     """Ctrl-C reaches the caller, and the next call compiles."""
 
     def refuse(*_):
@@ -388,7 +390,7 @@ def test_a_numba_that_cannot_compile_breaks_no_rotation(monkeypatch, numba_anew,
     interrupted = error is KeyboardInterrupt
     for out in (None, np.zeros_like(x)):
         with monkeypatch.context() as patched:
-            patched.setattr(numba_cpu, "compiled", refuse)
+            patched.setattr(llvm_cpu, "compiled", refuse)
             if interrupted:
                 with pytest.raises(KeyboardInterrupt):
                     rope_xp.rotate(x, cos, sin, layout="half", out=out)
@@ -396,7 +398,7 @@ def test_a_numba_that_cannot_compile_breaks_no_rotation(monkeypatch, numba_anew,
                 with pytest.warns(RuntimeWarning, match="knows no vectors"):
                     assert_same(rope_xp.rotate(x, cos, sin, layout="half"), expected)
         assert_same(rope_xp.rotate(x, cos, sin, layout="half", out=out), expected)
-    assert numba_cpu.is_available() == interrupted
+    assert llvm_cpu.is_available() == interrupted
 
 
 # -- threads ---------------------------------------------------------------------------------------
@@ -552,14 +554,14 @@ def test_memory_mapped_files(tmp_path, rng):
         np.testing.assert_array_equal(y, x)
 
 
-@needs_numba
+@needs_llvmlite
 @pytest.mark.parametrize("bits", [0x7FC0, 0xFFC0, 0x7FFF, 0x7F81])
 def test_no_number_in_bfloat16_stays_none(bits):
     """Rounding carries into the exponent, and would carry a NaN over into −0."""
     ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     x = np.full((2, 8), bits, dtype=np.uint16).view(ml_dtypes.bfloat16)
     weird = np.full((2, 4), 0x7FFFFFFF, dtype=np.uint32).view(np.float32)  # CUDA's NaN
-    with force_kernel("numba_cpu"):
+    with force_kernel("llvm_cpu"):
         for table in (np.ones((2, 4), dtype=np.float32), weird):
             y = rope_xp.rotate(x, table, table, layout="half")
             assert np.isnan(y.astype(np.float32)).all()
@@ -567,13 +569,13 @@ def test_no_number_in_bfloat16_stays_none(bits):
         assert np.isnan(y.astype(np.float32)).all()
 
 
-@needs_numba
+@needs_llvmlite
 def test_bfloat16_rounds_to_even_over_all_numbers(rng):
     ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     x = np.arange(2**16, dtype=np.uint16).view(ml_dtypes.bfloat16).reshape(512, 128)
     x = np.where(np.isfinite(x.astype(np.float32)), x, ml_dtypes.bfloat16(1))
     cos, sin = rng.standard_normal((2, 512, 64), dtype=np.float32)
-    with force_kernel("numba_cpu"):
+    with force_kernel("llvm_cpu"):
         found = rope_xp.rotate(x, cos, sin, layout="half")
     with force_kernel("concat"), np.errstate(over="ignore", invalid="ignore"):
         assert_same(found, rope_xp.rotate(x, cos, sin, layout="half"))

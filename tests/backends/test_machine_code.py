@@ -12,12 +12,12 @@ import pytest
 
 import rope_xp
 from rope_xp import rotation
-from rope_xp._kernels import Operands, concat, force_kernel, numba_cpu
+from rope_xp._kernels import Operands, concat, force_kernel, llvm_cpu
 
 machine_code = pytest.importorskip("rope_xp._kernels.machine_code")
 pytestmark = [
     pytest.mark.backend("numpy"),
-    pytest.mark.skipif(not numba_cpu.is_available(), reason="no llvmlite, or ROPE_XP_FAST=0"),
+    pytest.mark.skipif(not llvm_cpu.is_available(), reason="no llvmlite, or ROPE_XP_FAST=0"),
 ]
 LAYOUTS = ("half", "interleaved")
 
@@ -98,7 +98,7 @@ print(os.waitpid(child, 0)[1])
 
 def test_what_is_compiled(rng, compiled):
     """Once for each formula, layout and pair of dtypes; shapes, strides, parts and directions are arguments."""
-    with force_kernel("numba_cpu"):
+    with force_kernel("llvm_cpu"):
         for layout, dtype in itertools.product(LAYOUTS, ("float32", "float64")):
             for shape, n_pairs in (((2, 3, 5, 40), 20), ((7, 6), 2), ((2, 1, 1, 3, 2, 10), 3)):
                 x, cos, sin = made(rng, shape, n_pairs, dtype)
@@ -119,7 +119,7 @@ def test_another_formula_does_not_meet_the_code_of_this_one(rng, compiled):
     plan = plan_of((x, cos, sin))
     for turn in (plan.turn, other, plan.turn):
         changed, arrays = plan._replace(turn=turn), Operands(x, cos, sin)
-        found = numba_cpu.rotate(changed, arrays, np)
+        found = llvm_cpu.rotate(changed, arrays, np)
         np.testing.assert_array_equal(found, concat.rotate(changed, arrays, np))
     assert [loop.turn for loop in compiled] == [plan.turn, other]
 
@@ -131,7 +131,7 @@ def test_several_threads_that_are_the_first(rng, compiled):
 
     def rotate():
         together.wait()
-        with force_kernel("numba_cpu"):
+        with force_kernel("llvm_cpu"):
             results.append(rope_xp.rotate(x, cos, sin, layout="half"))
 
     threads = [threading.Thread(target=rotate) for _ in range(4)]
@@ -156,7 +156,7 @@ def aligned(shape, dtype, offset=0):
 
 @pytest.fixture
 def small_results_too(monkeypatch):
-    monkeypatch.setattr(numba_cpu, "MIN_BYPASS_BYTES", 0)
+    monkeypatch.setattr(llvm_cpu, "MIN_BYPASS_BYTES", 0)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -168,7 +168,7 @@ def test_results_that_bypass_the_caches(rng, compiled, small_results_too, dtype,
         with force_kernel("concat"):
             expected = rope_xp.rotate(x, cos, sin, **options)
         out = aligned(x.shape, dtype)
-        with force_kernel("numba_cpu"):
+        with force_kernel("llvm_cpu"):
             rope_xp.rotate(x, cos, sin, out=out, **options)
         np.testing.assert_array_equal(out, expected)
     if dtype != "float16" or machine_code.converts_float16():
@@ -201,13 +201,13 @@ def test_which_results_bypass_the_caches(monkeypatch, rng, small_results_too, wh
         shapes = rotation._shapes_and_dtypes(x, cos, sin)
         plan = rotation._plan(np, shapes, ("half", -2, 2, False, None))[0]
     if what == "small":
-        monkeypatch.setattr(numba_cpu, "MIN_BYPASS_BYTES", out.nbytes + 1)
+        monkeypatch.setattr(llvm_cpu, "MIN_BYPASS_BYTES", out.nbytes + 1)
     if what == "fresh and large":
-        monkeypatch.setattr(numba_cpu, "FRESH_BYTES", out.nbytes)
+        monkeypatch.setattr(llvm_cpu, "FRESH_BYTES", out.nbytes)
     if what == "in place":
         x = out
     arrays = Operands(x, cos, sin, out)
-    assert numba_cpu._bypasses_caches(plan, arrays, fresh="fresh" in what) == bypasses
+    assert llvm_cpu._bypasses_caches(plan, arrays, fresh="fresh" in what) == bypasses
 
 
 def test_processors_that_do_not_convert_float16(monkeypatch, rng):
@@ -215,5 +215,5 @@ def test_processors_that_do_not_convert_float16(monkeypatch, rng):
     arrays = Operands(*made(rng, (32, 64, 64), 32, "float16"))
     plan = plan_of(arrays[:3])
     for converts in (False, True):
-        monkeypatch.setattr(numba_cpu, "converts_float16", lambda converts=converts: converts)
-        assert numba_cpu.supports(plan, arrays) == converts
+        monkeypatch.setattr(llvm_cpu, "converts_float16", lambda converts=converts: converts)
+        assert llvm_cpu.supports(plan, arrays) == converts

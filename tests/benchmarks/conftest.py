@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import measure
-from rope_xp._kernels import numba_cpu
+from rope_xp._kernels import llvm_cpu
 
 REPORT = pytest.StashKey()
 
@@ -35,11 +35,11 @@ def without_fast():
     """The library as if numba were not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROPE_XP_FAST", "0")
-        numba_cpu._status.cache_clear()  # it reads the environment once
+        llvm_cpu._status.cache_clear()  # it reads the environment once
         try:
             yield
         finally:
-            numba_cpu._status.cache_clear()
+            llvm_cpu._status.cache_clear()
 
 
 @pytest.fixture(scope="session")

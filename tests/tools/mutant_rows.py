@@ -31,7 +31,7 @@ NUMPY = [
     ("_kernels", "if a.shape[axis] > 1 else a for a", "if a is arrays[0] else a for a"),
     ("_backends", "min(most, int(math.prod(x.shape)) // share)", "most * 64"),
     ("_kernels", "(cos, sin) if itself else (x, cos, sin)", "(cos, sin)"),
-    ("_kernels", "return not numba_cpu.is_available()", "return False"),
+    ("_kernels", "return not llvm_cpu.is_available()", "return False"),
     ("_exact_phases", "shift = bits + 64 + exponent", "shift = bits + 64"),
     ("_exact_phases", "(left >> 16) + (low >> 15)", "left >> 16"),
     ("_exact_phases", "[xp.astype(left < 0, xp.int32)] if has_last", "[xp.zeros_like(left)] if has_last"),
@@ -300,26 +300,27 @@ TORCH = [
     ("_kernels/complex_pairs", "x.dtype == cos.dtype and x.dtype", "x.dtype"),
     ("_kernels/complex_pairs", "and x.dtype.itemsize > 2", ""),
     ("_kernels/complex_pairs", "if not known.rounds_uniformly(x, cos.shape[-1]):", "if False:"),
-    ("_kernels/numba_cpu", "known.mark_written(whole.out)", "pass"),
+    ("_kernels/llvm_cpu", "known.mark_written(whole.out)", "pass"),
 ]
 
-# NumPy with numba.
+# NumPy with llvmlite.
 FAST = [
-    ("_kernels/numba_cpu", "sign * s[p])\n                                y", "s[p])\n                                y"),
-    ("_kernels/numba_cpu", "and a.strides[-1] == a.itemsize", ""),
-    ("_kernels/numba_cpu", "a.dtype.isnative and", ""),
-    ("_kernels/numba_cpu", "and cos.dtype == sin.dtype", ""),
-    ("_kernels/numba_cpu", "np.uint32(0x7FC00000) if np.isnan(value) else rounded", "rounded"),
-    ("_kernels/numba_cpu", "np.uint32(0x7FFF) + odd", "np.uint32(0x8000)"),
-    ("_kernels/numba_cpu", "and a.strides[-2] == a.shape[-1] * a.itemsize", ""),
-    ("_kernels/numba_cpu", "a.shape[-2] == rows and", ""),
-    ("_kernels/numba_cpu", "x = out  # whole", "pass  # whole"),
-    ("_kernels/numba_cpu", "copy = out.ctypes.data != x.ctypes.data", "copy = False"),
-    ("_kernels/numba_cpu", "_status().fail(error)", "pass"),
-    ("_kernels/numba_cpu", 'status.fail("its import was interrupted")', "pass"),
-    ("_kernels/numba_cpu", "if numba.config.DISABLE_JIT:", "if False:"),
-    ("_kernels/numba_cpu", 'status.reported = error.name == "numba"', "status.reported = True"),
-    ("_kernels/numba_cpu", "i if n > 1 else 0 for", "i for"),
+    ("_kernels/llvm_cpu", "and a.strides[-1] == a.itemsize", ""),
+    ("_kernels/llvm_cpu", "a.dtype.isnative and", ""),
+    ("_kernels/llvm_cpu", "and cos.dtype == sin.dtype", ""),
+    ("_kernels/llvm_cpu", ' and converts_float16()', ""),
+    ("_kernels/llvm_cpu", "[] if out.ctypes.data == x.ctypes.data else", ""),
+    ("_kernels/llvm_cpu", "step if n > 1 else 0", "step"),
+    ("_kernels/llvm_cpu", "_status().fail(f", "str(f"),
+    ("_kernels/llvm_cpu", 'status.fail("its import was interrupted")', "pass"),
+    ("_kernels/llvm_cpu", 'status.reported = error.name == "llvmlite"', "status.reported = True"),
+    ("_kernels/llvm_cpu", "features = {plan.start, plan.end, ", "features = {"),
+    ("_kernels/llvm_cpu", "return out.ctypes.data != x.ctypes.data and not", "return not"),
+    ("_kernels/machine_code", "@functools.cache\ndef compiled", "def compiled"),
+    ("_kernels/machine_code", "self.b.fmul(s, self.in_all_lanes(self.sign, lanes))", "s"),
+    ("_kernels/machine_code", "self.constant([0x7FC00000] * lanes), rounded)", "rounded, rounded)"),
+    ("_kernels/machine_code", "self.constant([0x7FFF] * lanes)), odd)", "self.constant([0x8000] * lanes)), self.constant([0] * lanes))"),
+    ("_kernels/machine_code", "for lanes in (most, most // 4, 1):", "for lanes in (most, most // 4):"),
 ]
 
 JAX = [

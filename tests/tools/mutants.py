@@ -38,20 +38,21 @@ PACKAGE = ROOT / "rope_xp"
 WARM = ["pytest", "hypothesis", "mpmath", "ml_dtypes", "array_api_compat.numpy", "numpy.testing"]
 LIBRARIES = {
     "numpy": [],
-    "fast": ["numba"],
-    "torch": ["torch", "torch._dynamo", "array_api_compat.torch", "numba"],
+    "fast": ["llvmlite.binding"],
+    "torch": ["torch", "torch._dynamo", "array_api_compat.torch", "llvmlite.binding"],
     "jax": ["jax.numpy"],
     "dask": ["dask.array", "array_api_compat.dask.array"],
     "strict": ["array_api_strict"],
 }
 # Of other libraries than NumPy not all tests, but those which notice their rows.
 GUARDS, KERNELS = "tests/backends/test_guards.py", "tests/backends/test_kernels.py"
+MACHINE_CODE = "tests/backends/test_machine_code.py"
 CITIZENS = [
     f"tests/backends/test_{what}.py" for what in ("citizens", "unsupported", "host_constants")
 ]
 TESTS = {
     "numpy": ["tests/unit", "tests/messages", "tests/configs", KERNELS],
-    "fast": [GUARDS, KERNELS],
+    "fast": [GUARDS, KERNELS, MACHINE_CODE],
     "torch": [GUARDS, "tests/backends/test_torch_transforms.py", KERNELS, *CITIZENS],
     "jax": [
         GUARDS,
@@ -120,7 +121,7 @@ def broken(rows, package=PACKAGE):
 def statement(tree, line):
     """The innermost statement at ``line``, if a function runs it.
 
-    None for what importing runs, and inside of nested functions, which numba may compile.
+    None for what importing runs, and inside of nested functions.
     """
     around = [
         node
@@ -362,7 +363,9 @@ def run_library(name, rows, workers):
     for module in (*WARM, *LIBRARIES[name]):
         importlib.import_module(module)
     if name == "numpy":
-        sys.modules["numba"] = None  # as if it were not installed: numba takes over from kernels
+        sys.modules["llvmlite"] = (
+            None  # as if it were not installed: it takes over from other kernels
+        )
     gc.freeze()  # collecting garbage in a fork need not look at all this
     sys.dont_write_bytecode = False  # of tests, so that their asserts are rewritten once
     with tempfile.TemporaryDirectory() as folder:
