@@ -164,7 +164,7 @@ def _bypasses_caches(plan: RotationPlan, arrays: Operands, *, fresh: bool) -> bo
     x, _, _, out = arrays
     if not MIN_BYPASS_BYTES <= out.nbytes < (FRESH_BYTES if fresh else math.inf):
         return False
-    features = {plan.start, plan.end, *(first.start for first, *_ in plan.parts)}
+    features = {plan.end, *(first.start for first, *_ in plan.parts)}
     if not plan.interleaved:
         features |= {second.start for _, second, _ in plan.parts}
     places = (out.ctypes.data, *out.strides[:-1], *(n * out.itemsize for n in features))

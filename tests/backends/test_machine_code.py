@@ -185,6 +185,7 @@ def test_results_that_bypass_the_caches(rng, compiled, small_results_too, dtype,
         ("a part that starts between", False),
         ("pairs whose second half starts between", False),
         ("the same, interleaved", True),
+        ("a part that ends between, interleaved", False),
         ("small", False),
         ("fresh and large", False),
     ],
@@ -192,7 +193,7 @@ def test_results_that_bypass_the_caches(rng, compiled, small_results_too, dtype,
 def test_which_results_bypass_the_caches(monkeypatch, rng, small_results_too, what, bypasses):
     """Such stores fault between multiples of 16 bytes; in place, what they evict was just read."""
     width = 42 if what == "rows between" else 48
-    n_pairs = 18 if "interleaved" in what or "second half" in what else 16
+    n_pairs = 17 if "ends" in what else 18 if "interleaved" in what or "second" in what else 16
     x, cos, sin = made(rng, (3, 5, width), n_pairs)
     out = aligned(x.shape, "float32", 4 if what == "an address between" else 0)
     layout = "interleaved" if "interleaved" in what else "half"
