@@ -13,7 +13,7 @@ from rope_xp._validation import require_one_of
 
 PREFERENCE: dict[str, tuple[Kernel, ...]] = {
     "numpy": (llvm_cpu, complex_pairs, tiled),
-    "torch": (torch_autograd, complex_pairs, llvm_cpu, tiled),
+    "torch": (torch_autograd, llvm_cpu, complex_pairs, tiled),
     "jax": (pad,),
 }  # and `concat`, which every library has
 

@@ -134,8 +134,10 @@ def _has_known_strides_and_dtypes(
 
 def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     known = memory.memory_of(arrays.x)
-    whole = memory.broadcast_tables(arrays)
-    views = Operands(*map(known.as_numpy, whole))
+    x, cos, sin, out = arrays
+    out = known.empty(x) if out is None else out
+    # NumPy's views of views cost less than those of other libraries.
+    views = memory.broadcast_tables(Operands(*map(known.as_numpy, (x, cos, sin, out))))
     loop = Loop(
         plan.turn,
         _backends.dtype_name(views.x.dtype),
@@ -152,8 +154,8 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
         return result
     rotate_rows = functools.partial(_rotate_rows, plan, code)
     memory.in_threads(rotate_rows, views, known.threads(), MIN_BYTES_PER_THREAD)
-    known.mark_written(whole.out)
-    return whole.out
+    known.mark_written(out)
+    return out
 
 
 def _bypasses_caches(plan: RotationPlan, arrays: Operands, *, fresh: bool) -> bool:
@@ -176,24 +178,26 @@ def _rotate_rows(plan: RotationPlan, code: MachineCode, arrays: Operands) -> Non
 
     Tables have as many axes as ``x`` and ``out``, each of the size of ``x`` or 1.
     """
-    x, _, _, out = arrays
+    x = arrays.x
     if x.size == 0:
         return
+    addresses = [array.ctypes.data for array in arrays]
     unpaired = [(0, plan.start), (plan.end, x.shape[-1] - plan.end)]
-    runs = [] if out.ctypes.data == x.ctypes.data else [run for run in unpaired if run[1]]
+    runs = [] if addresses[0] == addresses[3] else [run for run in unpaired if run[1]]
     parts = [
         (first.start, second.start, columns.start, columns.stop - columns.start)
         for first, second, columns in plan.parts
     ]
     rest = [*itertools.chain(*runs, *parts)]
-    views = [array[(None,) * (4 - array.ndim)] for array in arrays]
-    for index in itertools.product(*map(range, views[0].shape[:-4])):
-        integers = [plan.inverse, len(runs), len(parts), *views[0].shape[-4:-1]]
-        for array in views:
-            address, strides = (
-                array.ctypes.data,
-                [step if n > 1 else 0 for step, n in zip(array.strides, array.shape, strict=True)],
-            )
-            address += sum(i * step for i, step in zip(index, strides, strict=False))
-            integers += (address, *strides[-4:-1])
+    missing = max(0, 4 - x.ndim)  # axes
+    sizes = (1,) * missing + x.shape
+    strides = [
+        [0] * missing + [step if n > 1 else 0 for step, n in zip(a.strides, a.shape, strict=True)]
+        for a in arrays
+    ]
+    for index in itertools.product(*map(range, sizes[:-4])):
+        integers = [plan.inverse, len(runs), len(parts), *sizes[-4:-1]]
+        for address, steps in zip(addresses, strides, strict=True):
+            start = address + sum(i * step for i, step in zip(index, steps, strict=False))
+            integers += (start, *steps[-4:-1])
         code(*integers, *rest)

@@ -300,7 +300,7 @@ TORCH = [
     ("_kernels/complex_pairs", "x.dtype == cos.dtype and x.dtype", "x.dtype"),
     ("_kernels/complex_pairs", "and x.dtype.itemsize > 2", ""),
     ("_kernels/complex_pairs", "if not known.rounds_uniformly(x, cos.shape[-1]):", "if False:"),
-    ("_kernels/llvm_cpu", "known.mark_written(whole.out)", "pass"),
+    ("_kernels/llvm_cpu", "known.mark_written(out)", "pass"),
 ]
 
 # NumPy with llvmlite.
