@@ -33,9 +33,11 @@ from rope_xp._kernels.machine_code import (
     compiled,
     converts_float16,
 )
-from rope_xp._kernels.plan import Operands, RotationPlan
+from rope_xp._kernels.plan import Operands, RotationPlan, forced_kernel
 
 MIN_BYTES_PER_THREAD = 2**22
+# Elements below which a library's own operations take no longer, if they are threaded.
+MIN_SIZE_BESIDE_THREADS = 2**19
 # Results that are larger are not expected to stay in the caches until they are read.
 MIN_BYPASS_BYTES = 2**23
 # Larger memory comes from the system at each call, and is in the caches once it was cleared; what is
@@ -110,7 +112,11 @@ def _try_import(status: _Status) -> None:
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
     if not memory.is_accessible(arrays) or not is_available():
         return False
-    as_numpy = memory.memory_of(arrays.x).as_numpy
+    known = memory.memory_of(arrays.x)
+    least = MIN_SIZE_BESIDE_THREADS if known.operations_are_threaded else 0
+    if math.prod(arrays.x.shape) < least and forced_kernel() is None:
+        return False
+    as_numpy = known.as_numpy
     return _has_known_strides_and_dtypes(*(as_numpy(a) for a in arrays if a is not None))
 
 

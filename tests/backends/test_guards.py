@@ -284,7 +284,7 @@ def test_batched_gradients_have_gradients(torch):
 )
 def test_the_kernel_of_interleaved_pairs(torch, dtype, table_dtype, kernel):
     """Complex numbers where they are views: a copy of each tile takes longer than other kernels."""
-    x = torch.ones(8, 128, 128, dtype=getattr(torch, dtype))
+    x = torch.ones(32, 128, 128, dtype=getattr(torch, dtype))
     table = torch.ones(128, 64, dtype=getattr(torch, table_dtype))
     assert kernel_for(x, table, "interleaved") == kernel
 

@@ -301,6 +301,7 @@ TORCH = [
     ("_kernels/complex_pairs", "and x.dtype.itemsize > 2", ""),
     ("_kernels/complex_pairs", "if not known.rounds_uniformly(x, cos.shape[-1]):", "if False:"),
     ("_kernels/llvm_cpu", "known.mark_written(out)", "pass"),
+    ("_kernels/llvm_cpu", "MIN_SIZE_BESIDE_THREADS if known", "0 if known"),
 ]
 
 # NumPy with llvmlite.
