@@ -24,6 +24,9 @@ def load() -> Namespace:
     return xp
 
 
+_loaded = functools.cache(load)  # torch.compile warns of it
+
+
 def is_compiling() -> bool:
     import torch
 
@@ -66,7 +69,7 @@ def shared_namespace(first: Array, second: Array, third: Array) -> Namespace | N
         return None
     if not first.layout is second.layout is third.layout is torch.strided:
         return None
-    return None if first.is_nested or second.is_nested or third.is_nested else load()
+    return None if first.is_nested or second.is_nested or third.is_nested else _loaded()
 
 
 def unsupported(tensor: Array) -> str | None:

@@ -78,6 +78,12 @@ def is_available() -> bool:
     return status.failure is None
 
 
+def is_known_missing() -> bool:
+    """Whether it was found out, and reported, that numba cannot be used."""
+    status = _status()
+    return status.tried and status.reported and status.failure is not None
+
+
 def _try_import(status: _Status) -> None:
     # What Ctrl-C leaves behind: numba half imported, for good.
     status.fail("its import was interrupted")
@@ -101,6 +107,8 @@ def _try_import(status: _Status) -> None:
 
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
+    if plan.size is not None and is_known_missing():  # sooner known than the rest
+        return False
     if not memory.is_accessible(arrays) or not is_available():
         return False
     as_numpy = memory.memory_of(arrays.x).as_numpy
@@ -128,7 +136,7 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     views = Operands(*map(known.as_numpy, whole))
     try:
         memory.in_threads(
-            functools.partial(_fill, plan), views, known.threads(), MIN_BYTES_PER_THREAD
+            functools.partial(_fill, plan), views, known.threads, MIN_BYTES_PER_THREAD
         )
     except _CannotCompileError as error:  # so before anything was written
         _status().fail(error)
