@@ -46,9 +46,17 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     for part in plan.parts:
         pairs, target = _halves(plan, part, x, out)
         c, s = (cos, sin) if len(plan.parts) == 1 else (cos[..., part[2]], sin[..., part[2]])
-        signed = np.empty((*s.shape[:-1], 2, s.shape[-1]), s.dtype)
-        _write_signed(plan, s, signed)
-        _turn(pairs, c[BOTH], signed, None, target)
+        if 4 * s.size > x.size:  # a signed table takes longer than signs of the products
+            turned = np.multiply(pairs[BACKWARDS], s[BOTH])
+            subtracted = turned[_signs(plan.turn, plan.inverse)[0]]
+            np.negative(subtracted, subtracted)
+        else:
+            signed = np.empty((*s.shape[:-1], 2, s.shape[-1]), s.dtype)
+            _write_signed(plan, s, signed)
+            turned = np.multiply(pairs[BACKWARDS], signed)
+        # ``out`` may be ``x``: it is written when the swapped pairs were read.
+        np.multiply(pairs, c[BOTH], target)
+        np.add(target, turned, target)
     return out
 
 
@@ -67,24 +75,22 @@ def _fill(plan: RotationPlan, xp: Namespace, arrays: Operands) -> None:
                 c_both, s_both, *_ = scratch.views((*c_tile.shape[:-2], 2, c_tile.shape[-1]))
                 c_both[...] = c_tile
                 _write_signed(plan, s[at_table], s_both)
-            tile, written = pairs[at], target[at]
-            _, _, free, *copies = scratch.views(tile.shape)
+            tile = pairs[at]
+            result = written = target[at]
+            _, _, turned, *copies = scratch.views(tile.shape)
             for copy in copies:
                 copy[...] = tile
                 tile = result = copy
-            _turn(tile, c_both, s_both, free, result if copies else written)
+            np.multiply(tile[BACKWARDS], s_both, turned)
+            np.multiply(tile, c_both, result)
+            np.add(result, turned, result)
             if copies:
                 written[...] = result
 
 
-def _turn(pairs: Array, cos: Array, signed_sin: Array, free: Array | None, out: Array) -> None:
-    # ``out`` may be ``pairs``: it is written when the swapped pairs were read.
-    turned = np.multiply(pairs[BACKWARDS], signed_sin, free)
-    np.multiply(pairs, cos, out)
-    np.add(out, turned, out)
-
-
-def _halves(plan: RotationPlan, part: tuple[slice, ...], x: Array, out: Array) -> tuple[Array, Array]:
+def _halves(
+    plan: RotationPlan, part: tuple[slice, ...], x: Array, out: Array
+) -> tuple[Array, Array]:
     """The features of one part in both arrays, as views of shape (..., 2, n_pairs)."""
     start, stop = part[0].start, part[1].stop
     if stop - start < x.shape[-1]:
