@@ -32,7 +32,8 @@ def _fill(plan: RotationPlan, arrays: Operands, xp: Namespace) -> None:
     in_place = not plan.needs_cast and not memory.is_same_memory(x, out)
     for first, second, columns in plan.parts:
         a, b, c, s = x[..., first], x[..., second], cos[..., columns], sin[..., columns]
-        scratch = memory.Scratch(3 if in_place else 7, a, plan.compute, xp)
+        count = 3 if in_place else 7 if plan.needs_cast else 5
+        scratch = memory.Scratch(count, a, plan.compute, xp)
         current = None
         for at, at_table in memory.tiles(a.shape, c.shape, scratch.size):
             if at_table != current:
@@ -49,8 +50,9 @@ def _fill(plan: RotationPlan, arrays: Operands, xp: Namespace) -> None:
             _, _, second_product, *others = scratch.views(a_tile.shape)
             free = [a_out, second_product, b_out]
             if others:
-                a_free, b_free, free[0], free[2] = others
-                a_tile, b_tile = _copy(a_tile, a_free), _copy(b_tile, b_free)
+                free[0], free[2], *copies = others
+                if plan.needs_cast:
+                    a_tile, b_tile = _copy(a_tile, copies[0]), _copy(b_tile, copies[1])
             operands = [_InPlaceOperand(o, free, xp) for o in (a_tile, b_tile, c_tile, s_tile)]
             rotated_a, rotated_b = (rotated.array for rotated in plan.turn(*operands))
             if others:
