@@ -203,7 +203,7 @@ def tile_size(x: Array, *, scratch: bool = True) -> int:
 def as_complex(array: Array, dtype: Dtype) -> Array | None:
     import torch
 
-    pairs = array.unflatten(-1, (-1, 2))
+    pairs = array.reshape((*array.shape[:-1], array.shape[-1] // 2, 2))  # always a view
     *strides, last = pairs.stride()
     if array.dtype != dtype or last != 1 or any(n % 2 for n in (*strides, array.storage_offset())):
         return None

@@ -13,7 +13,7 @@ from rope_xp._kernels.plan import Operands, RotationPlan
 MIN_BYTES_PER_THREAD = 2**25
 
 #: Elements below which everything stays in the cache anyway.
-MIN_SIZE = 2**20
+MIN_SIZE = 2**21
 
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:

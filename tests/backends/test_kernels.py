@@ -621,6 +621,20 @@ def test_memory_beyond_the_result(rng, layout, kernel, dtype):
             assert peak <= results * x.nbytes + x.nbytes / 16
 
 
+@pytest.mark.backend("torch")
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("grad_mode", [False, True])
+def test_memory_of_torch_in_place(layout, grad_mode):
+    """Scratch memory only, although gradients are recorded for tensors that need them."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x, cos, sin = torch.ones(8, 4096, 128), torch.ones(4096, 64), torch.zeros(4096, 64)
+    profiler = torch.autograd.profiler.profile(profile_memory=True)
+    with torch.set_grad_enabled(grad_mode), profiler as profile:
+        rope_xp.rotate(x, cos, sin, layout=layout, out=x)
+    allocated = sum(max(0, event.self_cpu_memory_usage) for event in profile.key_averages())
+    assert 0 < allocated < x.nbytes / 2
+
+
 def test_out_must_not_overlap_with_itself(kind, rng):
     x = kind(rng.standard_normal((3, 4, 8)), "float32")
     table = kind(np.ones((4, 4)), "float32")

@@ -257,6 +257,7 @@ NUMPY = [
 
 # torch: what decides whether memory is read and written behind its back, and the step of its graph.
 TORCH = [
+    ("_kernels/complex_pairs", "-sin if plan.inverse else sin", "sin"),
     ("_kernels/tiled", "xp.negative(s_tile, out=s_tile)", "pass"),
     ("_kernels/tiled", "if at_table != current:", "if current is None:"),
     ("_kernels/tiled", "self.free.append(other.array)", "self.free.append(self.array)"),
