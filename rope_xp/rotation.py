@@ -6,13 +6,20 @@ array: ``"half"`` pairs feature i with i + n_pairs, ``"interleaved"`` pairs 2i w
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache, partial
-from types import NoneType
 from typing import Any
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
-from rope_xp._kernels import Operands, RotationPlan, below_kernel_size, evaluate, kernels_for
+from rope_xp._kernels import (
+    Operands,
+    RotationPlan,
+    below_kernel_size,
+    evaluate,
+    kernel_for_small,
+    kernels_for,
+)
 from rope_xp._validation import as_int, is_known, is_listable, quote, require_bool
 from rope_xp.layouts import Layout, pair_slices, require_layout
 from rope_xp.positions._alignment import hint_seq_axis
@@ -96,15 +103,24 @@ def rotate(
     >>> rotate(np.asarray([[1.0, 0.0]]), cos, sin, layout="half")
     array([[0., 1.]])
     """
-    options = (layout, seq_axis, rotary_start, inverse, blocks)
-    # Options of other types can be equal to these, and must not pass for them.
-    plain = type(seq_axis) is type(rotary_start) is int and type(inverse) is bool
-    plain = plain and type(layout) is str and type(blocks) in (NoneType, tuple)
-    plain = plain and (blocks is None or {*map(type, blocks)} == {int})
-    xp = _backends.shared_namespace(x, cos, sin) if out is None and plain else None
+    plain = out is None and (blocks is None or _has_no_equals(blocks))
+    xp = _backends.shared_namespace(x, cos, sin) if plain else None
     if xp is not None:
         try:
-            plan, index = _known_plan(xp, _shapes_and_dtypes(x, cos, sin), options)
+            plan, index = _known_plan(
+                xp,
+                x.shape,
+                cos.shape,
+                sin.shape,
+                x.dtype,
+                cos.dtype,
+                sin.dtype,
+                layout,
+                seq_axis,
+                rotary_start,
+                inverse,
+                blocks,
+            )
         except TypeError:  # a mistake, explained below; or sizes that are traced and have no hash
             xp = None
     if xp is None:
@@ -112,6 +128,7 @@ def rotate(
         cos, sin = _backends.beside("x", x, xp, rounded=True, cos=cos, sin=sin)
         if out is not None:
             _require_out(x, out)
+        options = (layout, seq_axis, rotary_start, inverse, blocks)
         plan, index = _plan(xp, _shapes_and_dtypes(x, cos, sin), options)
         if _backends.is_lazy_chunked(x):
             cos, sin = (
@@ -170,11 +187,19 @@ def _plan(
     return plan, _line_up(shape, x_shape, seq_axis)
 
 
-@lru_cache(maxsize=1024)
-def _known_plan(xp: Namespace, arrays: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
+# Typed: 1 == 1.0 == True, and only one of them is an int.
+@lru_cache(maxsize=1024, typed=True)
+def _known_plan(xp: Namespace, *arrays_and_options: Any) -> Any:
     """Memoized, keyed on all that it depends on: a decode step is as short as finding it out."""
+    arrays, options = arrays_and_options[:6], arrays_and_options[6:]
     plan, index = _plan(xp, arrays, options)
-    return plan._replace(small=below_kernel_size(arrays[0])), index
+    small = kernel_for_small(plan, xp) if below_kernel_size(arrays[0]) else None
+    return plan._replace(size=math.prod(arrays[0]), small=small), index
+
+
+def _has_no_equals(blocks: Any) -> bool:
+    """Whether no widths of other types are equal to these."""
+    return type(blocks) is tuple and {*map(type, blocks)} == {int}
 
 
 def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None, ...] | None:

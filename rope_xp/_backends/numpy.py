@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
@@ -12,6 +13,7 @@ from rope_xp._backends.dtypes import dtype_name
 from rope_xp._backends.library import Array, Dtype, Library, Memory, Namespace
 
 
+@functools.cache
 def load() -> Namespace:
     import array_api_compat.numpy as xp
 
@@ -43,10 +45,10 @@ def scratch(count: int, size: int, dtype: Dtype, _like: Array) -> list[Array]:
 
 
 def tile_size(x: Array, *, scratch: bool = True) -> int:
-    # Seven float32 numbers for each element fit a core's cache, and take less than a sixteenth of
-    # the memory of ``x``.
-    most, share = (2**15, 64 if x.dtype.itemsize > 2 else 128) if scratch else (2**18, 64)
-    return min(most, int(math.prod(x.shape)) // share)
+    # Three float32 numbers for each element, and one more in 16 bits, fit a core's cache, and take
+    # less than a sixteenth of a large ``x``. Smaller tiles take longer to start than to compute.
+    most, share = (2**16, 64 if x.dtype.itemsize > 2 else 192) if scratch else (2**18, 64)
+    return max(2**13, min(most, int(math.prod(x.shape)) // share))
 
 
 def as_complex(array: Array, dtype: Dtype) -> Array | None:

@@ -24,6 +24,9 @@ def load() -> Namespace:
     return xp
 
 
+_loaded = functools.cache(load)  # torch.compile warns of it
+
+
 def is_compiling() -> bool:
     import torch
 
@@ -66,7 +69,7 @@ def shared_namespace(first: Array, second: Array, third: Array) -> Namespace | N
         return None
     if not first.layout is second.layout is third.layout is torch.strided:
         return None
-    return None if first.is_nested or second.is_nested or third.is_nested else load()
+    return None if first.is_nested or second.is_nested or third.is_nested else _loaded()
 
 
 def unsupported(tensor: Array) -> str | None:
@@ -200,7 +203,7 @@ def tile_size(x: Array, *, scratch: bool = True) -> int:
 def as_complex(array: Array, dtype: Dtype) -> Array | None:
     import torch
 
-    pairs = array.unflatten(-1, (-1, 2))
+    pairs = array.reshape((*array.shape[:-1], array.shape[-1] // 2, 2))  # always a view
     *strides, last = pairs.stride()
     if array.dtype != dtype or last != 1 or any(n % 2 for n in (*strides, array.storage_offset())):
         return None

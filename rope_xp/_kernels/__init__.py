@@ -6,7 +6,8 @@ kernel keeps that low for some arrays:
 ================ ===================================================================================
 `concat`         new arrays, joined: any library, and compilers, which fuse it
 `pad`            parts as wide as the whole, summed: XLA makes one loop of it
-`tiled`          tiles that stay in the cache, written where they belong
+`both_halves`    one product with each table for both halves of the pairs: NumPy
+`tiled`          tiles that stay in the cache, written where they belong: torch
 `complex_pairs`  the same with interleaved pairs as complex numbers: one multiplication
 `llvm_cpu`       rows, by `machine_code` that LLVM makes of the formula
 `torch_autograd` one step of torch's graph, evaluated by one of the above
@@ -19,7 +20,7 @@ NumPy rounds a complex product once less: `complex_pairs` on large arrays, witho
 """
 
 from rope_xp._kernels.concat import interleave, replace_features
-from rope_xp._kernels.dispatch import force_kernel, kernels_for
+from rope_xp._kernels.dispatch import force_kernel, kernel_for_small, kernels_for
 from rope_xp._kernels.evaluate import evaluate
 from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size
 
@@ -30,6 +31,7 @@ __all__ = [
     "evaluate",
     "force_kernel",
     "interleave",
+    "kernel_for_small",
     "kernels_for",
     "replace_features",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rope_xp import _backends
@@ -41,6 +42,9 @@ def _fill(plan: RotationPlan, arrays: Operands, xp: Namespace) -> None:
     viewed = source is not None and target is not None
     scratch = None if viewed else memory.Scratch(1, x, plan.compute, xp)
     size = max(known.tile_size(x, scratch=not viewed), x.shape[-1])
+    if viewed and size >= math.prod(x.shape) and not plan.needs_cast:
+        xp.multiply(source, known.make_complex(cos, -sin if plan.inverse else sin), out=target)
+        return
     current = None
     for at, at_table in memory.tiles(x.shape, cos.shape, size):
         if at_table != current:

@@ -7,12 +7,21 @@ from contextlib import contextmanager
 
 from rope_xp import _backends
 from rope_xp._backends import Namespace
-from rope_xp._kernels import complex_pairs, concat, llvm_cpu, pad, plan, tiled, torch_autograd
-from rope_xp._kernels.plan import Kernel, kernel_name
+from rope_xp._kernels import (
+    both_halves,
+    complex_pairs,
+    concat,
+    llvm_cpu,
+    pad,
+    plan,
+    tiled,
+    torch_autograd,
+)
+from rope_xp._kernels.plan import Kernel, RotationPlan, kernel_name
 from rope_xp._validation import require_one_of
 
 PREFERENCE: dict[str, tuple[Kernel, ...]] = {
-    "numpy": (llvm_cpu, complex_pairs, tiled),
+    "numpy": (llvm_cpu, complex_pairs, both_halves),
     "torch": (torch_autograd, llvm_cpu, complex_pairs, tiled),
     "jax": (pad,),
 }  # and `concat`, which every library has
@@ -21,6 +30,12 @@ PREFERENCE: dict[str, tuple[Kernel, ...]] = {
 def kernels_for(xp: Namespace) -> tuple[Kernel, ...]:
     """The kernels to try on arrays of this namespace, before `concat`."""
     return PREFERENCE.get(_backends.library_name(xp), ())
+
+
+def kernel_for_small(plan: RotationPlan, xp: Namespace) -> Kernel:
+    """The kernel for eager arrays of this namespace that are too small for a choice."""
+    is_numpy = _backends.library_name(xp) == "numpy"
+    return both_halves if is_numpy and not plan.needs_cast else concat
 
 
 @contextmanager

@@ -90,6 +90,12 @@ def is_available() -> bool:
     return status.failure is None
 
 
+def is_known_missing() -> bool:
+    """Whether it was found out, and reported, that llvmlite cannot be used."""
+    status = _status()
+    return status.tried and status.reported and status.failure is not None
+
+
 def _try_import(status: _Status) -> None:
     # What Ctrl-C leaves behind: llvmlite half imported, for good.
     status.fail("its import was interrupted")
@@ -110,6 +116,8 @@ def _try_import(status: _Status) -> None:
 
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
+    if plan.size is not None and is_known_missing():  # sooner known than the rest
+        return False
     if not memory.is_accessible(arrays) or not is_available():
         return False
     known = memory.memory_of(arrays.x)
@@ -159,7 +167,7 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
         _status().report()
         return result
     rotate_rows = functools.partial(_rotate_rows, plan, code)
-    memory.in_threads(rotate_rows, views, known.threads(), MIN_BYTES_PER_THREAD)
+    memory.in_threads(rotate_rows, views, known.threads, MIN_BYTES_PER_THREAD)
     known.mark_written(out)
     return out
 

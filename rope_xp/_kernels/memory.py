@@ -14,7 +14,7 @@ import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Dtype, Memory, Namespace
-from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size, forced_kernel
+from rope_xp._kernels.plan import MIN_KERNEL_SIZE, Operands, RotationPlan, forced_kernel
 
 if TYPE_CHECKING:
     from threading import Thread
@@ -29,14 +29,14 @@ def memory_of(array: Array) -> Memory:
     return memory
 
 
-def is_accessible(arrays: Operands) -> bool:
-    """Whether the arrays can be read and written here and now, and are large enough for that."""
+def is_accessible(arrays: Operands, min_size: int = MIN_KERNEL_SIZE) -> bool:
+    """Whether the arrays can be read and written here and now, and have ``min_size`` elements."""
     memory = _backends.library_of(arrays.x).memory
     # In this order: sizes must not be asked of what a compiler traces.
     return (
         memory is not None
         and memory.is_accessible(*arrays)
-        and (forced_kernel() is not None or not below_kernel_size(arrays.x.shape))
+        and (forced_kernel() is not None or math.prod(arrays.x.shape) >= min_size)
         and (arrays.out is None or is_alias_safe(memory, arrays))
     )
 
@@ -47,10 +47,20 @@ def is_alias_safe(memory: Memory, arrays: Operands) -> bool:
     That matters if some of ``out`` is written before all is read; in doubt it is False.
     """
     x, cos, sin, out = (memory.as_numpy(array) for array in arrays)
-    itself = out.ctypes.data == x.ctypes.data and out.strides == x.strides
+    itself = _starts_alike(x, out)
     others = (cos, sin) if itself else (x, cos, sin)
     most: Any = 1000  # steps of a search without bound; NumPy's stubs know none and all
     return not any(np.may_share_memory(out, other, max_work=most) for other in others)
+
+
+def is_same_memory(x: Array, out: Array) -> bool:
+    """Whether ``out`` is ``x`` itself; if it `is_alias_safe`, they have nothing in common otherwise."""
+    as_numpy = memory_of(x).as_numpy
+    return out is x or _starts_alike(as_numpy(x), as_numpy(out))
+
+
+def _starts_alike(x: np.ndarray, out: np.ndarray) -> bool:
+    return out.ctypes.data == x.ctypes.data and out.strides == x.strides
 
 
 def broadcast_tables(arrays: Operands) -> Operands:
@@ -70,19 +80,35 @@ def write_result(
     memory = memory_of(arrays.x)
     x, _, _, out = arrays = broadcast_tables(arrays)
     if out is not x:
-        for features in (slice(0, plan.start), slice(plan.end, None)):
-            out[..., features] = x[..., features]
-    count = 1 if memory.operations_are_threaded else memory.threads()
-    in_threads(fill, arrays, count, bytes_per_thread)
+        copy_features(plan, x, out)
+    if memory.operations_are_threaded:
+        fill(arrays)
+    else:
+        in_threads(fill, arrays, memory.threads, bytes_per_thread)
     return out
 
 
+def copy_features(plan: RotationPlan, x: Array, out: Array) -> None:
+    """The features that are not rotated, from ``x`` to ``out``."""
+    for features in (slice(0, plan.start), slice(plan.end, x.shape[-1])):
+        if features.start < features.stop:
+            out[..., features] = x[..., features]
+
+
 def in_threads(
-    work: Callable[[Operands], None], arrays: Operands, count: int, bytes_per_thread: int
+    work: Callable[[Operands], None],
+    arrays: Operands,
+    granted: Callable[[], int],
+    bytes_per_thread: int,
 ) -> None:
-    """``work`` on parts of the arrays, in up to ``count`` threads that have enough to do each."""
-    size = math.prod(arrays.x.shape) * arrays.x.dtype.itemsize
-    run_in_threads(work, split(arrays, min(count, size // bytes_per_thread)))
+    """``work`` on parts of the arrays, in as many threads as are granted and have enough to do."""
+    count = math.prod(arrays.x.shape) * arrays.x.dtype.itemsize // bytes_per_thread
+    if count > 1:
+        count = min(count, granted())  # asking takes longer than rotating a small array
+    if count > 1:
+        run_in_threads(work, split(arrays, count))
+    else:
+        work(arrays)
 
 
 def split(arrays: Operands, count: int) -> list[Operands]:

@@ -48,7 +48,8 @@ class RotationPlan(NamedTuple):
     compute: Dtype
     needs_cast: bool  # whether some array has another dtype
     kernels: tuple[Kernel, ...] = ()  # in order of preference; `concat` needs no mention
-    small: bool = False  # known to be below the size for any of them
+    size: int | None = None  # of x, where it is known to be eager
+    small: Kernel | None = None  # the kernel for arrays known to be below the size for all others
 
 
 def below_kernel_size(shape: tuple[int, ...]) -> bool:

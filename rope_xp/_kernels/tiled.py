@@ -1,4 +1,4 @@
-"""Tiles that stay in the cache, computed in scratch memory and written where they belong."""
+"""Tiles that stay in the cache: torch's own operations, whose results go where they belong."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from rope_xp._kernels.plan import Operands, RotationPlan
 # Python starts every operation of every tile, and a thread waits there for the others.
 MIN_BYTES_PER_THREAD = 2**25
 
+#: Elements below which everything stays in the cache anyway.
+MIN_SIZE = 2**21
+
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
-    return memory.is_accessible(arrays)
+    return memory.is_accessible(arrays, MIN_SIZE)
 
 
 def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
@@ -25,28 +28,44 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
 
 def _fill(plan: RotationPlan, arrays: Operands, xp: Namespace) -> None:
     x, cos, sin, out = arrays
+    # Products in the memory of the result, unless that has another dtype or is still to be read.
+    in_place = not plan.needs_cast and not memory.is_same_memory(x, out)
     for first, second, columns in plan.parts:
         a, b, c, s = x[..., first], x[..., second], cos[..., columns], sin[..., columns]
-        first_out, second_out = out[..., first], out[..., second]
-        scratch = memory.Scratch(7, a, plan.compute, xp)
+        count = 3 if in_place else 7 if plan.needs_cast else 5
+        scratch = memory.Scratch(count, a, plan.compute, xp)
         current = None
         for at, at_table in memory.tiles(a.shape, c.shape, scratch.size):
             if at_table != current:
                 current = at_table
-                c_buf, s_buf, *_ = scratch.views(c[at_table].shape)
-                c_buf[...], s_buf[...] = c[at_table], s[at_table]
+                c_tile, s_tile = c[at_table], s[at_table]
+                c_free, s_free, *_ = scratch.views(c_tile.shape)
+                if plan.needs_cast:
+                    c_tile = _copy(c_tile, c_free)
+                if plan.needs_cast or plan.inverse:
+                    s_tile = _copy(s_tile, s_free)
                 if plan.inverse:
-                    xp.negative(s_buf, out=s_buf)
-            a_tile = a[at]
-            _, _, a_buf, b_buf, *free = scratch.views(a_tile.shape)
-            a_buf[...], b_buf[...] = a_tile, b[at]
-            operands = [_InPlaceOperand(buf, free, xp) for buf in (a_buf, b_buf, c_buf, s_buf)]
-            rotated_a, rotated_b = plan.turn(*operands)
-            first_out[at], second_out[at] = rotated_a.array, rotated_b.array
+                    xp.negative(s_tile, out=s_tile)
+            a_tile, b_tile, a_out, b_out = a[at], b[at], out[..., first][at], out[..., second][at]
+            _, _, second_product, *others = scratch.views(a_tile.shape)
+            free = [a_out, second_product, b_out]
+            if others:
+                free[0], free[2], *copies = others
+                if plan.needs_cast:
+                    a_tile, b_tile = _copy(a_tile, copies[0]), _copy(b_tile, copies[1])
+            operands = [_InPlaceOperand(o, free, xp) for o in (a_tile, b_tile, c_tile, s_tile)]
+            rotated_a, rotated_b = (rotated.array for rotated in plan.turn(*operands))
+            if others:
+                a_out[...], b_out[...] = rotated_a, rotated_b
+
+
+def _copy(array: Array, out: Array) -> Array:
+    out[...] = array
+    return out
 
 
 class _InPlaceOperand:
-    """An operand of the formula whose products go to memory that is free ..."""
+    """An operand of the formula whose products go to the first memory that is free ..."""
 
     __slots__ = ("array", "free", "xp")
 
@@ -54,7 +73,7 @@ class _InPlaceOperand:
         self.array, self.free, self.xp = array, free, xp
 
     def __mul__(self, other: _InPlaceOperand) -> _InPlaceProduct:
-        product = self.free.pop()
+        product = self.free.pop(0)
         self.xp.multiply(self.array, other.array, out=product)
         return _InPlaceProduct(product, self.free, self.xp)
 

@@ -35,7 +35,9 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     # Without this kernel: what is below a transform may look like what is above it.
     others = tuple(k for k in plan.kernels if not hasattr(k, "DELEGATES"))
     try:
-        return _function().apply(x, cos, sin, plan._replace(kernels=others, small=False), xp)
+        return _function().apply(
+            x, cos, sin, plan._replace(kernels=others, size=None, small=None), xp
+        )
     except RuntimeError as error:
         if "custom_function_call" not in str(error):
             raise

@@ -1,6 +1,8 @@
 """The kernels: each gives the result of `concat`, and costs what it says."""
 
+import dataclasses
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -18,11 +20,13 @@ import rope_xp
 from rope_xp import _backends, rotation
 from rope_xp._kernels import (
     Operands,
+    both_halves,
     complex_pairs,
     dispatch,
     force_kernel,
     llvm_cpu,
     memory,
+    plan,
     tiled,
 )
 from rope_xp._kernels.evaluate import select_kernel
@@ -156,6 +160,67 @@ def test_every_kernel_gives_the_result_of_concat(kind, rng, kernel, layout, dtyp
                 raise
 
 
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Many tiles in small arrays."""
+    found = memory.memory_of
+
+    def memory_of(array):
+        return dataclasses.replace(
+            found(array), tile_size=lambda x, *, scratch=True: math.prod(x.shape) // 16
+        )
+
+    monkeypatch.setattr(memory, "memory_of", memory_of)
+    monkeypatch.setattr(both_halves, "MIN_TILED_SIZE", 0)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_tiles_give_the_result_of_concat(kind, rng, kernel, layout, dtype, small_tiles):
+    test_every_kernel_gives_the_result_of_concat(kind, rng, kernel, layout, dtype)
+
+
+# Elements from which on another kernel, or another way of the same one, is worth its while.
+THRESHOLDS = (plan.MIN_KERNEL_SIZE, both_halves.MIN_TILED_SIZE, tiled.MIN_SIZE)
+
+
+@pytest.mark.parametrize("size", sorted({*THRESHOLDS}))
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("heads", [1, 8])
+def test_results_around_thresholds(monkeypatch, kind, rng, size, layout, heads):
+    """A row more or less changes no bit of the others, without llvmlite."""
+    monkeypatch.setattr(llvm_cpu, "is_available", lambda: False)
+    rows = size // heads // 64 + 1
+    x = kind(rng.standard_normal((heads, rows, 64)), "float32")
+    angles = rng.uniform(-4, 4, (rows, 32))
+    cos, sin = kind(np.cos(angles), "float32"), kind(np.sin(angles), "float32")
+    for n, inverse in itertools.product((rows - 2, rows - 1, rows), (False, True)):
+        for n_pairs in (32, 13):
+            arrays = x[:, :n], cos[:n, :n_pairs], sin[:n, :n_pairs]
+            found = rope_xp.rotate(*arrays, layout=layout, inverse=inverse)
+            with force_kernel("concat"):
+                expected = rope_xp.rotate(*arrays, layout=layout, inverse=inverse)
+            exact = layout == "half" or not isinstance(x, np.ndarray)
+            assert_same(found, expected, exact=exact)
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_blocks_of_different_widths(kind, rng, small, small_tiles, monkeypatch):
+    monkeypatch.setattr(both_halves, "MIN_TILED_SIZE", 2**20 if small else 0)
+    x = kind(rng.standard_normal((2, 3, 9, 40)), "float32")
+    cos, sin = (kind(rng.standard_normal((9, 15)), "float32") for _ in range(2))
+    options = {"layout": "half", "rotary_start": 3, "blocks": (6, 14, 10), "inverse": True}
+    with force_kernel("concat"):
+        expected = rope_xp.rotate(x, cos, sin, **options)
+    for kernel in ("both_halves", "tiled"):
+        with force_kernel(kernel):
+            assert_same(rope_xp.rotate(x, cos, sin, **options), expected)
+            written = kind(np.zeros(x.shape), "float32")
+            rope_xp.rotate(x, cos, sin, out=written, **options)
+            assert_same(written, expected)
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -228,8 +293,10 @@ def test_threads_change_nothing(monkeypatch, kind, rng, layout, n_pairs):
     x = kind(rng.standard_normal((3, 5, 211, 40)), "float32")
     angles = rng.uniform(-4, 4, (211, n_pairs))
     cos, sin = kind(np.cos(angles), "float32"), kind(np.sin(angles), "float32")
-    for kernel in (tiled, complex_pairs, llvm_cpu):
+    for kernel in (both_halves, tiled, complex_pairs, llvm_cpu):
         monkeypatch.setattr(kernel, "MIN_BYTES_PER_THREAD", 1)
+    monkeypatch.setattr(both_halves, "MIN_TILED_SIZE", 0)
+    monkeypatch.setattr(tiled, "MIN_SIZE", 0)
     results = []
     for count in (1, 2, 3, 7):
         if isinstance(x, np.ndarray):
@@ -259,31 +326,34 @@ def test_which_kernel_is_selected(monkeypatch, kind, rng):
 
     large, small = (kind(rng.standard_normal((n, 64, 64)), "float32") for n in (32, 1))
     is_numpy = isinstance(large, np.ndarray)
-    assert selected(small) == "concat"
+    slow = "both_halves" if is_numpy else "tiled"
+    small_one = "both_halves" if is_numpy else "concat"
+    assert selected(small) == small_one
     if not is_numpy and llvm_cpu.is_available():
         assert selected(large) != "llvm_cpu"  # torch's own operations use all cores
+    monkeypatch.setattr(tiled, "MIN_SIZE", 2**16)
     monkeypatch.setattr(llvm_cpu, "MIN_SIZE_BESIDE_THREADS", 2**16)
     for fast in (False, *([True] if llvm_cpu.is_available() else [])):
         monkeypatch.setattr(llvm_cpu, "is_available", lambda fast=fast: fast)
-        assert selected(large) == ("llvm_cpu" if fast else "tiled")
-        assert selected(large[..., ::2], 16) == "tiled"  # features that are not adjacent in memory
+        assert selected(large) == ("llvm_cpu" if fast else slow)
+        assert selected(large[..., ::2], 16) == slow  # features that are not adjacent in memory
         best = "llvm_cpu" if fast else "complex_pairs"
         assert selected(large, layout="interleaved") == best
-        assert selected(small, layout="interleaved") == "concat"
-        assert selected(large[..., :0, :], layout="interleaved") == "concat"
+        assert selected(small, layout="interleaved") == small_one
+        assert selected(large[..., :0, :], layout="interleaved") == small_one
         assert selected(large, out=large[:]) == selected(large)
         shifted = kind(rng.standard_normal((33, 64, 64)), "float32")
         assert selected(shifted[1:], out=shifted[:-1]) == "concat"
         with force_kernel("concat"):
             assert selected(large) == "concat"
-        with force_kernel("tiled"):
-            assert selected(small) == "tiled"
+        with force_kernel(slow):
+            assert selected(small) == slow
     if not is_numpy:
         assert selected(large.requires_grad_()) == "torch_autograd"
 
 
 def test_kernels_have_names():
-    message = r"`name` must be one of 'complex_pairs', 'concat', .* got 'tile'"
+    message = r"`name` must be one of 'both_halves', 'complex_pairs', .* got 'tile'"
     with pytest.raises(ValueError, match=message), force_kernel("tile"):
         pass
 
@@ -522,6 +592,8 @@ def test_memory_beyond_the_result(rng, layout, kernel, dtype):
     """The result and a sixteenth of x; in place, the sixteenth. With a table for each row, too."""
     if kernel == "complex_pairs" and layout == "half":
         pytest.skip("complex_pairs is for interleaved pairs")
+    if kernel == "tiled":
+        pytest.skip("tiled is for torch, whose memory nobody counts")
     x = rng.standard_normal((4, 2048, 256), dtype=np.float32).astype(dtype)
     cos, sin = (rng.standard_normal((4, 2048, 128), dtype=np.float32) for _ in range(2))
     with force_kernel(kernel):
@@ -532,6 +604,20 @@ def test_memory_beyond_the_result(rng, layout, kernel, dtype):
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert peak <= results * x.nbytes + x.nbytes / 16
+
+
+@pytest.mark.backend("torch")
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("grad_mode", [False, True])
+def test_memory_of_torch_in_place(layout, grad_mode):
+    """Scratch memory only, although gradients are recorded for tensors that need them."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x, cos, sin = torch.ones(8, 4096, 128), torch.ones(4096, 64), torch.zeros(4096, 64)
+    profiler = torch.autograd.profiler.profile(profile_memory=True)
+    with torch.set_grad_enabled(grad_mode), profiler as profile:
+        rope_xp.rotate(x, cos, sin, layout=layout, out=x)
+    allocated = sum(max(0, event.self_cpu_memory_usage) for event in profile.key_averages())
+    assert 0 < allocated < x.nbytes / 2
 
 
 def test_out_must_not_overlap_with_itself(kind, rng):

@@ -28,7 +28,7 @@ MAX_ROUNDS = 301
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7}
 LIBRARIES = [
     "numpy",
-    "numba",
+    "llvmlite",
     "torch",
     "transformers",
     "rotary-embedding-torch",

@@ -1,0 +1,118 @@
+"""Both halves of NumPy's pairs at once: a product with each table and a sum, tile by tile.
+
+As an array of shape (..., 2, n_pairs) the rotated pairs are ``x * cos + x[..., ::-1, :] * sin``, with the
+signs in ``sin`` that the formula gives it in each half: three operations instead of six and a
+concatenation. Signs and order change no rounding, so the bits are those of `concat`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from rope_xp._backends import Array, Namespace
+from rope_xp._kernels import memory
+from rope_xp._kernels.plan import MIN_KERNEL_SIZE, Operands, RotationPlan
+
+# Python starts every operation of every tile, and a thread waits there for the others.
+MIN_BYTES_PER_THREAD = 2**23
+
+#: Elements of ``x`` and of eight tables from which on tiles, in memory of their own, pay. Without them
+#: tables that no heads share are as large as the result again.
+MIN_TILED_SIZE = 2**20
+
+FIRST, SECOND = (..., 0, slice(None)), (..., 1, slice(None))
+BOTH = (..., None, slice(None))
+BACKWARDS = (..., slice(None, None, -1), slice(None))
+
+
+def supports(plan: RotationPlan, arrays: Operands) -> bool:
+    least = MIN_KERNEL_SIZE if plan.needs_cast else 0
+    return isinstance(arrays.x, np.ndarray) and memory.is_accessible(arrays, least)
+
+
+def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
+    x, cos, sin, out = arrays
+    if plan.needs_cast or x.size + 8 * sin.size >= MIN_TILED_SIZE:
+        return memory.write_result(plan, arrays, partial(_fill, plan, xp), MIN_BYTES_PER_THREAD)
+    if out is None:
+        out = np.empty(x.shape, x.dtype)
+    if out is not x and plan.end - plan.start < x.shape[-1]:
+        memory.copy_features(plan, x, out)
+    for part in plan.parts:
+        pairs, target = _halves(plan, part, x, out)
+        c, s = (cos, sin) if len(plan.parts) == 1 else (cos[..., part[2]], sin[..., part[2]])
+        if 4 * s.size > x.size:  # a signed table takes longer than signs of the products
+            turned = np.multiply(pairs[BACKWARDS], s[BOTH])
+            subtracted = turned[_signs(plan.turn, plan.inverse)[0]]
+            np.negative(subtracted, subtracted)
+        else:
+            signed = np.empty((*s.shape[:-1], 2, s.shape[-1]), s.dtype)
+            _write_signed(plan, s, signed)
+            turned = np.multiply(pairs[BACKWARDS], signed)
+        # ``out`` may be ``x``: it is written when the swapped pairs were read.
+        np.multiply(pairs, c[BOTH], target)
+        np.add(target, turned, target)
+    return out
+
+
+def _fill(plan: RotationPlan, xp: Namespace, arrays: Operands) -> None:
+    x, cos, sin, out = arrays
+    for part in plan.parts:
+        pairs, target = _halves(plan, part, x, out)
+        c, s = cos[..., part[2]], sin[..., part[2]]
+        shape = (*x.shape[:-1], 2 * c.shape[-1])
+        scratch = memory.Scratch(4 if plan.needs_cast else 3, x, plan.compute, xp)
+        current = None
+        for at, at_table in memory.tiles(shape, c.shape, scratch.size):
+            if at_table != current:
+                current = at_table
+                c_tile = c[at_table][BOTH]  # (..., 1, n_pairs)
+                c_both, s_both, *_ = scratch.views((*c_tile.shape[:-2], 2, c_tile.shape[-1]))
+                c_both[...] = c_tile
+                _write_signed(plan, s[at_table], s_both)
+            tile = pairs[at]
+            result = written = target[at]
+            _, _, turned, *copies = scratch.views(tile.shape)
+            for copy in copies:
+                copy[...] = tile
+                tile = result = copy
+            np.multiply(tile[BACKWARDS], s_both, turned)
+            np.multiply(tile, c_both, result)
+            np.add(result, turned, result)
+            if copies:
+                written[...] = result
+
+
+def _halves(
+    plan: RotationPlan, part: tuple[slice, ...], x: Array, out: Array
+) -> tuple[Array, Array]:
+    """The features of one part in both arrays, as views of shape (..., 2, n_pairs)."""
+    start, stop = part[0].start, part[1].stop
+    if stop - start < x.shape[-1]:
+        x, out = x[..., start:stop], out[..., start:stop]
+    if plan.interleaved:
+        shape = (*x.shape[:-1], (stop - start) // 2, 2)
+        return x.reshape(shape).swapaxes(-1, -2), out.reshape(shape).swapaxes(-1, -2)
+    shape = (*x.shape[:-1], 2, (stop - start) // 2)
+    return x.reshape(shape), out.reshape(shape)
+
+
+def _write_signed(plan: RotationPlan, sin: Array, out: Array) -> None:
+    """``sin`` for both halves, (..., 2, n_pairs), negative in the one where it is subtracted."""
+    negative, positive = _signs(plan.turn, plan.inverse)
+    out[positive] = sin
+    np.negative(out[positive], out[negative])
+
+
+@functools.cache
+def _signs(turn: Callable[..., Any], inverse: bool) -> tuple[Any, Any]:
+    """The half where the formula subtracts products with sin, and the one where it adds them."""
+    (in_first, _), (_, in_second) = turn(0, 1, 0, 1), turn(1, 0, 0, 1)
+    if inverse:
+        in_first, in_second = -in_first, -in_second
+    return (FIRST, SECOND) if in_first < in_second else (SECOND, FIRST)
