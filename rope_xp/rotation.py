@@ -174,7 +174,8 @@ def _plan(
 def _known_plan(xp: Namespace, arrays: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
     """Memoized, keyed on all that it depends on: a decode step is as short as finding it out."""
     plan, index = _plan(xp, arrays, options)
-    return plan._replace(small=below_kernel_size(arrays[0])), index
+    any_size = tuple(kernel for kernel in plan.kernels if hasattr(kernel, "ANY_SIZE"))
+    return plan._replace(small=below_kernel_size(arrays[0]), any_size=any_size), index
 
 
 def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None, ...] | None:

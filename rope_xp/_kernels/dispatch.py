@@ -7,13 +7,23 @@ from contextlib import contextmanager
 
 from rope_xp import _backends
 from rope_xp._backends import Namespace
-from rope_xp._kernels import complex_pairs, concat, numba_cpu, pad, plan, tiled, torch_autograd
+from rope_xp._kernels import (
+    complex_pairs,
+    concat,
+    cuda,
+    numba_cpu,
+    pad,
+    plan,
+    tiled,
+    torch_autograd,
+)
 from rope_xp._kernels.plan import Kernel, kernel_name
 from rope_xp._validation import require_one_of
 
 PREFERENCE: dict[str, tuple[Kernel, ...]] = {
     "numpy": (numba_cpu, complex_pairs, tiled),
-    "torch": (torch_autograd, complex_pairs, numba_cpu, tiled),
+    "torch": (torch_autograd, cuda, complex_pairs, numba_cpu, tiled),
+    "cupy": (cuda,),
     "jax": (pad,),
 }  # and `concat`, which every library has
 

@@ -1,0 +1,95 @@
+"""CUDA by the C interfaces of NVRTC and of the driver, for a library that has no public way of its own.
+
+Both are documented and kept from version to version: https://docs.nvidia.com/cuda/nvrtc and
+https://docs.nvidia.com/cuda/cuda-driver-api.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+#: What every compilation needs: NVRTC makes one operation with one rounding of a product and a sum.
+OPTIONS = ("-fmad=false",)
+
+
+@functools.cache
+def load(*names: str) -> Any:
+    """The first of these shared libraries that is there, or None."""
+    for name in names:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
+
+
+def driver() -> Any:
+    return load("libcuda.so.1", "nvcuda.dll")
+
+
+def compile_source(nvrtc: Any, source: str, architecture: str) -> bytes:
+    """Machine code for an architecture (``sm_80``), from CUDA C++."""
+    program = ctypes.c_void_p()
+    options = [option.encode() for option in (*OPTIONS, f"--gpu-architecture={architecture}")]
+    _check(
+        "NVRTC",
+        nvrtc.nvrtcCreateProgram(
+            ctypes.byref(program), source.encode(), b"rope_xp.cu", 0, None, None
+        ),
+    )
+    try:
+        failed = nvrtc.nvrtcCompileProgram(
+            program, len(options), (ctypes.c_char_p * len(options))(*options)
+        )
+        if failed:
+            log = _text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
+            msg = (
+                f"NVRTC compiles this kernel not for {architecture}: {log.decode(errors='replace')}"
+            )
+            raise RuntimeError(msg)
+        return _text(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _text(size_of: Any, get: Any, program: ctypes.c_void_p) -> bytes:
+    size = ctypes.c_size_t()
+    _check("NVRTC", size_of(program, ctypes.byref(size)))
+    buffer = ctypes.create_string_buffer(size.value)
+    _check("NVRTC", get(program, buffer))
+    return buffer.raw
+
+
+def load_function(code: bytes, name: str) -> ctypes.c_void_p:
+    """A kernel of machine code, in the current context of this thread, for as long as that lives."""
+    module, function = ctypes.c_void_p(), ctypes.c_void_p()
+    _check("CUDA", driver().cuModuleLoadData(ctypes.byref(module), code))
+    _check("CUDA", driver().cuModuleGetFunction(ctypes.byref(function), module, name.encode()))
+    return function
+
+
+def launch(
+    function: ctypes.c_void_p,
+    blocks: int,
+    threads: int,
+    stream: int,
+    addresses: tuple[int, ...],
+    numbers: tuple[int, ...],
+) -> None:
+    """Start a kernel whose parameters are pointers, followed by numbers of 64 bits."""
+    values = (ctypes.c_int64 * (len(addresses) + len(numbers)))(*addresses, *numbers)
+    start, size = ctypes.addressof(values), ctypes.sizeof(ctypes.c_int64)
+    parameters = (ctypes.c_void_p * len(values))(*range(start, start + size * len(values), size))
+    grid = map(ctypes.c_uint, (blocks, 1, 1, threads, 1, 1, 0))  # and no shared memory
+    _check(
+        "CUDA",
+        driver().cuLaunchKernel(function, *grid, ctypes.c_void_p(stream), parameters, None),
+    )
+
+
+def _check(what: str, status: int) -> None:
+    if status:
+        msg = f"{what} fails with error {status}"
+        raise RuntimeError(msg)

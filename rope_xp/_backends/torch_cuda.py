@@ -1,0 +1,76 @@
+"""torch on CUDA devices: kernels of our own, by the NVRTC that torch ships and by the driver.
+
+torch has no public way to start one: ``torch.cuda._compile_kernel`` is experimental, wants an installed
+CUDA toolkit (``CUDA_HOME``), and passes integers of 32 bits. Triton takes no C.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from pathlib import Path
+from typing import Any
+
+from rope_xp._backends import cuda_driver
+from rope_xp._backends.library import Array
+
+
+@functools.cache
+def is_available() -> bool:
+    """Whether NVRTC and the driver are there; where torch has CUDA and they are not, a warning."""
+    import torch
+
+    if torch.version.cuda is None:  # ROCm's devices are "cuda", too
+        return False
+    missing = [
+        n for n, found in (("NVRTC", nvrtc()), ("driver", cuda_driver.driver())) if not found
+    ]
+    if missing:
+        msg = (
+            f"ROPE_XP_CUDA=1 needs CUDA's {' and '.join(missing)}, not found: rotations do without"
+        )
+        warnings.warn(msg, RuntimeWarning, stacklevel=2)
+    return not missing
+
+
+def nvrtc() -> Any:
+    """Of torch's version of CUDA: as torch finds it, or where its wheels put it."""
+    import torch
+
+    version = torch.version.cuda.partition(".")[0]
+    home = Path(torch.__file__).parent
+    wheels = sorted((home.parent / "nvidia").glob(f"*/lib/libnvrtc.so.{version}"))
+    inside = sorted((home / "lib").glob("libnvrtc-*.so*"))
+    return cuda_driver.load(
+        *(str(home / "lib" / "libcaffe2_nvrtc.so"), f"libnvrtc.so.{version}"),
+        *map(str, (*wheels, *inside)),
+        f"nvrtc64_{version}0_0.dll",
+    )
+
+
+def launch(
+    source: str,
+    name: str,
+    blocks: int,
+    threads: int,
+    arrays: tuple[Array, ...],
+    numbers: tuple[int, ...],
+) -> None:
+    import torch
+
+    device = arrays[0].device
+    with torch.cuda.device(device):
+        function = _function(source, name, device)
+        stream = torch.cuda.current_stream(device).cuda_stream
+        addresses = tuple(tensor.data_ptr() for tensor in arrays)
+        cuda_driver.launch(function, blocks, threads, stream, addresses, numbers)
+
+
+@functools.cache
+def _function(source: str, name: str, device: Any) -> Any:
+    """The kernel on this device, which is the current one."""
+    import torch
+
+    major, minor = torch.cuda.get_device_capability(device)
+    code = cuda_driver.compile_source(nvrtc(), source, f"sm_{major}{minor}")
+    return cuda_driver.load_function(code, name)
