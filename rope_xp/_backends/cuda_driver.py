@@ -63,7 +63,7 @@ def _text(size_of: Any, get: Any, program: ctypes.c_void_p) -> bytes:
 
 
 def load_function(code: bytes, name: str) -> ctypes.c_void_p:
-    """A kernel of machine code, in the current context of this thread, for as long as that lives."""
+    """A kernel of machine code, in the current context of this thread, for as long as there is that context."""
     module, function = ctypes.c_void_p(), ctypes.c_void_p()
     _check("CUDA", driver().cuModuleLoadData(ctypes.byref(module), code))
     _check("CUDA", driver().cuModuleGetFunction(ctypes.byref(function), module, name.encode()))
@@ -72,20 +72,20 @@ def load_function(code: bytes, name: str) -> ctypes.c_void_p:
 
 def launch(
     function: ctypes.c_void_p,
-    blocks: int,
-    threads: int,
+    grid: tuple[int, int],
     stream: int,
     addresses: tuple[int, ...],
     numbers: tuple[int, ...],
 ) -> None:
-    """Start a kernel whose parameters are pointers, followed by numbers of 64 bits."""
+    """Start a kernel of (blocks, threads) whose parameters are pointers, then numbers of 64 bits."""
     values = (ctypes.c_int64 * (len(addresses) + len(numbers)))(*addresses, *numbers)
     start, size = ctypes.addressof(values), ctypes.sizeof(ctypes.c_int64)
     parameters = (ctypes.c_void_p * len(values))(*range(start, start + size * len(values), size))
-    grid = map(ctypes.c_uint, (blocks, 1, 1, threads, 1, 1, 0))  # and no shared memory
+    blocks, threads = grid
+    sizes = map(ctypes.c_uint, (blocks, 1, 1, threads, 1, 1, 0))  # and no shared memory
     _check(
         "CUDA",
-        driver().cuLaunchKernel(function, *grid, ctypes.c_void_p(stream), parameters, None),
+        driver().cuLaunchKernel(function, *sizes, ctypes.c_void_p(stream), parameters, None),
     )
 
 

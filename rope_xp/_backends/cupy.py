@@ -36,18 +36,17 @@ def empty(x: Array) -> Array:
 
 
 def launch(
-    source: str,
-    name: str,
-    blocks: int,
-    threads: int,
+    kernel: tuple[str, str],
+    grid: tuple[int, int],
     arrays: tuple[Array, ...],
     numbers: tuple[int, ...],
 ) -> None:
-    _kernel(source, name)((blocks,), (threads,), (*arrays, *np.asarray(numbers, np.int64)))
+    blocks, threads = grid
+    _raw_kernel(*kernel)((blocks,), (threads,), (*arrays, *np.asarray(numbers, np.int64)))
 
 
 @functools.cache
-def _kernel(source: str, name: str) -> Any:
+def _raw_kernel(source: str, name: str) -> Any:
     import cupy
 
     return cupy.RawKernel(source, name, options=cuda_driver.OPTIONS)

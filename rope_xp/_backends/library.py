@@ -72,9 +72,9 @@ class Cuda:
     address : (array) -> int
     strides : (array) -> tuple of int
         In elements.
-    launch : (source, name, blocks, threads, arrays, numbers) -> None
-        Starts kernel ``name`` of ``source`` (compiled once, without contracted products and sums) in
-        the current stream, with the addresses of the arrays and with numbers of 64 bits.
+    launch : ((source, name), (blocks, threads), arrays, numbers) -> None
+        Starts a kernel in the current stream, with the addresses of the arrays and with numbers of 64
+        bits. It is compiled once, without contracting products and sums.
     mark_written : (out) -> None
         Tells the library that its memory was written behind its back.
     """
@@ -83,7 +83,7 @@ class Cuda:
     empty: Callable[[Array], Array]
     address: Callable[[Array], int]
     strides: Callable[[Array], tuple[int, ...]]
-    launch: Callable[[str, str, int, int, tuple[Array, ...], tuple[int, ...]], None]
+    launch: Callable[[tuple[str, str], tuple[int, int], tuple[Array, ...], tuple[int, ...]], None]
     mark_written: Callable[[Array], None]
 
 

@@ -7,8 +7,6 @@ CUDA toolkit (``CUDA_HOME``), and passes integers of 32 bits. Triton takes no C.
 from __future__ import annotations
 
 import functools
-import warnings
-from pathlib import Path
 from typing import Any
 
 from rope_xp._backends import cuda_driver
@@ -29,12 +27,16 @@ def is_available() -> bool:
         msg = (
             f"ROPE_XP_CUDA=1 needs CUDA's {' and '.join(missing)}, not found: rotations do without"
         )
+        import warnings
+
         warnings.warn(msg, RuntimeWarning, stacklevel=2)
     return not missing
 
 
 def nvrtc() -> Any:
     """Of torch's version of CUDA: as torch finds it, or where its wheels put it."""
+    from pathlib import Path
+
     import torch
 
     version = torch.version.cuda.partition(".")[0]
@@ -49,10 +51,8 @@ def nvrtc() -> Any:
 
 
 def launch(
-    source: str,
-    name: str,
-    blocks: int,
-    threads: int,
+    kernel: tuple[str, str],
+    grid: tuple[int, int],
     arrays: tuple[Array, ...],
     numbers: tuple[int, ...],
 ) -> None:
@@ -60,10 +60,10 @@ def launch(
 
     device = arrays[0].device
     with torch.cuda.device(device):
-        function = _function(source, name, device)
+        function = _function(*kernel, device)
         stream = torch.cuda.current_stream(device).cuda_stream
         addresses = tuple(tensor.data_ptr() for tensor in arrays)
-        cuda_driver.launch(function, blocks, threads, stream, addresses, numbers)
+        cuda_driver.launch(function, grid, stream, addresses, numbers)
 
 
 @functools.cache

@@ -63,8 +63,8 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     out = cuda.empty(x) if out is None else out
     arrays = Operands(x, cos, sin, out)
     for variant, blocks, numbers in _launches(*_key(plan, arrays, cuda)) or ():
-        source = cuda_source.source(plan.turn, variant)
-        cuda.launch(source, NAME, blocks, BLOCK, (x, out, cos, sin), numbers)
+        kernel = cuda_source.source(plan.turn, variant), NAME
+        cuda.launch(kernel, (blocks, BLOCK), (x, out, cos, sin), numbers)
     cuda.mark_written(out)
     return out
 
@@ -143,7 +143,8 @@ def _launches(
     if not aligned or len(axes) > AXES or math.prod(shape) >= 2**31:
         return None
     axes = [(1, (0,) * len(layouts))] * (AXES - len(axes)) + axes
-    start, found = parts[0][0], []
+    start = parts[0][0]
+    found: list[Launch] = []
     for first, second, column, stop in parts:
         n_pairs = stop - column
         # The first launch copies the features that have no pair.

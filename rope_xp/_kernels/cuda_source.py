@@ -1,7 +1,7 @@
 """The text of the kernel for CUDA: the formula of the plan, and a template for all around it.
 
 A thread turns a few adjacent pairs of one row, or copies as many adjacent features that have no pair:
-one read and one write of each feature, of neighbours by neighbouring threads. Sizes and strides (in
+one read and one write of each feature, of adjacent ones by adjacent threads. Sizes and strides (in
 elements, any sign, 0 where a table broadcasts) are arguments. What is known when it compiles are dtypes,
 the layout, and how many features are adjacent and aligned so that they move at once.
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from string import Template
 from typing import Any, NamedTuple
 
 NAME = "rope_xp_rotate"
@@ -78,7 +77,7 @@ class _Expression:
         return _Expression(f"({self.text} - {other.text})")
 
 
-_TEMPLATE = Template("""\
+_TEMPLATE = """\
 typedef $x X;
 typedef $table T;
 typedef $real R; /* to compute in */
@@ -146,21 +145,23 @@ $turned
     *(Features *) (out + first * out_last) = y[0];
     if ($loads > 1) *(Features *) (out + second * out_last) = y[$loads - 1];
 }
-""")
+"""
 
-_TURNED = Template("""\
+_TURNED = """\
     {
         const R a = (R) $read($a), b = (R) $read($b);
         const R c = (R) $read_table(cosines.v[$k]), angle = (R) $read_table(sines.v[$k]);
         const R s = inverse ? -angle : angle;
         $a = $write($rotated_a);
         $b = $write($rotated_b);
-    }""")
+    }"""
 
 
 @lru_cache(maxsize=256)
 def source(turn: Callable[..., Any], variant: Variant) -> str:
     """The text of one variant, with the formula ``turn``."""
+    from string import Template  # few need it
+
     x, table, interleaved, pairs, width = variant
     rotated_a, rotated_b = turn(*map(_Expression, "abcs"))
     turned = []
@@ -176,8 +177,8 @@ def source(turn: Callable[..., Any], variant: Variant) -> str:
             "rotated_a": rotated_a.text,
             "rotated_b": rotated_b.text,
         }
-        turned.append(_TURNED.substitute(names))
-    return _TEMPLATE.substitute(
+        turned.append(Template(_TURNED).substitute(names))
+    return Template(_TEMPLATE).substitute(
         name=NAME,
         block=BLOCK,
         x=STORAGE[x],

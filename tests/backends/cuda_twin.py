@@ -1,4 +1,4 @@
-"""A stand-in for a GPU: the text of the kernel for CUDA, compiled by the machine's own C compiler.
+"""In place of a GPU: the text of the kernel for CUDA, compiled by the machine's own C compiler.
 
 ``blockIdx`` and ``threadIdx`` are variables of two loops. What CUDA C++ has and C has not is defined
 before the text, which is not changed.
@@ -76,10 +76,10 @@ def address(array):
     return array.ctypes.data if isinstance(array, np.ndarray) else array.data_ptr()
 
 
-def launch(source, name, blocks, threads, arrays, numbers):
+def launch(kernel, grid, arrays, numbers):
+    source, name = kernel
     assert name == cuda_source.NAME
-    assert threads == cuda_source.BLOCK
-    run(source, blocks, threads, tuple(map(address, arrays)), numbers)
+    run(source, *grid, tuple(map(address, arrays)), numbers)
 
 
 def numpy_is_accessible(*arrays):
@@ -101,11 +101,11 @@ def install(monkeypatch, library, launch=launch):
     """The kernel for CUDA, enabled, on the memory of NumPy's arrays or of torch's tensors."""
     known = LIBRARIES[library]
     if library == "numpy":
-        stand_in = replace(ON_NUMPY, launch=launch)
+        instead = replace(ON_NUMPY, launch=launch)
     else:
         is_accessible = known.memory.is_accessible
-        stand_in = replace(known.cuda, is_accessible=is_accessible, launch=launch)
-    monkeypatch.setitem(LIBRARIES, library, replace(known, cuda=stand_in))
+        instead = replace(known.cuda, is_accessible=is_accessible, launch=launch)
+    monkeypatch.setitem(LIBRARIES, library, replace(known, cuda=instead))
     others = [kernel for kernel in dispatch.PREFERENCE[library] if kernel is not cuda]
     delegating = [kernel for kernel in others if hasattr(kernel, "DELEGATES")]
     kernels = (*delegating, cuda, *(kernel for kernel in others if kernel not in delegating))
