@@ -4,6 +4,7 @@
 before the text, which is not changed.
 """
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -48,8 +49,9 @@ void run(unsigned first_block, unsigned last_block, unsigned first_thread, unsig
 
 @functools.cache
 def folder():
-    made = tempfile.TemporaryDirectory(prefix="rope_xp_twin")
-    return Path(made.name), made  # removed at exit
+    made = Path(tempfile.mkdtemp(prefix="rope_xp_twin"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 @functools.cache
@@ -57,7 +59,7 @@ def compiled(source):
     """``run`` of this source."""
     numbers = ", ".join(f"n[{i}]" for i in range(len(cuda_source.NUMBERS)))
     text = BEFORE + source + AFTER % (cuda_source.NAME, numbers)
-    path = folder()[0] / hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = folder() / hashlib.sha256(text.encode()).hexdigest()[:16]
     path.with_suffix(".c").write_text(text)
     command = [COMPILER, *OPTIONS, "-o", str(path), str(path.with_suffix(".c"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
