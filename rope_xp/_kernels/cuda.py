@@ -82,8 +82,8 @@ def _is_alias_safe(cuda: Cuda, arrays: Operands) -> bool:
     x, cos, sin, out = arrays
     itself = cuda.address(x) == cuda.address(out) and cuda.strides(x) == cuda.strides(out)
     low, high = _span(cuda, out)
-    spans = [_span(cuda, other) for other in ((cos, sin) if itself else (x, cos, sin))]
-    return all(high <= other_low or other_high <= low for other_low, other_high in spans)
+    others = [_span(cuda, other) for other in (cos, sin, *(() if itself else (x,)))]
+    return all(high <= other_low or other_high <= low for other_low, other_high in others)
 
 
 def _span(cuda: Cuda, array: Array) -> tuple[int, int]:

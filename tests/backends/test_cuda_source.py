@@ -22,7 +22,7 @@ from backends.test_kernels import LAYOUTS, TORCH, assert_same, kind, tables_for,
 import rope_xp
 from rope_xp import rotation
 from rope_xp._backends import cuda_driver
-from rope_xp._kernels import cuda_source, force_kernel
+from rope_xp._kernels import Operands, cuda, cuda_source, force_kernel
 from rope_xp._kernels.cuda_source import ITEMSIZE, VECTOR, Variant
 
 DTYPES = tuple(ITEMSIZE)
@@ -249,7 +249,7 @@ def test_the_gradient_is_the_kernel_turned_back(launches, rng, params):
 
 
 @needs_compiler
-def test_when_it_is_used(kind, launches, rng):  # noqa: F811
+def test_when_it_is_used(kind, launches, monkeypatch, rng):  # noqa: F811
     """For arrays of any size; not where ``out`` overlaps with what is still to be read, and no more."""
 
     def used(x, table, **options):
@@ -275,6 +275,38 @@ def test_when_it_is_used(kind, launches, rng):  # noqa: F811
     many = kind(rng.standard_normal((4, 4, 4, 4, 4, 32)), "float32")
     assert used(many, table) == 1  # all axes but the last of rows continue each other
     assert used(many[::2, ::2, ::2, ::2, :, ::2], table) == 0
+    assert used(x, table) == 1
+    monkeypatch.setattr(cuda, "ENABLED", False)
+    assert used(x, table) == 0
+
+
+def test_arrays_that_32_bits_cannot_count(launches):
+    table = np.zeros((1, 8), np.float32)
+    for rows, known in ((2**27 - 1, True), (2**27, False)):
+        x = np.broadcast_to(np.zeros(16, np.float32), (rows, 16))
+        plan, _ = rotation._plan(
+            np, rotation._shapes_and_dtypes(x, table, table), ("half", -2, 0, False, None)
+        )
+        assert cuda.supports(plan, Operands(x, table, table)) == known
+
+
+def test_tables_of_two_dtypes(launches, rng):
+    x, cos = (rng.standard_normal(shape, dtype=np.float32) for shape in ((4, 16), (4, 8)))
+    sin = rng.standard_normal((4, 8))
+    expected = expected_of(x, cos, sin, layout="half")
+    assert_same(rope_xp.rotate(x, cos, sin, layout="half"), expected)
+    assert not launches
+
+
+@needs_compiler
+@pytest.mark.parametrize("params", [TORCH])
+def test_torch_counts_what_was_written(launches, params):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x, table = torch.ones(3, 4, 16), torch.ones(4, 8)
+    before = x._version
+    rope_xp.rotate(x, table, table, layout="half", out=x)
+    assert launches
+    assert x._version > before
 
 
 def test_off_unless_asked_for():
