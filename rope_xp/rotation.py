@@ -12,7 +12,14 @@ from typing import Any
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
-from rope_xp._kernels import Operands, RotationPlan, below_kernel_size, evaluate, kernels_for
+from rope_xp._kernels import (
+    Operands,
+    RotationPlan,
+    below_kernel_size,
+    evaluate,
+    kernels_for,
+    takes_small_arrays,
+)
 from rope_xp._validation import as_int, is_known, is_listable, quote, require_bool
 from rope_xp.layouts import Layout, pair_slices, require_layout
 from rope_xp.positions._alignment import hint_seq_axis
@@ -174,8 +181,8 @@ def _plan(
 def _known_plan(xp: Namespace, arrays: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
     """Memoized, keyed on all that it depends on: a decode step is as short as finding it out."""
     plan, index = _plan(xp, arrays, options)
-    any_size = tuple(kernel for kernel in plan.kernels if hasattr(kernel, "ANY_SIZE"))
-    return plan._replace(small=below_kernel_size(arrays[0]), any_size=any_size), index
+    small = below_kernel_size(arrays[0]) and not takes_small_arrays(xp)
+    return plan._replace(small=small), index
 
 
 def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None, ...] | None:

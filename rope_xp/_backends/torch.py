@@ -180,15 +180,13 @@ def is_accessible(*tensors: Array | None) -> bool:
 
 
 def is_accessible_on_cuda(*tensors: Array | None) -> bool:
-    import torch
-
-    given = [t for t in tensors if t is not None]
+    x, *others = (t for t in tensors if t is not None)
     return (
-        bool(given[0].is_cuda)
-        and is_plain(*given)
-        and all(t.device == given[0].device and is_memory(t) for t in given)
-        and not is_differentiated(*given)
-        and is_memory(torch.empty(1))  # as above
+        bool(x.is_cuda)
+        and is_plain(x, *others)
+        and all(t.device == x.device and is_memory(t) for t in (x, *others))
+        and not is_differentiated(x, *others)
+        and is_memory(x.new_empty(1))
         and torch_cuda.is_available()
     )
 

@@ -20,7 +20,7 @@ NumPy rounds a complex product once less: `complex_pairs` on large arrays, witho
 """
 
 from rope_xp._kernels.concat import interleave, replace_features
-from rope_xp._kernels.dispatch import force_kernel, kernels_for
+from rope_xp._kernels.dispatch import force_kernel, kernels_for, takes_small_arrays
 from rope_xp._kernels.evaluate import evaluate
 from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size
 
@@ -33,4 +33,5 @@ __all__ = [
     "interleave",
     "kernels_for",
     "replace_features",
+    "takes_small_arrays",
 ]

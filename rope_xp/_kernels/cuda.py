@@ -24,8 +24,6 @@ from rope_xp._kernels.cuda_source import AXES, BLOCK, ITEMSIZE, NAME, VECTOR, Va
 from rope_xp._kernels.plan import Operands, RotationPlan
 
 ENABLED = os.environ.get("ROPE_XP_CUDA") == "1"
-#: Small arrays are worth it, too: what a launch takes is most of their time.
-ANY_SIZE = True
 
 
 class Launch(NamedTuple):
@@ -41,6 +39,11 @@ class Layout(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]  # in elements
     misalignment: int  # of its address, as far as that matters to vectors
+
+
+def takes_small_arrays() -> bool:
+    # What launches take is most of their time.
+    return ENABLED
 
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:

@@ -33,6 +33,11 @@ def kernels_for(xp: Namespace) -> tuple[Kernel, ...]:
     return PREFERENCE.get(_backends.library_name(xp), ())
 
 
+def takes_small_arrays(xp: Namespace) -> bool:
+    """Whether one of these kernels is worth it for arrays of any size."""
+    return any(hasattr(k, "takes_small_arrays") and k.takes_small_arrays() for k in kernels_for(xp))
+
+
 @contextmanager
 def force_kernel(name: str) -> Iterator[None]:
     """Evaluate rotations with this kernel where it supports the arrays: for tests and measurements.

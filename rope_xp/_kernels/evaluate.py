@@ -9,8 +9,9 @@ from rope_xp._kernels.plan import Kernel, Operands, RotationPlan, forced_kernel,
 
 def select_kernel(plan: RotationPlan, arrays: Operands) -> Kernel:
     """The first of the plan's kernels that supports the arrays, else `concat`."""
-    few = plan.small and forced_kernel() is None
-    for kernel in plan.any_size if few else plan.kernels:
+    if plan.small and forced_kernel() is None:
+        return concat
+    for kernel in plan.kernels:
         if kernel.supports(plan, arrays) and _is_allowed(kernel):
             return kernel
     return concat

@@ -48,8 +48,7 @@ class RotationPlan(NamedTuple):
     compute: Dtype
     needs_cast: bool  # whether some array has another dtype
     kernels: tuple[Kernel, ...] = ()  # in order of preference; `concat` needs no mention
-    small: bool = False  # known to be below the size for any of them but
-    any_size: tuple[Kernel, ...] = ()  # these, with ANY_SIZE
+    small: bool = False  # known to be below the size for any of them
 
 
 def below_kernel_size(shape: tuple[int, ...]) -> bool:

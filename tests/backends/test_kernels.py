@@ -37,7 +37,7 @@ KERNELS = [
     for name in dict.fromkeys(
         kernel.__name__.rpartition(".")[2]
         for kernel in (*dispatch.PREFERENCE["numpy"], *dispatch.PREFERENCE["torch"])
-        if not hasattr(kernel, "DELEGATES") and not hasattr(kernel, "ANY_SIZE")
+        if not hasattr(kernel, "DELEGATES") and not hasattr(kernel, "takes_small_arrays")
     )
 ]
 

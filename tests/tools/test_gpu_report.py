@@ -22,7 +22,7 @@ RATIO = {
 
 def test_without_a_gpu_it_says_so_and_writes_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu.shutil, "which", lambda name: None)
-    with pytest.raises(SystemExit, match="no nvidia-smi, so no GPU .* nothing was run or written"):
+    with pytest.raises(SystemExit, match=r"no nvidia-smi, so no GPU .* nothing was run or written"):
         gpu.main(str(tmp_path / "gpu.json"))
     assert not list(tmp_path.iterdir())
 
