@@ -77,10 +77,15 @@ def launch(
     addresses: tuple[int, ...],
     numbers: tuple[int, ...],
 ) -> None:
-    """Start a kernel of (blocks, threads) whose parameters are pointers, then numbers of 64 bits."""
-    values = (ctypes.c_int64 * (len(addresses) + len(numbers)))(*addresses, *numbers)
-    start, size = ctypes.addressof(values), ctypes.sizeof(ctypes.c_int64)
-    parameters = (ctypes.c_void_p * len(values))(*range(start, start + size * len(values), size))
+    """Start a kernel of (blocks, threads) whose parameters are pointers, then numbers of 32 bits."""
+    pointers = (ctypes.c_uint64 * len(addresses))(*addresses)
+    integers = (ctypes.c_int32 * len(numbers))(*numbers)
+    where = [
+        ctypes.addressof(values) + i * ctypes.sizeof(values._type_)
+        for values in (pointers, integers)
+        for i in range(len(values))
+    ]
+    parameters = (ctypes.c_void_p * len(where))(*where)
     blocks, threads = grid
     sizes = map(ctypes.c_uint, (blocks, 1, 1, threads, 1, 1, 0))  # and no shared memory
     _check(

@@ -42,7 +42,7 @@ def launch(
     numbers: tuple[int, ...],
 ) -> None:
     blocks, threads = grid
-    _raw_kernel(*kernel)((blocks,), (threads,), (*arrays, *np.asarray(numbers, np.int64)))
+    _raw_kernel(*kernel)((blocks,), (threads,), (*arrays, *np.asarray(numbers, np.int32)))
 
 
 @functools.cache

@@ -73,7 +73,7 @@ class Cuda:
     strides : (array) -> tuple of int
         In elements.
     launch : ((source, name), (blocks, threads), arrays, numbers) -> None
-        Starts a kernel in the current stream, with the addresses of the arrays and with numbers of 64
+        Starts a kernel in the current stream, with the addresses of the arrays and with numbers of 32
         bits. It is compiled once, without contracting products and sums.
     mark_written : (out) -> None
         Tells the library that its memory was written behind its back.

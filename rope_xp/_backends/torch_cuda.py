@@ -1,7 +1,7 @@
 """torch on CUDA devices: kernels of our own, by the NVRTC that torch ships and by the driver.
 
 torch has no public way to start one: ``torch.cuda._compile_kernel`` is experimental, wants an installed
-CUDA toolkit (``CUDA_HOME``), and passes integers of 32 bits. Triton takes no C.
+CUDA toolkit (``CUDA_HOME``). Triton takes no C.
 """
 
 from __future__ import annotations

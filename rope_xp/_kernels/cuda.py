@@ -6,7 +6,7 @@ machine's processor, gives the bits of `concat`.
 
 The kernel compiles when a variant is first needed (`cuda_source.Variant`), in tens of milliseconds. Blocks
 of features that are paired independently take one launch each. Left to other kernels are arrays with
-2³¹ features or more, of more than four axes that cannot be merged, 16-bit numbers with float64 tables, and
+2³¹ features or more (or views of such, with such strides), of more than four axes that cannot be merged, 16-bit numbers with float64 tables, and
 an ``out`` that overlaps with what is still to be read.
 """
 
@@ -62,7 +62,7 @@ def supports(plan: RotationPlan, arrays: Operands) -> bool:
 
 def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     x, cos, sin, out = arrays
-    cuda = _cuda_of(x)
+    cuda: Any = _backends.library_of(x).cuda
     out = cuda.empty(x) if out is None else out
     arrays = Operands(x, cos, sin, out)
     for variant, blocks, numbers in _launches(*_key(plan, arrays, cuda)) or ():
@@ -70,14 +70,6 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
         cuda.launch(kernel, (blocks, BLOCK), (x, out, cos, sin), numbers)
     cuda.mark_written(out)
     return out
-
-
-def _cuda_of(array: Array) -> Cuda:
-    cuda = _backends.library_of(array).cuda
-    if cuda is None:
-        msg = f"`array` must be memory of a CUDA device, got {_backends.describe(array)}"
-        raise TypeError(msg)
-    return cuda
 
 
 def _is_alias_safe(cuda: Cuda, arrays: Operands) -> bool:
@@ -164,6 +156,8 @@ def _launches(
         numbers += [n for n, _ in axes[1:]]
         for array, layout in enumerate(layouts):
             numbers += [*(steps[array] for _, steps in axes), layout.strides[-1]]
+        if max(map(abs, numbers)) >= 2**31:
+            return None
         variant = Variant(dtype, table_dtype, interleaved, pairs, width)
         found.append(Launch(variant, -(-threads // BLOCK), tuple(numbers)))
     return tuple(found)

@@ -8,8 +8,9 @@ the layout, and how many features are adjacent and aligned so that they move at 
 It is C and CUDA C++ alike, without headers: the tests compile the same text for the machine's processor.
 Every operation rounds by itself, if the compiler does not contract products and sums: ``-fmad=false`` for
 NVRTC, ``-ffp-contract=off`` for others. 16-bit numbers are computed with in float32 and round to nearest
-even; what is not a number becomes the quiet one of that dtype with its sign bit cleared or kept. Copied
-features keep their bits.
+even. GPUs have an instruction for that, the one that CuPy and torch use; other processors do it with
+integers, and only that differs between the two. What is not a number stays none, with bits that may differ
+from those of other kernels. Copied features keep their bits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BLOCK = 256
 #: Axes of rows. Of shapes with more, adjacent ones may be merged.
 AXES = 4
 ARRAYS = ("x", "out", "cos", "sin")
-#: The arguments after the four arrays, all ``long long``.
+#: The arguments after the four arrays, all ``int``: GPUs divide and multiply these sooner than others.
 NUMBERS = (
     "threads",
     "items",  # threads of a row
@@ -91,28 +92,46 @@ static __inline__ __device__ float read_bfloat16(unsigned short bits)
 
 static __inline__ __device__ unsigned short write_bfloat16(float value)
 {
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 800
+    unsigned short result;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result) : "f"(value));
+    return result;
+#else
     unsigned bits = __float_as_uint(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fc0; /* rounding could make a number of it */
     return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+#endif
 }
 
 static __inline__ __device__ float read_float16(unsigned short bits)
 {
+#ifdef __CUDA_ARCH__
+    float result;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(bits));
+    return result;
+#else
     /* Exponent and fraction where float32 has them; 2^112 is the distance of the exponents' biases. */
     unsigned size = (bits & 0x7fffu) << 13;
     float value = __uint_as_float(size) * __uint_as_float(0x77800000u);
     if (size >= 0x0f800000u) value = __uint_as_float(size | 0x7f800000u); /* infinite, or no number */
     return __uint_as_float(__float_as_uint(value) | (bits & 0x8000u) << 16);
+#endif
 }
 
 static __inline__ __device__ unsigned short write_float16(float value)
 {
+#ifdef __CUDA_ARCH__
+    unsigned short result;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result) : "f"(value));
+    return result;
+#else
     unsigned bits = __float_as_uint(value), size = bits & 0x7fffffffu;
     if (size > 0x7f800000u) size = 0x7e00u;
     else if (size >= 0x47800000u) size = 0x7c00u; /* 65536 and more are infinite */
     else if (size >= 0x38800000u) size = (size - 0x38000000u + 0xfffu + (size >> 13 & 1u)) >> 13;
     else size = __float_as_uint(__uint_as_float(size) + 0.5f) - 0x3f000000u; /* units of 2^-24 */
     return (bits >> 16 & 0x8000u) | size;
+#endif
 }
 
 #ifdef __cplusplus
@@ -123,27 +142,29 @@ __global__ void $name(
     $numbers)
 {
     const unsigned thread = blockIdx.x * ${block}u + threadIdx.x;
-    if (thread >= threads) return;
-    const unsigned item = thread % (unsigned) items;
-    unsigned row = thread / (unsigned) items, at;
+    if (thread >= (unsigned) threads) return;
+    const int item = thread % (unsigned) items;
+    unsigned row = thread / (unsigned) items;
+    long long at;
 $rows
     if (item >= groups) {
-        long long feature = (item - groups) * $width;
+        int feature = (item - groups) * $width;
         if (feature >= before) feature += skipped;
-        *(Features *) (out + feature * out_last) = *(const Features *) (x + feature * x_last);
+        at = feature;
+        *(Features *) (out + at * out_last) = *(const Features *) (x + at * x_last);
         return;
     }
-    const long long pair = (long long) item * $pairs;
-    first += pair * $step;
-    second += pair * $step;
+    const int pair = item * $pairs;
+    const long long first_at = first + pair * $step, second_at = second + pair * $step;
+    const long long column_at = column + pair;
     Features y[$loads];
-    y[0] = *(const Features *) (x + first * x_last);
-    if ($loads > 1) y[$loads - 1] = *(const Features *) (x + second * x_last);
-    const Factors cosines = *(const Factors *) (cos + (column + pair) * cos_last);
-    const Factors sines = *(const Factors *) (sin + (column + pair) * sin_last);
+    y[0] = *(const Features *) (x + first_at * x_last);
+    if ($loads > 1) y[$loads - 1] = *(const Features *) (x + second_at * x_last);
+    const Factors cosines = *(const Factors *) (cos + column_at * cos_last);
+    const Factors sines = *(const Factors *) (sin + column_at * sin_last);
 $turned
-    *(Features *) (out + first * out_last) = y[0];
-    if ($loads > 1) *(Features *) (out + second * out_last) = y[$loads - 1];
+    *(Features *) (out + first_at * out_last) = y[0];
+    if ($loads > 1) *(Features *) (out + second_at * out_last) = y[$loads - 1];
 }
 """
 
@@ -190,7 +211,7 @@ def source(turn: Callable[..., Any], variant: Variant) -> str:
         pairs=pairs,
         loads=2 * pairs // width,
         step=2 if interleaved else 1,
-        numbers=",\n    ".join(f"long long {name}" for name in NUMBERS),
+        numbers=",\n    ".join(f"int {name}" for name in NUMBERS),
         rows="\n".join(_row(axis) for axis in reversed(range(AXES))),
         turned="\n".join(turned),
     )
@@ -202,6 +223,8 @@ def _conversion(which: str, dtype: str) -> str:
 
 def _row(axis: int) -> str:
     """C that follows one axis of rows, the last first."""
+    steps = " ".join(f"{array} += at * {array}_{axis};" for array in ARRAYS)
+    if axis == 0:
+        return f"    at = row; {steps}"
     size = f"(unsigned) size_{axis}"
-    index = f"at = row % {size}; row /= {size};" if axis else "at = row;"
-    return f"    {index} " + " ".join(f"{array} += at * {array}_{axis};" for array in ARRAYS)
+    return f"    if (size_{axis} > 1) {{ at = row % {size}; row /= {size}; {steps} }}"

@@ -38,7 +38,7 @@ static inline float __uint_as_float(unsigned bits)
 
 AFTER = """
 void run(unsigned first_block, unsigned last_block, unsigned first_thread, unsigned last_thread,
-         void *x, void *out, void *cos, void *sin, const long long *n)
+         void *x, void *out, void *cos, void *sin, const int *n)
 {
     for (blockIdx.x = first_block; blockIdx.x < last_block; blockIdx.x++)
         for (threadIdx.x = first_thread; threadIdx.x < last_thread; threadIdx.x++)
@@ -70,7 +70,7 @@ def compiled(source):
 def run(source, blocks, threads, addresses, numbers, *, at=None):
     """All threads, or the one ``at`` (block, thread)."""
     ranges = (0, blocks, 0, threads) if at is None else (at[0], at[0] + 1, at[1], at[1] + 1)
-    values = (ctypes.c_int64 * len(numbers))(*numbers)
+    values = (ctypes.c_int32 * len(numbers))(*numbers)
     compiled(source)(*map(ctypes.c_uint, ranges), *map(ctypes.c_void_p, addresses), values)
 
 

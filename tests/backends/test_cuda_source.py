@@ -10,9 +10,9 @@ import itertools
 import os
 import subprocess
 import sys
-import types
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -326,8 +326,10 @@ def test_off_unless_asked_for():
 
 def parameters(pointers):
     """The values that CUDA's driver would read for the kernel's parameters."""
-    count = len(cuda_source.ARRAYS) + len(cuda_source.NUMBERS)
-    return [ctypes.cast(pointers[i], ctypes.POINTER(ctypes.c_int64))[0] for i in range(count)]
+    types = [ctypes.c_uint64] * len(cuda_source.ARRAYS) + [ctypes.c_int32] * len(
+        cuda_source.NUMBERS
+    )
+    return [ctypes.cast(pointers[i], ctypes.POINTER(each))[0] for i, each in enumerate(types)]
 
 
 @needs_compiler
@@ -345,11 +347,11 @@ def test_torch_launches_by_the_driver(monkeypatch, rng, params):
         cuda_twin.run(function, gx.value, bx.value, found[:4], found[4:])
         return 0
 
-    driver = types.SimpleNamespace(cuLaunchKernel=start)
+    driver = SimpleNamespace(cuLaunchKernel=start)
     monkeypatch.setattr(cuda_driver, "driver", lambda: driver)
     monkeypatch.setattr(torch_cuda, "_function", lambda source, name, device: source)
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
-    stream = types.SimpleNamespace(cuda_stream=0x7FFF12345678)
+    stream = SimpleNamespace(cuda_stream=0x7FFF12345678)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     cuda_twin.install(monkeypatch, "torch", torch_cuda.launch)
     x = torch.randn(2, 5, 300, 64)[:, :, 1:]
@@ -384,7 +386,7 @@ def test_torch_without_nvrtc_says_so(monkeypatch, params):
 @needs_compiler
 @pytest.mark.backend("cupy")
 def test_cupy_launches_a_raw_kernel(monkeypatch, rng):
-    """With what ``cupy.RawKernel`` is documented to take: arrays and NumPy's integers of 64 bits."""
+    """With what ``cupy.RawKernel`` is documented to take: arrays and NumPy's integers of 32 bits."""
     cupy = pytest.importorskip("cupy", reason="cupy is not installed")
     from rope_xp._backends import cupy as cupy_facts
 
@@ -395,7 +397,7 @@ def test_cupy_launches_a_raw_kernel(monkeypatch, rng):
 
         def __call__(self, grid, block, args):
             arrays, numbers = args[:4], args[4:]
-            assert {type(number) for number in numbers} == {np.int64}
+            assert {type(number) for number in numbers} == {np.int32}
             addresses = tuple(array.ctypes.data for array in arrays)
             cuda_twin.run(self.source, *grid, *block, addresses, numbers)
 
@@ -490,4 +492,6 @@ def test_cupy_compiles_without_contraction_and_moves_16_bytes(nvrtc, dtype, inte
             ".v4.f32",
             ".v2.f64",
         }
+        name = {"float16": "f16", "bfloat16": "bf16"}.get(dtype)
+        assert name is None or ptx.count(f"cvt.rn.{name}.f32") == 2 * pairs
     assert contracted == [False, True]

@@ -50,7 +50,7 @@ NUMPY = [
     ("_kernels/cuda", ", scale * offset)", ")"),
     ("_kernels/cuda", "per_column * column)", "0)"),
     ("_kernels/cuda", "n_pairs * per_column, before,", "n_pairs * per_column, 0,"),
-    ("_kernels/cuda_source", "if (thread >= threads) return;", ""),
+    ("_kernels/cuda_source", "if (thread >= (unsigned) threads) return;", ""),
     ("_kernels/cuda_source", "inverse ? -angle : angle", "angle"),
     ("_kernels/cuda_source", "return 0x7fc0;", ";"),
     ("_kernels/cuda_source", "+ 0x7fffu + (bits >> 16 & 1u)", "+ 0x8000u"),
