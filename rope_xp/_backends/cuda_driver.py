@@ -78,13 +78,10 @@ def launch(
     numbers: tuple[int, ...],
 ) -> None:
     """Start a kernel of (blocks, threads) whose parameters are pointers, then numbers of 32 bits."""
+    _, where = _integers(numbers)
     pointers = (ctypes.c_uint64 * len(addresses))(*addresses)
-    integers = (ctypes.c_int32 * len(numbers))(*numbers)
-    where = [
-        ctypes.addressof(values) + i * ctypes.sizeof(values._type_)
-        for values in (pointers, integers)
-        for i in range(len(values))
-    ]
+    start = ctypes.addressof(pointers)
+    where = (*range(start, start + 8 * len(addresses), 8), *where)
     parameters = (ctypes.c_void_p * len(where))(*where)
     blocks, threads = grid
     sizes = map(ctypes.c_uint, (blocks, 1, 1, threads, 1, 1, 0))  # and no shared memory
@@ -92,6 +89,14 @@ def launch(
         "CUDA",
         driver().cuLaunchKernel(function, *sizes, ctypes.c_void_p(stream), parameters, None),
     )
+
+
+@functools.lru_cache(maxsize=4096)
+def _integers(numbers: tuple[int, ...]) -> tuple[Any, tuple[int, ...]]:
+    """Memory with these numbers of 32 bits, and the address of each."""
+    memory = (ctypes.c_int32 * len(numbers))(*numbers)
+    start = ctypes.addressof(memory)
+    return memory, tuple(range(start, start + 4 * len(numbers), 4))
 
 
 def _check(what: str, status: int) -> None:

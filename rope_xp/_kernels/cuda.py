@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Cuda, Namespace
-from rope_xp._kernels import cuda_source
+from rope_xp._kernels import concat, cuda_source
 from rope_xp._kernels.cuda_source import AXES, BLOCK, ITEMSIZE, NAME, VECTOR, Variant
 from rope_xp._kernels.plan import Operands, RotationPlan
 
+#: In bytes, of the largest vectors: 16 float64 numbers are more than any.
+ALIGNMENT = 128
 ENABLED = os.environ.get("ROPE_XP_CUDA") == "1"
 
 
@@ -38,7 +40,7 @@ class Layout(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]  # in elements
-    misalignment: int  # of its address, as far as that matters to vectors
+    misalignment: int  # of its address: the rest of the division by ALIGNMENT
 
 
 def takes_small_arrays() -> bool:
@@ -56,20 +58,26 @@ def supports(plan: RotationPlan, arrays: Operands) -> bool:
         and cuda.is_accessible(*arrays)
         and 0 not in arrays.x.shape
         and (arrays.out is None or _is_alias_safe(cuda, arrays))
-        and _launches(*_key(plan, arrays, cuda)) is not None
     )
 
 
 def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     x, cos, sin, out = arrays
     cuda: Any = _backends.library_of(x).cuda
-    out = cuda.empty(x) if out is None else out
-    arrays = Operands(x, cos, sin, out)
-    for variant, blocks, numbers in _launches(*_key(plan, arrays, cuda)) or ():
+    result = cuda.empty(x) if out is None else out
+    given = x, result, cos, sin
+    layouts = tuple((a.dtype, a.shape, cuda.strides(a), cuda.address(a) % ALIGNMENT) for a in given)
+    # Parts follow each other, so that their last columns say all; slices have no hash.
+    stops = tuple(columns.stop for *_, columns in plan.parts)
+    launches = _launches(stops, plan.start, plan.interleaved, plan.inverse, out is x, layouts)
+    if launches is None:
+        return concat.rotate(plan, arrays, xp)
+    for variant, blocks, numbers in launches:
         kernel = cuda_source.source(plan.turn, variant), NAME
-        cuda.launch(kernel, (blocks, BLOCK), (x, out, cos, sin), numbers)
-    cuda.mark_written(out)
-    return out
+        cuda.launch(kernel, (blocks, BLOCK), given, numbers)
+    if out is not None:
+        cuda.mark_written(out)
+    return result
 
 
 def _is_alias_safe(cuda: Cuda, arrays: Operands) -> bool:
@@ -91,42 +99,19 @@ def _span(cuda: Cuda, array: Array) -> tuple[int, int]:
     return start + low * itemsize, start + (high + 1) * itemsize
 
 
-def _key(plan: RotationPlan, arrays: Operands, cuda: Cuda) -> tuple[Any, ...]:
-    """All that `_launches` depends on, hashable."""
-    parts = tuple(
-        (first.start, second.start, at.start, at.stop) for first, second, at in plan.parts
-    )
-    x, cos, sin, out = arrays
-    layouts = tuple(_layout(cuda, array) for array in (x, x if out is None else out, cos, sin))
-    if out is None:  # fresh: contiguous, and aligned
-        layouts = (layouts[0], _contiguous(layouts[0]), *layouts[2:])
-    itself = out is not None and cuda.address(x) == cuda.address(out)
-    return parts, plan.end, plan.interleaved, plan.inverse, itself, layouts
-
-
-def _layout(cuda: Cuda, array: Array) -> Layout:
-    dtype = array.dtype
-    misalignment = cuda.address(array) % (VECTOR * dtype.itemsize)
-    return Layout(
-        _backends.dtype_name(dtype), tuple(array.shape), cuda.strides(array), misalignment
-    )
-
-
-def _contiguous(like: Layout) -> Layout:
-    strides = [math.prod(like.shape[axis + 1 :]) for axis in range(len(like.shape))]
-    return like._replace(strides=tuple(strides), misalignment=0)
-
-
 @lru_cache(maxsize=4096)
 def _launches(
-    parts: tuple[tuple[int, int, int, int], ...],
-    end: int,
+    stops: tuple[int, ...],
+    start: int,
     interleaved: bool,
     inverse: bool,
     in_place: bool,
-    layouts: tuple[Layout, ...],
+    layouts: tuple[tuple[Any, ...], ...],
 ) -> tuple[Launch, ...] | None:
     """The launches of a rotation, None for one that the kernel cannot do. ``layouts``: x, out, cos, sin."""
+    layouts = tuple(
+        Layout(_backends.dtype_name(dtype), tuple(shape), *rest) for dtype, shape, *rest in layouts
+    )
     (dtype, shape, *_), _, (table_dtype, *_), (other_dtype, *_) = layouts
     known = {dtype, table_dtype} <= set(ITEMSIZE) and table_dtype == other_dtype
     if not known or (
@@ -138,10 +123,11 @@ def _launches(
     if not aligned or len(axes) > AXES or math.prod(shape) >= 2**31:
         return None
     axes = [(1, (0,) * len(layouts))] * (AXES - len(axes)) + axes
-    start = parts[0][0]
+    end = start + 2 * stops[-1]
     found: list[Launch] = []
-    for first, second, column, stop in parts:
-        n_pairs = stop - column
+    for column, stop in zip((0, *stops), stops, strict=False):
+        n_pairs, first = stop - column, start + 2 * column
+        second = first + (1 if interleaved else n_pairs)
         # The first launch copies the features that have no pair.
         copies = not in_place and not found
         before, skipped, after = (start, end - start, shape[-1] - end) if copies else (0, 0, 0)
