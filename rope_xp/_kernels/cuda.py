@@ -66,10 +66,10 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     cuda: Any = _backends.library_of(x).cuda
     result = cuda.empty(x) if out is None else out
     given = x, result, cos, sin
-    layouts = tuple((a.dtype, a.shape, cuda.strides(a), cuda.address(a) % ALIGNMENT) for a in given)
+    known = tuple((a.dtype, a.shape, cuda.strides(a), cuda.address(a) % ALIGNMENT) for a in given)
     # Parts follow each other, so that their last columns say all; slices have no hash.
     stops = tuple(columns.stop for *_, columns in plan.parts)
-    launches = _launches(stops, plan.start, plan.interleaved, plan.inverse, out is x, layouts)
+    launches = _launches(stops, plan.start, plan.interleaved, plan.inverse, out is x, known)
     if launches is None:
         return concat.rotate(plan, arrays, xp)
     for variant, blocks, numbers in launches:
@@ -106,17 +106,14 @@ def _launches(
     interleaved: bool,
     inverse: bool,
     in_place: bool,
-    layouts: tuple[tuple[Any, ...], ...],
+    arrays: tuple[tuple[Any, ...], ...],
 ) -> tuple[Launch, ...] | None:
-    """The launches of a rotation, None for one that the kernel cannot do. ``layouts``: x, out, cos, sin."""
-    layouts = tuple(
-        Layout(_backends.dtype_name(dtype), tuple(shape), *rest) for dtype, shape, *rest in layouts
-    )
+    """The launches of a rotation, None for one that the kernel cannot do. ``arrays``: x, out, cos, sin."""
+    layouts = tuple(Layout(_backends.dtype_name(dtype), *rest) for dtype, *rest in arrays)
     (dtype, shape, *_), _, (table_dtype, *_), (other_dtype, *_) = layouts
-    known = {dtype, table_dtype} <= set(ITEMSIZE) and table_dtype == other_dtype
-    if not known or (
-        ITEMSIZE[dtype] == 2 and table_dtype == "float64"
-    ):  # that rounds twice elsewhere
+    if not {dtype, table_dtype} <= set(ITEMSIZE) or table_dtype != other_dtype:
+        return None
+    if ITEMSIZE[dtype] == 2 and table_dtype == "float64":  # others round to float32 in between
         return None
     axes = _merge_axes(shape[:-1], layouts)
     aligned = all(each.misalignment % ITEMSIZE[each.dtype] == 0 for each in layouts)

@@ -38,7 +38,7 @@ NUMPY = [
     ("_kernels/cuda", "if (step > 0) == up", "if up"),
     ("_kernels/cuda", "and 0 not in arrays.x.shape", ""),
     ("_kernels/cuda", "and table_dtype == \"float64\"", "and False"),
-    ("_kernels/cuda", "and table_dtype == other_dtype", ""),
+    ("_kernels/cuda", "or table_dtype != other_dtype", ""),
     ("_kernels/cuda", "or len(axes) > AXES", ""),
     ("_kernels/cuda", "or math.prod(shape) >= 2**31", ""),
     ("_kernels/cuda", "not in_place and not found", "not in_place"),
