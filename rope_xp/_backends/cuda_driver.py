@@ -15,18 +15,24 @@ OPTIONS = ("-fmad=false",)
 
 
 @functools.cache
-def load(*names: str) -> Any:
-    """The first of these shared libraries that is there, or None."""
+def load(function: str, *names: str) -> Any:
+    """The first of these shared libraries that is there and has the function, or None."""
     for name in names:
         try:
-            return ctypes.CDLL(name)
-        except OSError:
+            library = ctypes.CDLL(name)
+            getattr(library, function)
+        except (OSError, AttributeError):
             continue
+        return library
     return None
 
 
+def load_nvrtc(*names: str) -> Any:
+    return load("nvrtcGetCUBIN", *names)  # since CUDA 11.1
+
+
 def driver() -> Any:
-    return load("libcuda.so.1", "nvcuda.dll")
+    return load("cuLaunchKernel", "libcuda.so.1", "nvcuda.dll")
 
 
 def compile_source(nvrtc: Any, source: str, architecture: str) -> bytes:
@@ -60,6 +66,16 @@ def _text(size_of: Any, get: Any, program: ctypes.c_void_p) -> bytes:
     buffer = ctypes.create_string_buffer(size.value)
     _check("NVRTC", get(program, buffer))
     return buffer.raw
+
+
+def ensure_context(device: int) -> None:
+    """Give a thread that has called the driver for the first time the context of its device."""
+    context, handle = ctypes.c_void_p(), ctypes.c_int()
+    _check("CUDA", driver().cuCtxGetCurrent(ctypes.byref(context)))
+    if not context:
+        _check("CUDA", driver().cuDeviceGet(ctypes.byref(handle), device))
+        _check("CUDA", driver().cuDevicePrimaryCtxRetain(ctypes.byref(context), handle))
+        _check("CUDA", driver().cuCtxSetCurrent(context))
 
 
 def load_function(code: bytes, name: str) -> ctypes.c_void_p:

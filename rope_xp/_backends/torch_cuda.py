@@ -1,7 +1,7 @@
 """torch on CUDA devices: kernels of our own, by the NVRTC that torch ships and by the driver.
 
-torch has no public way to start one: ``torch.cuda._compile_kernel`` is experimental, wants an installed
-CUDA toolkit (``CUDA_HOME``). Triton takes no C.
+torch has no public function that starts one: ``torch.cuda._compile_kernel`` is experimental and wants an
+installed CUDA toolkit (``CUDA_HOME``). Triton takes no C.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def is_available() -> bool:
 
     if torch.version.cuda is None:  # ROCm's devices are "cuda", too
         return False
-    missing = [
-        n for n, found in (("NVRTC", nvrtc()), ("driver", cuda_driver.driver())) if not found
-    ]
+    needed = {"NVRTC": nvrtc(), "driver": cuda_driver.driver()}
+    missing = [name for name, library in needed.items() if library is None]
     if missing:
-        msg = (
-            f"ROPE_XP_CUDA=1 needs CUDA's {' and '.join(missing)}, not found: rotations do without"
-        )
         import warnings
+
+        msg = (
+            f"ROPE_XP_CUDA=1 needs CUDA's {' and '.join(missing)}: not found, rotations do without"
+        )
 
         warnings.warn(msg, RuntimeWarning, stacklevel=2)
     return not missing
@@ -43,7 +43,7 @@ def nvrtc() -> Any:
     home = Path(torch.__file__).parent
     wheels = sorted((home.parent / "nvidia").glob(f"*/lib/libnvrtc.so.{version}"))
     inside = sorted((home / "lib").glob("libnvrtc-*.so*"))
-    return cuda_driver.load(
+    return cuda_driver.load_nvrtc(
         *(str(home / "lib" / "libcaffe2_nvrtc.so"), f"libnvrtc.so.{version}"),
         *map(str, (*wheels, *inside)),
         f"nvrtc64_{version}0_0.dll",
@@ -60,6 +60,7 @@ def launch(
 
     device = arrays[0].device
     with torch.cuda.device(device):
+        cuda_driver.ensure_context(device.index)
         function = _function(*kernel, device)
         stream = torch.cuda.current_stream(device).cuda_stream
         addresses = tuple(tensor.data_ptr() for tensor in arrays)

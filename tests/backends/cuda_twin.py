@@ -112,5 +112,11 @@ def install(monkeypatch, library, launch=launch):
     delegating = [kernel for kernel in others if hasattr(kernel, "DELEGATES")]
     kernels = (*delegating, cuda, *(kernel for kernel in others if kernel not in delegating))
     monkeypatch.setitem(dispatch.PREFERENCE, library, kernels)
+    enable(monkeypatch)
+
+
+def enable(monkeypatch):
+    """Switch the kernel on. What was planned without it is not used, nor what is planned with it later."""
     monkeypatch.setattr(cuda, "ENABLED", True)
-    rotation._known_plan.cache_clear()
+    anew = functools.lru_cache(typed=True)(rotation._known_plan.__wrapped__)
+    monkeypatch.setattr(rotation, "_known_plan", anew)

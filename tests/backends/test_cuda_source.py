@@ -43,8 +43,7 @@ def launches(monkeypatch):
     libraries = ["numpy", *(["torch"] if "torch" in sys.modules else [])]
     for library in libraries:
         cuda_twin.install(monkeypatch, library, launch)
-    yield made
-    rotation._known_plan.cache_clear()
+    return made
 
 
 def expected_of(x, cos, sin, **options):
@@ -186,7 +185,6 @@ def test_each_feature_is_written_by_one_thread(
     out = x if in_place else np.empty_like(x)
     blocks = (2, 2 * n_pairs - 2) if layout == "half" and n_pairs > 2 else None
     rope_xp.rotate(x, cos, sin, layout=layout, rotary_start=start, blocks=blocks, out=out)
-    rotation._known_plan.cache_clear()
     writes = np.zeros(shape, int)
     for (source, _), (n_blocks, threads), arrays, numbers in launches:
         total = numbers[cuda_source.NUMBERS.index("threads")]
@@ -345,7 +343,19 @@ def test_torch_launches_by_the_driver(monkeypatch, rng, params):
         cuda_twin.run(function, gx.value, bx.value, found[:4], found[4:])
         return 0
 
-    driver = SimpleNamespace(cuLaunchKernel=start)
+    contexts = []  # of this thread, which has none yet
+
+    def current(pointer):
+        ctypes.cast(pointer, ctypes.POINTER(ctypes.c_void_p))[0] = 1 if contexts else None
+        return 0
+
+    driver = SimpleNamespace(
+        cuLaunchKernel=start,
+        cuCtxGetCurrent=current,
+        cuDeviceGet=lambda handle, device: 0,
+        cuDevicePrimaryCtxRetain=lambda context, device: 0,
+        cuCtxSetCurrent=lambda context: contexts.append(context) or 0,
+    )
     monkeypatch.setattr(cuda_driver, "driver", lambda: driver)
     monkeypatch.setattr(torch_cuda, "_function", lambda source, name, device: source)
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
@@ -355,9 +365,11 @@ def test_torch_launches_by_the_driver(monkeypatch, rng, params):
     x = torch.randn(2, 5, 300, 64)[:, :, 1:]
     cos, sin = torch.randn(2, 299, 24)
     found = rope_xp.rotate(x, cos, sin, layout="half", rotary_start=8)
-    rotation._known_plan.cache_clear()
     assert_same(found, expected_of(x, cos, sin, layout="half", rotary_start=8))
     assert calls == [(1, 1, 1, 1, 0, 0x7FFF12345678, None)]
+    assert len(contexts) == 1
+    rope_xp.rotate(x, cos, sin, layout="half")
+    assert len(contexts) == 1
     driver.cuLaunchKernel = lambda *_: 700
     with pytest.raises(RuntimeError, match="CUDA fails with error 700"):
         torch_cuda.launch(("", ""), (1, 1), (x,), (1,))
@@ -406,7 +418,6 @@ def test_cupy_launches_a_raw_kernel(monkeypatch, rng):
     x = rng.standard_normal((2, 5, 300, 64), dtype=np.float32)
     cos, sin = rng.standard_normal((2, 300, 24), dtype=np.float32)
     found = rope_xp.rotate(x, cos, sin, layout="interleaved", rotary_start=8)
-    rotation._known_plan.cache_clear()
     cupy_facts._raw_kernel.cache_clear()
     assert_same(found, expected_of(x, cos, sin, layout="interleaved", rotary_start=8))
 
@@ -437,7 +448,7 @@ def nvrtc():
             found = []
         names += [str(f.locate()) for f in found if f.name == f"libnvrtc.so.{major}"]
         names.append(f"libnvrtc.so.{major}")
-    library = cuda_driver.load(*names)
+    library = cuda_driver.load_nvrtc(*names)
     if library is None:
         pytest.skip("there is no NVRTC: pip install nvidia-cuda-nvrtc-cu12")
     return library

@@ -8,11 +8,11 @@ import itertools
 
 import numpy as np
 import pytest
+from backends import cuda_twin
 from backends.test_kernels import LAYOUTS, assert_same, tables_for, views
 from conftest import no_gpu
 
 import rope_xp
-from rope_xp import rotation
 from rope_xp._kernels import cuda, force_kernel
 from rope_xp._kernels.cuda_source import ITEMSIZE
 
@@ -36,10 +36,8 @@ def device(request, monkeypatch):
             return torch.asarray(np.ascontiguousarray(a)).to("cuda", getattr(torch, dtype))
 
         found = make, lambda t: t.detach().cpu()
-    monkeypatch.setattr(cuda, "ENABLED", True)
-    rotation._known_plan.cache_clear()
-    yield request.param, *found
-    rotation._known_plan.cache_clear()
+    cuda_twin.enable(monkeypatch)
+    return request.param, *found
 
 
 @pytest.fixture
