@@ -22,7 +22,7 @@ from backends.test_kernels import LAYOUTS, TORCH, assert_same, kind, tables_for,
 import rope_xp
 from rope_xp import rotation
 from rope_xp._backends import cuda_driver
-from rope_xp._kernels import cuda, cuda_source, force_kernel
+from rope_xp._kernels import Operands, cuda, cuda_source, force_kernel
 from rope_xp._kernels.cuda_source import ITEMSIZE, VECTOR, Variant
 
 DTYPES = tuple(ITEMSIZE)
@@ -303,6 +303,25 @@ def test_torch_counts_what_was_written(launches, params):
     rope_xp.rotate(x, table, table, layout="half", out=x)
     assert launches
     assert x._version > before
+
+
+def test_what_overlaps(rng):
+    """As NumPy says it of the bounds of memory, for each of the arrays alone, in any direction."""
+    memory = np.zeros(400, np.float32)
+
+    def view():
+        start, step = rng.integers(100, 300), rng.choice([-2, -1, 1, 2])
+        return memory[start:][:32].reshape(2, 16)[::step, :: rng.choice([-1, 1])]
+
+    elsewhere = np.zeros((2, 8), np.float32)
+    for _ in range(300):
+        one, out = view(), view()
+        apart = not np.may_share_memory(one, out)
+        for arrays in ((one, elsewhere, elsewhere), (out, one, elsewhere), (out, elsewhere, one)):
+            itself = arrays[0] is one and cuda_twin.address(one) == cuda_twin.address(out)
+            itself = itself and one.strides == out.strides
+            safe = cuda._is_alias_safe(cuda_twin.ON_NUMPY, Operands(*arrays, out))
+            assert safe == (apart or itself)
 
 
 def test_off_unless_asked_for():
