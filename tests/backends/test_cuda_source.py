@@ -231,6 +231,10 @@ def test_as_wide_as_memory_allows(launches, monkeypatch, rng):
     assert width(x, single[1024 : 1024 + 4 * 33].reshape(4, 33)[:, :32], table) == 1
     assert width(x, table[::-1], table) == 4
     assert width(x, table[:, ::-1], table) == 1
+    launches.clear()  # the second part begins at an even feature, and at an odd column
+    part = {"blocks": (2, 16), "layout": "half"}
+    rope_xp.rotate(single[:144].reshape(2, 4, 18), table[:, :9], table[:, :9], **part)
+    assert [numbers["items"] for numbers in launches] == [1, 8]
 
 
 @needs_compiler
