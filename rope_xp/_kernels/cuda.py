@@ -129,7 +129,7 @@ def _launches(
         copies = not in_place and not found
         before, skipped, after = (start, end - start, shape[-1] - end) if copies else (0, 0, 0)
         per_column = 2 if interleaved else 1  # features of a vector for each column of the tables
-        features = (first, n_pairs * per_column, before, skipped, after)
+        features = (first, n_pairs * per_column, skipped, after)
         width = _vector_width(layouts, axes, per_column, features, column)
         pairs = max(1, width // per_column)
         groups = n_pairs // pairs

@@ -235,6 +235,10 @@ def test_as_wide_as_memory_allows(launches, monkeypatch, rng):
     part = {"blocks": (2, 16), "layout": "half"}
     rope_xp.rotate(single[:144].reshape(2, 4, 18), table[:, :9], table[:, :9], **part)
     assert [numbers["items"] for numbers in launches] == [1, 8]
+    launches.clear()  # rows of 16, of which 8 are turned and 5 copied
+    x, out = (single[at : at + 128].reshape(2, 4, 16)[..., :13] for at in (0, 256))
+    rope_xp.rotate(x, table[:, :4], table[:, :4], layout="half", out=out)
+    assert [numbers["items"] for numbers in launches] == [4 + 5]
 
 
 @needs_compiler

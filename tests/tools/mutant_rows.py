@@ -49,7 +49,7 @@ NUMPY = [
     ("_kernels/cuda", "layout.strides[-1] != 1 and", "False and"),
     ("_kernels/cuda", ", scale * offset)", ")"),
     ("_kernels/cuda", "per_column * column)", "0)"),
-    ("_kernels/cuda", "n_pairs * per_column, before,", "n_pairs * per_column, 0,"),
+    ("_kernels/cuda", "n_pairs * per_column, skipped, after)", "n_pairs * per_column)"),
     ("_kernels/cuda_source", "if (thread >= (unsigned) threads) return;", ""),
     ("_kernels/cuda_source", "inverse ? -angle : angle", "angle"),
     ("_kernels/cuda_source", "return 0x7fc0;", ";"),
