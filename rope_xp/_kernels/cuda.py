@@ -6,8 +6,8 @@ machine's processor, gives the bits of `concat`.
 
 The kernel compiles when a variant is first needed (`cuda_source.Variant`), in tens of milliseconds. Blocks
 of features that are paired independently take one launch each. Left to other kernels are arrays with
-2³¹ features or more (or views of such, with such strides), of more than four axes that cannot be merged, 16-bit numbers with float64 tables, and
-an ``out`` that overlaps with what is still to be read.
+2³¹ features or more (or with such strides), of more than four axes that cannot be merged, 16-bit numbers
+with float64 tables, and an ``out`` that overlaps with what is still to be read.
 """
 
 from __future__ import annotations
