@@ -145,6 +145,17 @@ def test_all_numbers_of_16_bits(kind, launches, rng, layout, dtype):  # noqa: F8
 
 
 @needs_compiler
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_no_number_stays_none(launches, dtype):
+    """Rounding carries into the exponent, and would carry CUDA's NaN over into −0."""
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    x = np.ones((2, 8), ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    table = np.full((2, 4), 0x7FFFFFFF, dtype=np.uint32).view(np.float32)
+    assert np.isnan(rope_xp.rotate(x, table, table, layout="half").astype(np.float32)).all()
+    assert launches
+
+
+@needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_features_without_a_pair_keep_their_bits(launches, dtype):
     """Whatever they are; −0 and numbers that signal, too."""
