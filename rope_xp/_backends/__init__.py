@@ -26,7 +26,7 @@ from rope_xp._backends.host_constants import (
     is_host_constant,
     join,
 )
-from rope_xp._backends.library import Array, Device, Dtype, Library, Memory, Namespace
+from rope_xp._backends.library import Array, Cuda, Device, Dtype, Library, Memory, Namespace
 from rope_xp._backends.namespaces import (
     cache_block_bytes,
     compat_namespace,
@@ -67,6 +67,7 @@ __all__ = [
     "FLOATING",
     "INTEGER",
     "Array",
+    "Cuda",
     "Device",
     "Dtype",
     "Library",

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from rope_xp._backends.library import Library, Namespace
+import functools
+from typing import Any
+
+import numpy as np
+
+from rope_xp._backends import cuda_driver
+from rope_xp._backends.library import Array, Cuda, Library, Namespace
 from rope_xp._backends.numpy import is_dtype
 
 
@@ -12,4 +18,51 @@ def load() -> Namespace:
     return xp
 
 
-LIBRARY = Library("cupy", load, missing_dtypes=lambda device: frozenset(), is_dtype=is_dtype)
+def is_accessible(*arrays: Array | None) -> bool:
+    import cupy
+
+    given = [array for array in arrays if array is not None]
+    # Subclasses may give operators another meaning. Memory and streams are those of the current device.
+    return all(
+        type(array) is cupy.ndarray and not any(step % array.itemsize for step in array.strides)
+        for array in given
+    ) and {array.data.device_id for array in given} == {cupy.cuda.runtime.getDevice()}
+
+
+def empty(x: Array) -> Array:
+    import cupy
+
+    return cupy.empty(x.shape, x.dtype)
+
+
+def launch(
+    kernel: tuple[str, str],
+    grid: tuple[int, int],
+    arrays: tuple[Array, ...],
+    numbers: tuple[int, ...],
+) -> None:
+    blocks, threads = grid
+    _raw_kernel(*kernel)((blocks,), (threads,), (*arrays, *np.asarray(numbers, np.int32)))
+
+
+@functools.cache
+def _raw_kernel(source: str, name: str) -> Any:
+    import cupy
+
+    return cupy.RawKernel(source, name, options=cuda_driver.OPTIONS)
+
+
+LIBRARY = Library(
+    "cupy",
+    load,
+    missing_dtypes=lambda device: frozenset(),
+    is_dtype=is_dtype,
+    cuda=Cuda(
+        is_accessible=is_accessible,
+        empty=empty,
+        address=lambda array: int(array.data.ptr),
+        strides=lambda array: tuple(step // array.itemsize for step in array.strides),
+        launch=launch,
+        mark_written=lambda out: None,
+    ),
+)

@@ -58,6 +58,35 @@ class Memory:
     operations_are_threaded: bool
 
 
+@dataclass(frozen=True)
+class Cuda:
+    """What kernels for CUDA have to know, of a library whose arrays are memory of such devices.
+
+    Parameters
+    ----------
+    is_accessible : (*arrays or None) -> bool
+        Whether these arrays are memory of one CUDA device that can be read and written in the order
+        of its current stream, without anything (a compiler, a gradient, a transform) that has to see it.
+    empty : (x) -> array
+        Fresh memory with the shape and dtype of ``x``, contiguous and aligned.
+    address : (array) -> int
+    strides : (array) -> tuple of int
+        In elements.
+    launch : ((source, name), (blocks, threads), arrays, numbers) -> None
+        Starts a kernel in the current stream, with the addresses of the arrays and with numbers of 32
+        bits. It is compiled once, without contracting products and sums.
+    mark_written : (out) -> None
+        Tells the library that its memory was written behind its back.
+    """
+
+    is_accessible: Callable[..., bool]
+    empty: Callable[[Array], Array]
+    address: Callable[[Array], int]
+    strides: Callable[[Array], tuple[int, ...]]
+    launch: Callable[[tuple[str, str], tuple[int, int], tuple[Array, ...], tuple[int, ...]], None]
+    mark_written: Callable[[Array], None]
+
+
 def _write_lock(array: Array) -> str:
     writable = getattr(getattr(array, "flags", None), "writeable", True)
     return "" if writable else "read-only memory"
@@ -120,6 +149,8 @@ class Library:
         Whether ``value`` is a size that the library traces, of a type that is no int to Python.
     memory : Memory, optional
         None where kernels cannot write into arrays.
+    cuda : Cuda, optional
+        None where no array is memory of a CUDA device, or nothing is known about it.
     """
 
     name: str
@@ -146,3 +177,4 @@ class Library:
     has_no_bits: Callable[[], bool] = lambda: False
     is_traced_size: Callable[[Any], bool] = lambda value: False
     memory: Memory | None = None
+    cuda: Cuda | None = None

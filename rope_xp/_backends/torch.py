@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rope_xp._backends import torch_cuda
 from rope_xp._backends.huge_pages import advise_huge_pages
-from rope_xp._backends.library import Array, Device, Dtype, Library, Memory, Namespace
+from rope_xp._backends.library import Array, Cuda, Device, Dtype, Library, Memory, Namespace
 
 
 def load() -> Namespace:
@@ -178,6 +179,18 @@ def is_accessible(*tensors: Array | None) -> bool:
         and all(t.device.type == "cpu" and is_memory(t) for t in given)
         and not is_differentiated(*given)
         and is_memory(torch.empty(1))  # torch.func.functionalize wraps new tensors only
+    )
+
+
+def is_accessible_on_cuda(*tensors: Array | None) -> bool:
+    x, *others = (t for t in tensors if t is not None)
+    return (
+        bool(x.is_cuda)
+        and is_plain(x, *others)
+        and all(t.device == x.device and is_memory(t) for t in (x, *others))
+        and not is_differentiated(x, *others)
+        and is_memory(x.new_empty(1))
+        and torch_cuda.is_available()
     )
 
 
@@ -384,5 +397,13 @@ LIBRARY = Library(
         mark_written=mark_written,
         threads=threads,
         operations_are_threaded=True,
+    ),
+    cuda=Cuda(
+        is_accessible=is_accessible_on_cuda,
+        empty=lambda x: x.new_empty(x.shape),
+        address=lambda tensor: int(tensor.data_ptr()),
+        strides=lambda tensor: tuple(tensor.stride()),
+        launch=torch_cuda.launch,
+        mark_written=mark_written,
     ),
 )

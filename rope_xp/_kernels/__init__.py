@@ -10,6 +10,7 @@ kernel keeps that low for some arrays:
 `tiled`          tiles that stay in the cache, written where they belong: torch
 `complex_pairs`  the same with interleaved pairs as complex numbers: one multiplication
 `llvm_cpu`       rows, by `machine_code` that LLVM makes of the formula
+`cuda`           one launch on a CUDA device, of a text made from the formula; off by default
 `torch_autograd` one step of torch's graph, evaluated by one of the above
 ================ ===================================================================================
 

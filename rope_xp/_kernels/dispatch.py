@@ -11,6 +11,7 @@ from rope_xp._kernels import (
     both_halves,
     complex_pairs,
     concat,
+    cuda,
     llvm_cpu,
     pad,
     plan,
@@ -22,7 +23,8 @@ from rope_xp._validation import require_one_of
 
 PREFERENCE: dict[str, tuple[Kernel, ...]] = {
     "numpy": (llvm_cpu, complex_pairs, both_halves),
-    "torch": (torch_autograd, llvm_cpu, complex_pairs, tiled),
+    "torch": (torch_autograd, cuda, llvm_cpu, complex_pairs, tiled),
+    "cupy": (cuda,),
     "jax": (pad,),
 }  # and `concat`, which every library has
 
@@ -32,8 +34,13 @@ def kernels_for(xp: Namespace) -> tuple[Kernel, ...]:
     return PREFERENCE.get(_backends.library_name(xp), ())
 
 
-def kernel_for_small(plan: RotationPlan, xp: Namespace) -> Kernel:
-    """The kernel for eager arrays of this namespace that are too small for a choice."""
+def kernel_for_small(plan: RotationPlan, xp: Namespace) -> Kernel | None:
+    """The kernel for eager arrays of this namespace that are too small for a choice.
+
+    None where one of its kernels is worth it for arrays of any size.
+    """
+    if any(hasattr(k, "takes_small_arrays") and k.takes_small_arrays() for k in kernels_for(xp)):
+        return None
     is_numpy = _backends.library_name(xp) == "numpy"
     return both_halves if is_numpy and not plan.needs_cast else concat
 

@@ -3,8 +3,7 @@
 A recorder replaces the namespace of NumPy arrays while the library runs through all it can do.
 What it recorded is then bound to the functions of array_api_compat.cupy, which imports without a
 GPU. That the library keeps to the standard and to the device of its arrays is array-api-strict's
-part (test_messages.py, and every test on ``strict``). Nothing is compiled for CuPy yet, so there is
-nothing for NVRTC.
+part (test_messages.py, and every test on ``strict``); what is compiled for CuPy is test_cuda_source.py's.
 """
 
 import inspect

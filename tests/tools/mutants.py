@@ -47,13 +47,14 @@ LIBRARIES = {
 # Of other libraries than NumPy not all tests, but those which notice their rows.
 GUARDS, KERNELS = "tests/backends/test_guards.py", "tests/backends/test_kernels.py"
 MACHINE_CODE = "tests/backends/test_machine_code.py"
+CUDA = "tests/backends/test_cuda_source.py"
 CITIZENS = [
     f"tests/backends/test_{what}.py" for what in ("citizens", "unsupported", "host_constants")
 ]
 TESTS = {
-    "numpy": ["tests/unit", "tests/messages", "tests/configs", KERNELS],
+    "numpy": ["tests/unit", "tests/messages", "tests/configs", KERNELS, CUDA],
     "fast": [GUARDS, KERNELS, MACHINE_CODE],
-    "torch": [GUARDS, "tests/backends/test_torch_transforms.py", KERNELS, *CITIZENS],
+    "torch": [GUARDS, "tests/backends/test_torch_transforms.py", KERNELS, CUDA, *CITIZENS],
     "jax": [
         GUARDS,
         "tests/unit/test_rotation.py",
