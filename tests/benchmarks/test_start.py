@@ -1,5 +1,7 @@
 """The costs before the first rotation: the import, and the tables."""
 
+import itertools
+import os
 import subprocess
 import sys
 
@@ -26,6 +28,7 @@ def test_exact_tables(compare, timed):
         peer=peer,
         problem=f"{n}×64",
         limit=0.7,
+        use="start",
     )
 
 
@@ -49,8 +52,60 @@ def test_first_import(compare_clocks):
         "import numpy",
         ours=importing("rope_xp"),
         peer=importing("numpy"),
+        use="start",
         limit=1.5,
     )
+
+
+FIRST_ROTATION = """
+import time
+import numpy as np
+from rope_xp import RoPE, rotate
+x = np.ones((1, 32, 256, 128), np.float32)
+cos, sin = RoPE(128, layout="half").cos_sin(np.arange(256))
+start = time.perf_counter()
+rotate(x, cos, sin, layout="half")
+print(time.perf_counter() - start)
+"""
+
+
+def first_rotation(folder, before=""):
+    """Seconds that the first large rotation of a new process takes, after the line ``before``.
+
+    What numba keeps, it keeps in ``folder``.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", before + FIRST_ROTATION],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(folder), "XDG_CACHE_HOME": str(folder)},
+    )
+    return float(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "limit"),
+    [
+        ("nothing on disk", "", None),
+        ("from disk", "", 0.15),
+        ("from disk, numba imported before", "import numba", None),
+    ],
+    ids=["cold", "warm", "imported"],
+)
+def test_first_rotation(compare_clocks, need, tmp_path, what, before, limit):
+    """The limit is in seconds: the peer is one second."""
+    case = f"first rotation, 4 MiB, fast, {what}"
+    need(case, "numba")
+    first_rotation(tmp_path)  # keeps what can be kept
+    fresh = itertools.count()
+
+    def ours():
+        folder = tmp_path / f"{next(fresh)}" if what == "nothing on disk" else tmp_path
+        return first_rotation(folder, before)
+
+    options = {"use": "start", "limit": limit, "rounds": 5}
+    compare_clocks(case, "a second", ours=ours, peer=lambda: 1.0, **options)
 
 
 def test_verdicts():
