@@ -178,15 +178,15 @@ def test_sizes(compare_all, need, layout, sized):
         {
             usual: partial(by_hand, sized, layout, x, cos, sin),
             "rotate": (without_fast, rotated),
-            "rotate, fast": rotated,
-            "rotate, fast, into an array": lambda: rotated(out=out),
+            "rotate, numba": rotated,
+            "rotate, numba, into an array": lambda: rotated(out=out),
             "onnxruntime, into an array": peers.onnxruntime(sized, layout, x, cos, sin, theirs),
             "copy": x.copy,
         },
         copy="copy",
         limits={
             ("rotate", usual): 0.45 if sized.nbytes >= 2**23 and layout == "half" else 1.0,
-            ("rotate, fast", usual): 1.0,
+            ("rotate, numba", usual): 1.0,
         },
     )
 

@@ -329,7 +329,7 @@ def test_sizes(compare_all, need, timed, torch, layout, sized):
     contenders = {
         name: partial(usual, x, *tables),
         "rotate": (without_fast, rotated),
-        "rotate, fast": rotated,
+        "rotate, numba": rotated,
     }
     if timed and has_compiler():
         contenders["rotate, compiled"] = partial(ours_compiled, x, cos, sin)
@@ -341,7 +341,7 @@ def test_sizes(compare_all, need, timed, torch, layout, sized):
             sized,
             contenders | {"copy": x.clone},
             copy="copy",
-            limits={("rotate", name): 1.0, ("rotate, fast", name): 1.0},
+            limits={("rotate", name): 1.0, ("rotate, numba", name): 1.0},
             numpy=to_numpy,
         )
 
