@@ -238,7 +238,8 @@ def goldens(session):
 def bench(session):
     """Ours beside its peers on this machine, in turn: a table, and book/speed.json.
 
-    With arguments (``nox -s bench -- -k numpy``) the table alone. flash-attention takes an hour to
+    With arguments (``nox -s bench -- -k numpy``) the table alone. Arrays grow to a gigabyte where there are ten of
+    memory; sizes that do not fit are left out, and the table says which. flash-attention takes an hour to
     build: put it into .nox/bench yourself and run ``nox -R -s bench``.
     """
     session.install("torch==2.13.*", "transformers==5.23.0", *BENCH, ".[fast]")

@@ -92,7 +92,7 @@ def first_rotation(folder, before=""):
     [
         ("nothing on disk", "", None),
         ("from disk", "", 0.15),
-        ("from disk, numba imported before", "import numba", None),
+        ("from disk, numba imported before", "import numba", 0.15),
     ],
     ids=["cold", "warm", "imported"],
 )

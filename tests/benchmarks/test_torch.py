@@ -209,10 +209,11 @@ def test_training_memory(benchmark, timed, torch, transformers_rope, remember_me
 
 @FAST
 @LAYOUTS
-def test_memory_in_place(benchmark, choose, timed, torch, remember_memory, layout, fast):
+@DTYPES
+def test_memory_in_place(benchmark, choose, timed, torch, remember_memory, dtype, layout, fast):
     """Gradients are enabled, and nothing needs one."""
     problem = LARGEST if timed else LARGEST.small()
-    q, _, cos, sin = tensors(torch, problem, "float32")
+    q, _, cos, sin = tensors(torch, problem, dtype)
     case = f"torch{' fast' if fast else ''}, {layout}, in place, peak"
     with choose(case, fast), torch.enable_grad():
         rotate(q[:, :1].clone(), cos, sin, layout=layout)  # compiled
@@ -220,8 +221,7 @@ def test_memory_in_place(benchmark, choose, timed, torch, remember_memory, layou
         benchmark.pedantic(call)
         if timed:
             found = measure.peak_bytes(call)
-            unit = problem.nbytes
-            remember_memory(case, "bytes of x", problem, "float32", 1 / 16, found, unit)
+            remember_memory(case, "bytes of x", problem, dtype, 1 / 16, found, q.nbytes)
 
 
 def kept_bytes(torch, step):
