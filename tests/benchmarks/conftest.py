@@ -180,7 +180,7 @@ def sized(request, report):
     # Formulas keep five results at a time.
     if problem.nbytes > min(allowed, memory / 10):
         reason = "larger than ROPE_XP_BENCH_GIB, or than a tenth of the memory"
-        report.leave_out(f"sizes from {problem.nbytes / 2**20:g} MiB on", reason)
+        report.leave_out(f"by size, {problem.nbytes / 2**20:g} MiB", reason)
         pytest.skip(f"{problem}: {reason}")
     return problem
 
