@@ -4,13 +4,13 @@ import html
 
 
 class Table:
-    """What was measured for one use: for each case and dtype, the shape with the largest ratio."""
+    """What was measured for one use: for each case, the shape and dtype with the largest ratio."""
 
     def __init__(self, found, use, *, nj_per_byte):
         worst = {}
         for row in found["ratios"]:
             if row["use"] == use:
-                key = row["case"], row["against"], row["dtype"]
+                key = row["case"], row["against"]
                 if key not in worst or row["ratio"] > worst[key]["ratio"]:
                     worst[key] = row
         self.rows, self.nj_per_byte = list(worst.values()), nj_per_byte
@@ -22,7 +22,7 @@ class Table:
         yield from (_duration(row[key]) for key in ("ours_ms", "peer_ms"))
         yield f"{row['ratio']:.2g}"
         yield "" if row["limit"] is None else f"{row['limit']:g}"
-        yield row["verdict"]
+        yield "" if row["verdict"] == "for information" else row["verdict"]
         yield "" if kib is None else f"{kib:g}"
         yield "" if kib is None else f"{kib * 1024 * self.nj_per_byte / 1e3:.2g}"
 

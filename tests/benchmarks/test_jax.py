@@ -217,6 +217,7 @@ def test_phases_inside_jit(compare, jax, timed, what, model):
         problem=problem,
         use="training" if model is with_gradient else "prefill",
         limit=limit,
+        passes={forward: 2, with_gradient: 4}.get(model, 2 * N_LAYERS),
         numpy=to_numpy,
         # A layer adds an error of its own, and one to its result.
         slack=2e-6 * N_LAYERS,
