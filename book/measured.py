@@ -36,4 +36,6 @@ class Table:
 
 
 def _duration(ms):
+    if ms >= 1000:
+        return f"{ms / 1e3:.3g} s"
     return f"{ms:.3g} ms" if ms >= 1 else f"{1e3 * ms:.3g} µs"

@@ -364,6 +364,7 @@ def test_rotary_embedding_torch(compare, need, timed, torch, dtype):
             peer=lambda: peer.apply_rotary_emb(angles, q),
             problem=problem,
             dtype=dtype,
+            passes=2,
             numpy=to_numpy,
             # Its frequencies are rounded differently: half an eps of an angle.
             slack=problem.shape[-2] * measure.EPS["float32"],
