@@ -241,7 +241,9 @@ def goldens(session):
 def bench(session):
     """Ours beside its peers on this machine, in turn: a table, and book/speed.json.
 
-    With arguments (``nox -s bench -- -k numpy``) the table alone. On a GPU: ``nox -s gpu``.
+    With arguments (``nox -s bench -- -k numpy``) the table alone. Arrays grow to a gigabyte where there
+    are ten of memory; sizes that do not fit are left out, and the table says which. On a GPU:
+    ``nox -s gpu``.
     """
     session.install("torch==2.13.*", "transformers==5.23.0", *BENCH, ".[fast]")
     session.install("--no-deps", "rotary-embedding-torch==0.9.1")

@@ -908,14 +908,13 @@ def losses(excess):
 # --- speed.md ------------------------------------------------------------------------------------
 
 
-def speed(found):
+def speed(found, use):
     """Ratios of times, ours to the peer's, by case: a point for each shape and dtype, and limits."""
     cases = {}
     for row in found["ratios"]:
-        if row["limit"] is not None:
+        if row["use"] == use and row["limit"] is not None:
             cases.setdefault(f"{row['case']} / {row['against']}", []).append(row)
-    missing = sorted({line["case"] for line in found["not_measured"]})
-    figure, ax = axes(height=0.26 * (len(cases) + len(missing)) + 0.9)
+    figure, ax = axes(height=0.26 * len(cases) + 0.9)
     for y, rows in enumerate(cases.values()):
         for limit in {row["limit"] for row in rows}:
             ax.plot([limit, limit], [y - 0.4, y + 0.4], color=INK, linestyle="-", linewidth=1.2)
@@ -923,12 +922,9 @@ def speed(found):
             ratios = [row["ratio"] for row in rows if row["verdict"] == verdict]
             face = colour if fill else "none"
             ax.plot(ratios, [y] * len(ratios), marker, color=colour, markerfacecolor=face)
-    label = "not measured here"
-    for y in range(len(cases), len(cases) + len(missing)):
-        ax.text(0.02, y, label, transform=ax.get_yaxis_transform(), va="center", color=GREY)
     ax.set_xscale("log")
-    ax.set_yticks(range(len(cases) + len(missing)), [*cases, *missing], fontsize=8)
-    ax.set_ylim(len(cases) + len(missing) - 0.5, -0.5)
+    ax.set_yticks(range(len(cases)), [*cases], fontsize=8)
+    ax.set_ylim(len(cases) - 0.5, -0.5)
     ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
@@ -947,11 +943,61 @@ def speed(found):
         figure,
         f"""{len(cases)} rows of points on a logarithmic axis, one row for each pair of contenders, a point
         for each shape and dtype, and a bar at the limit that was set. Of all points: {numbers}.
-        {len(missing)} rows are empty, not measured here. The largest ratio of each row: {worst}.""",
+        The largest ratio of each row: {worst}.""",
     )
 
 
 VERDICTS = {"ok": ("o", BLUE, True), "over": ("s", RED, True), "too noisy": ("o", GREY, False)}
+
+
+def sizes(found, library):
+    """Time for each number against the size of the array: ours, the peers and a copy, by layout."""
+    layouts = {}
+    for point in found["sizes"]:
+        if point["library"] == library:
+            layouts.setdefault(point["layout"], []).append(point)
+    figure, panels = axes(1, len(layouts), height=3.6, sharey=True, squeeze=False)
+    described = []
+    for ax, (layout, points) in zip(panels[0], layouts.items(), strict=True):
+        kib = [point["kib"] for point in points]
+        names = list(points[0]["ns"])
+        for name in names:
+            colour, dash, marker = LINES.get(name, (RED, "-", "s"))
+            ns = [point["ns"][name] for point in points]
+            ax.plot(kib, ns, color=colour, linestyle=dash, marker=marker, markersize=3, label=name)
+        ax.set(xscale="log", yscale="log", xlabel="size of the array", title=f"layout {layout}")
+        ax.set_xticks([2**n for n in (0, 4, 8, 12, 16, 20)])
+        ax.set_xticklabels(["1 KiB", "16 KiB", "¼ MiB", "4 MiB", "64 MiB", "1 GiB"], fontsize=8)
+        ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        ax.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+        ax.legend(fontsize=7)
+        some = [points[i] for i in sorted({0, len(points) // 2, len(points) - 1})]
+        at_some = {name: [f"{point['ns'][name]:.2g}" for point in some] for name in names}
+        values = "; ".join(f"{name}: {', '.join(ns)}" for name, ns in at_some.items())
+        at = ", ".join(f"{point['kib']:,.0f}" for point in some)
+        described.append(f"Layout {layout}, in ns at {at} KiB: {values}.")
+    panels[0][0].set_ylabel("ns for each number")
+    return Plot(
+        figure,
+        f"""The time for each number on {library}, against the size of the array from 1 KiB to at most
+        1 GiB, both axes logarithmic; a panel for each layout, a line for each contender. Lines fall where
+        the call costs more than the numbers, and are level where memory decides.
+        {" ".join(described)}""",
+    )
+
+
+LINES = {
+    "rotate": (BLUE, "-", "o"),
+    "rotate, fast": (GREEN, "-", "o"),
+    "rotate, fast, into an array": (GREEN, "--", "o"),
+    "rotate, compiled": (PURPLE, "-", "o"),
+    "rotate, tables as arguments": (BLUE, "-", "o"),
+    "rope, phases inside": (GREEN, "--", "o"),
+    "onnxruntime, into an array": (ORANGE, "--", "s"),
+    "transformers' formula, compiled": (ORANGE, "-", "s"),
+    "Meta's complex form, compiled": (ORANGE, "-", "s"),
+    "copy": (GREY, ":", ""),
+}
 
 
 # --- errata.md -----------------------------------------------------------------------------------

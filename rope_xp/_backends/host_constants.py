@@ -38,7 +38,7 @@ def join(**values: Any) -> tuple[Any, ...]:
     if {*map(type, values.values())} == {np.ndarray}:
         return numpy.load(), *values.values()  # most often
     if len(values) == 1:
-        ((name, value),) = values.items()
+        (value,) = values.values()
         if not is_host_constant(value):
             return namespace(**values), value
     leads = (name for name, value in values.items() if not is_host_constant(value))

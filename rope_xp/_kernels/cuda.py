@@ -100,7 +100,7 @@ def _span(cuda: Cuda, array: Array) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4096)
-def _launches(
+def _launches(  # noqa: PLR0917 - positional for a quick memo
     stops: tuple[int, ...],
     start: int,
     interleaved: bool,

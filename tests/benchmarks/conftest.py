@@ -11,7 +11,7 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks import measure
+from benchmarks import measure, peers
 from rope_xp._kernels import llvm_cpu
 
 REPORT = pytest.StashKey()
@@ -30,9 +30,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.filterwarnings("default"))
 
 
+def pytest_generate_tests(metafunc):
+    if "sized" in metafunc.fixturenames:
+        small = metafunc.config.getoption("benchmark_disable", False)
+        sizes = peers.FEW_SIZES if small else peers.SIZES
+        metafunc.parametrize("sized", sizes, ids=peers.name, indirect=True)
+
+
 @contextlib.contextmanager
 def without_fast():
-    """The library as if numba were not installed."""
+    """The library as if llvmlite were not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROPE_XP_FAST", "0")
         llvm_cpu._status.cache_clear()  # it reads the environment once
@@ -78,9 +85,9 @@ def choose(report):
     def context(case, fast):
         if not fast:
             return without_fast()
-        if importlib.util.find_spec("numba") is None:
-            report.leave_out(f"{case}, fast", "numba is not installed")
-            pytest.skip(f"{case}: numba is not installed")
+        if importlib.util.find_spec("llvmlite") is None:
+            report.leave_out(f"{case}, fast", "llvmlite is not installed")
+            pytest.skip(f"{case}: llvmlite is not installed")
         return contextlib.nullcontext()
 
     return context
@@ -90,7 +97,21 @@ def choose(report):
 def compare_clocks(benchmark, report, pytestconfig):
     """Which of two clocks returns less. A clock is called without arguments and returns seconds."""
 
-    def run(case, against, *, ours, peer, problem="", dtype="", limit=None, fast=None, rounds=11):
+    def run(
+        case,
+        against,
+        *,
+        ours,
+        peer,
+        use,
+        problem="",
+        dtype="",
+        limit=None,
+        fast=None,
+        passes=None,
+        rounds=11,
+    ):
+        """``passes``: arrays like the problem's that are read or written, at least."""
         if not benchmark.enabled:
             benchmark.pedantic(ours)
             return
@@ -104,8 +125,9 @@ def compare_clocks(benchmark, report, pytestconfig):
         )
         found = measure.judge(*times, limit)
         benchmark.extra_info.update(found)
+        kib = passes and passes * problem.token_bytes(dtype) / 1024
         report.ratios.append(
-            measure.Ratio(case, against, str(problem), dtype, fast, limit, **found)
+            measure.Ratio(case, against, str(problem), dtype, fast, use, kib, limit, **found)
         )
 
     return run
@@ -122,6 +144,7 @@ def compare(compare_clocks, timed, pytestconfig):
         ours,
         peer,
         dtype="float32",
+        use="prefill",
         expected=None,
         numpy=np.asarray,
         slack=0.0,
@@ -142,7 +165,60 @@ def compare(compare_clocks, timed, pytestconfig):
             fewest = int(pytestconfig.getoption("benchmark_min_rounds"))
             repeat, rounds = measure.plan(ours, peer, seconds, fewest)
         ours, peer = measure.clock(ours, repeat), measure.clock(peer, repeat)
-        compare_clocks(case, against, ours=ours, peer=peer, dtype=dtype, rounds=rounds, **options)
+        options = {**options, "use": use, "dtype": dtype, "rounds": rounds}
+        compare_clocks(case, against, ours=ours, peer=peer, **options)
+
+    return run
+
+
+@pytest.fixture
+def sized(request, report):
+    """One of many sizes, from less than a token on; those that do not fit are left out."""
+    problem = request.param
+    allowed = float(os.environ.get("ROPE_XP_BENCH_GIB", "0.25")) * 2**30
+    memory = measure.machine().get("memory_gib", 8) * 2**30
+    # Formulas keep five results at a time.
+    if problem.nbytes > min(allowed, memory / 10):
+        reason = "larger than ROPE_XP_BENCH_GIB, or than a tenth of the memory"
+        report.leave_out(f"by size, {problem.nbytes / 2**20:g} MiB", reason)
+        pytest.skip(f"{problem}: {reason}")
+    return problem
+
+
+@pytest.fixture
+def compare_all(benchmark, report, timed):
+    """Several contenders on one size: equality, then times for a figure, and ratios for the table."""
+
+    def run(library, layout, problem, contenders, *, copy, limits, numpy=np.asarray):
+        """``contenders``: {name: function} or {name: (context, function)}; the first is right, and
+        ``copy`` only copies. ``limits``: {(ours, peer): limit}."""
+        contexts = {
+            name: each if isinstance(each, tuple) else (contextlib.nullcontext, each)
+            for name, each in contenders.items()
+        }
+        some = (..., slice(None, None, max(1, problem.shape[-2] // 256)), slice(None))
+        wanted = None
+        for name, (context, function) in contexts.items():
+            with context():
+                found = np.array(numpy(function()[some]))
+            wanted = found if wanted is None else wanted
+            if name != copy:
+                measure.assert_same(found, wanted, "float32")
+        if not timed:
+            benchmark.pedantic(contexts[name][1])
+            return
+        large = problem.nbytes > 2**27
+        times, a_round, rounds = measure.in_turn(contexts, 0.6, 3 if large else 7)
+        benchmark.pedantic(a_round, rounds=rounds)
+        # The fastest round: what a size costs, not what else the machine did.
+        ns = {name: measure.digits(1e9 * min(each) / problem.size) for name, each in times.items()}
+        line = {"library": library, "layout": layout, "shape": str(problem)}
+        report.sizes.append({**line, "kib": problem.nbytes / 1024, "ns": ns})
+        for (ours, peer), limit in limits.items():
+            found = measure.judge(times[ours], times[peer], limit)
+            case = f"by size, {library}, {layout}: {ours}"
+            line = case, peer, str(problem), "float32", None, "sizes", None, limit
+            report.ratios.append(measure.Ratio(*line, **found))
 
     return run
 

@@ -52,6 +52,8 @@ class Ratio:
     shape: str
     dtype: str
     fast: bool | None  # with the extra; None where it makes no difference
+    use: str  # decode, prefill, training or start: a section of book/speed.md
+    kib_per_token: float | None  # read and written by a rotation in one pass, all heads
     limit: float | None  # at most; None: for information
     ours_ms: float
     peer_ms: float
@@ -66,6 +68,7 @@ class Report:
     """All results of a run."""
 
     ratios: list[Ratio] = field(default_factory=list)
+    sizes: list[dict] = field(default_factory=list)
     memory: list[dict] = field(default_factory=list)
     growth: list[dict] = field(default_factory=list)
     not_measured: list[dict] = field(default_factory=list)
@@ -102,6 +105,31 @@ def plan(ours, peer, seconds, fewest):
     slow, quick = sorted((clock(ours)(), clock(peer)()), reverse=True)
     repeat = max(1, math.ceil(ROUND_SECONDS / quick))
     return repeat, max(fewest, min(MAX_ROUNDS, int(seconds / (repeat * (slow + quick)))))
+
+
+def in_turn(contenders, seconds, fewest):
+    """A round of all contenders, {name: (context, function)}, and how many rounds to make.
+
+    A context is entered before the clock starts, and what is short is called once before: entering
+    leaves other code in the processor's caches. The round appends to the lists that come first.
+    """
+    times = {name: [] for name in contenders}
+
+    def one(name, repeat=1):
+        context, function = contenders[name]
+        with context():
+            if repeat > 1:
+                function()
+            return clock(function, repeat)()
+
+    def a_round():
+        for name in contenders:
+            times[name].append(one(name, repeats[name]))
+
+    once = {name: one(name) for name in contenders}
+    repeats = {name: max(1, math.ceil(ROUND_SECONDS / s)) for name, s in once.items()}
+    whole = sum(repeats[name] * s for name, s in once.items())
+    return times, a_round, max(fewest, min(MAX_ROUNDS, int(seconds / whole)))
 
 
 def judge(ours, theirs, limit):
@@ -277,6 +305,7 @@ def write(report, path):
         "versions": versions(),
         "noise": NOISE,
         "ratios": [asdict(r) for r in report.ratios],
+        "sizes": report.sizes,
         "memory": report.memory,
         "growth": report.growth,
         "not_measured": report.not_measured,

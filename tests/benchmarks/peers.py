@@ -4,6 +4,7 @@ Every peer gets the tables in the form that it needs, computed beforehand from o
 is timed. Formulas are for ``xp`` in (numpy, torch, jax.numpy).
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,6 +25,19 @@ class Problem:
         partial = "" if 2 * self.n_pairs == self.shape[-1] else f", {self.n_pairs} pairs"
         return "×".join(map(str, self.shape)) + partial
 
+    @property
+    def size(self):
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self):
+        """In float32."""
+        return 4 * self.size
+
+    def token_bytes(self, dtype):
+        """Of one token, all heads."""
+        return self.shape[1] * self.shape[3] * (2 if dtype == "bfloat16" else 4)
+
     def small(self):
         """A small version, to compare numbers instead of times."""
         batch, heads, seq, head_dim = self.shape
@@ -32,6 +46,18 @@ class Problem:
     def arrays(self):
         """q, k, cos, sin in float32, new at each call."""
         return tuple(array.copy() for array in _made(self))
+
+    def large_arrays(self):
+        """x, cos, sin in float32; random numbers that repeat, because they are made in no time."""
+        rng = np.random.default_rng(0)
+        some = rng.standard_normal(min(self.size, 2**18), dtype=np.float32)
+        return np.resize(some, self.shape), *self.tables()
+
+    def q_and_k(self):
+        """A fifth of the heads are keys."""
+        q_heads = self.shape[1] * 4 // 5
+        x = self.arrays()[0]
+        return x[:, :q_heads].copy(), x[:, q_heads:].copy()
 
     def tables(self, precision="exact"):
         """cos, sin in float32, (seq, n_pairs)."""
@@ -61,6 +87,19 @@ PROBLEMS = [
 ]
 FIRST, LARGEST = PROBLEMS[:2]
 DECODE = Problem((1, 32, 1, 128), 64)
+DECODE_BOTH = Problem((1, 32 + 8, 1, 128), 64)  # q and k of a token
+
+
+def of_kib(kib):
+    """So much float32: heads of one token up to 16 KiB, then tokens of 32 heads."""
+    heads = min(32, 2 * kib)
+    return Problem((1, heads, 2 * kib // heads, 128), 64)
+
+
+BELOW_1_MIB = (1, 4, 16, 64, 128, 240, 256, 512)
+FROM_1_MIB = (1, 2, 4, 8, 24, 64, 256, 1024)
+SIZES = [of_kib(kib) for kib in (*BELOW_1_MIB, *(1024 * mib for mib in FROM_1_MIB))]
+FEW_SIZES = [of_kib(16), of_kib(256)]
 
 
 # --- formulas ------------------------------------------------------------------------------------
@@ -121,6 +160,16 @@ def meta(x, turns):
 
     pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)
+
+
+def float64_phases(inv_freq):
+    """cos and sin of positions by NumPy in three lines."""
+
+    def phases(positions):
+        angles = positions[:, None] * inv_freq
+        return np.cos(angles), np.sin(angles)
+
+    return phases
 
 
 # --- onnxruntime ---------------------------------------------------------------------------------

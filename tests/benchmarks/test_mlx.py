@@ -37,6 +37,7 @@ def test_mlx(compare, need, timed, problem, layout):
         ours=lambda: rotate(x, cos, sin, layout=layout),
         peer=peer,
         problem=problem,
+        passes=2,
         numpy=np.asarray,
         # Its frequencies are powers in float32: an angle is off by a few eps of itself.
         slack=4 * problem.shape[-2] * measure.EPS["float32"],

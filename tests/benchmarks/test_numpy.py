@@ -1,7 +1,7 @@
 """NumPy: with nothing else installed, and with the extra `fast`."""
 
+import itertools
 import math
-import os
 import statistics
 from functools import partial
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks import measure, peers
-from benchmarks.peers import DECODE, LARGEST, PROBLEMS
-from rope_xp import rotate
+from benchmarks.conftest import without_fast
+from benchmarks.peers import DECODE, DECODE_BOTH, LARGEST, PROBLEMS
+from rope_xp import RoPE, rotate
 
 LAYOUTS = ("half", "interleaved")
 
@@ -39,6 +40,7 @@ def test_half(compare, choose, timed, problem):
             problem=problem,
             limit=0.45,
             fast=False,
+            passes=2,
         )
 
 
@@ -56,6 +58,7 @@ def test_interleaved(compare, choose, timed, problem):
             problem=problem,
             limit=1.4,
             fast=False,
+            passes=2,
         )
 
 
@@ -76,6 +79,7 @@ def test_into_an_existing_array(compare, choose, need, timed, layout, problem):
             problem=problem,
             limit=0.7,
             fast=True,
+            passes=2,
         )
 
 
@@ -97,6 +101,7 @@ def test_in_place(compare, choose, timed, layout, problem):
             problem=problem,
             limit=1.0,
             fast=True,
+            passes=2,
         )
 
 
@@ -114,7 +119,75 @@ def test_decode_step(compare, choose, fast):
             problem=DECODE,
             limit=1.3,
             fast=fast,
+            use="decode",
+            passes=2,
         )
+
+
+def test_one_position(compare):
+    rope = RoPE(128, layout="half")
+    plain, at = peers.float64_phases(rope.frequencies().inv_freq), np.asarray([100_003])
+    compare(
+        "NumPy, cos_sin of one position",
+        "float64 product, cos, sin",
+        ours=lambda: rope.cos_sin(at),
+        peer=lambda: plain(at),
+        problem="1×64",
+        use="decode",
+        limit=5,
+    )
+
+
+def test_one_token(compare):
+    """A new position at each call, and everything that follows from it."""
+    rope = RoPE(128, layout="half")
+    plain, formula = peers.float64_phases(rope.frequencies().inv_freq), peers.by_halves(np)
+    ours_at, peer_at = itertools.count(1000), itertools.count(1000)
+    q, k = DECODE_BOTH.q_and_k()
+
+    def by_hand():
+        n = next(peer_at)
+        cos, sin = (t.astype(np.float32) for t in plain(np.arange(n, n + 1)))
+        return formula(q, cos, sin), formula(k, cos, sin)
+
+    compare(
+        "NumPy, rope(q, k) of one token",
+        "by hand, float64 angles",
+        ours=lambda: rope(q, k, offset=next(ours_at)),
+        peer=by_hand,
+        problem=DECODE_BOTH,
+        use="decode",
+        limit=2,
+        passes=2,
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_sizes(compare_all, need, layout, sized):
+    """From less than a token to a gigabyte: is there a size at which the cost steps up?"""
+    need("NumPy by size", "onnx", "onnxruntime", "llvmlite")
+    x, cos, sin = sized.large_arrays()
+    out, theirs = np.empty_like(x), np.empty_like(x)
+    usual = "three plain lines" if layout == "half" else "split and stacked"
+    rotated = partial(rotate, x, cos, sin, layout=layout)
+    compare_all(
+        "NumPy",
+        layout,
+        sized,
+        {
+            usual: partial(by_hand, sized, layout, x, cos, sin),
+            "rotate": (without_fast, rotated),
+            "rotate, fast": rotated,
+            "rotate, fast, into an array": lambda: rotated(out=out),
+            "onnxruntime, into an array": peers.onnxruntime(sized, layout, x, cos, sin, theirs),
+            "copy": x.copy,
+        },
+        copy="copy",
+        limits={
+            ("rotate", usual): 0.45 if sized.nbytes >= 2**23 and layout == "half" else 1.0,
+            ("rotate, fast", usual): 1.0,
+        },
+    )
 
 
 @pytest.mark.parametrize("where", ["fresh", "in place"])
@@ -137,10 +210,8 @@ def test_peak_memory(benchmark, choose, remember_memory, timed, fast, layout, wh
 
 @pytest.mark.parametrize("axis", [0, 1, 2], ids=["batch", "heads", "length"])
 def test_cost_grows_linearly(benchmark, report, timed, axis):
-    """Time per element into an existing array, while one axis grows fourfold up to the memory limit."""
-    most = float(os.environ.get("ROPE_XP_BENCH_GIB", "0.25")) * 2**30
-    memory = measure.machine().get("memory_gib", 8) * 2**30
-    most = min(most, memory / 6) if timed else 2**16  # two arrays, tables, and other processes
+    """Time per element into an existing array, while one axis grows fourfold."""
+    most = 2**28 if timed else 2**16
     shape = [1, 4, 384, 128] if timed else [1, 1, 16, 128]
     steps = []
     while 4 * math.prod(shape) <= most:
@@ -148,7 +219,7 @@ def test_cost_grows_linearly(benchmark, report, timed, axis):
         # Ones, because pages count as memory only when they have been written.
         x, out = np.ones(shape, np.float32), np.ones(shape, np.float32)
         one = measure.clock(partial(rotate, x, *problem.tables(), layout="half", out=out))
-        seconds = [one() for _ in range(3 if x.nbytes > 2**28 else 9)]
+        seconds = [one() for _ in range(9)]
         ns = measure.digits(1e9 * statistics.median(seconds) / x.size)
         steps.append({"shape": str(problem), "mib": x.nbytes / 2**20, "ns": ns})
         shape[axis] *= 4
