@@ -32,10 +32,10 @@ def kernels_for(xp: Namespace) -> tuple[Kernel, ...]:
     return PREFERENCE.get(_backends.library_name(xp), ())
 
 
-def kernel_for_small(plan: RotationPlan, xp: Namespace) -> Kernel:
+def kernel_for_small(plan: RotationPlan, shape: tuple[int, ...], xp: Namespace) -> Kernel:
     """The kernel for eager arrays of this namespace that are too small for a choice."""
     is_numpy = _backends.library_name(xp) == "numpy"
-    return both_halves if is_numpy and not plan.needs_cast else concat
+    return both_halves if is_numpy and both_halves.is_best_for_small(plan, shape) else concat
 
 
 @contextmanager
