@@ -193,7 +193,7 @@ def _known_plan(xp: Namespace, *arrays_and_options: Any) -> Any:
     """Memoized, keyed on all that it depends on: a decode step is as short as finding it out."""
     arrays, options = arrays_and_options[:6], arrays_and_options[6:]
     plan, index = _plan(xp, arrays, options)
-    small = kernel_for_small(plan, xp) if below_kernel_size(arrays[0]) else None
+    small = kernel_for_small(plan, arrays[0], xp) if below_kernel_size(arrays[0]) else None
     return plan._replace(size=math.prod(arrays[0]), small=small), index
 
 

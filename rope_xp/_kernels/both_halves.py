@@ -31,8 +31,15 @@ BACKWARDS = (..., slice(None, None, -1), slice(None))
 
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
-    least = MIN_KERNEL_SIZE if plan.needs_cast else 0
-    return isinstance(arrays.x, np.ndarray) and memory.is_accessible(arrays, least)
+    if not isinstance(arrays.x, np.ndarray):
+        return False
+    least = 0 if is_best_for_small(plan, arrays.x.shape) else MIN_KERNEL_SIZE
+    return memory.is_accessible(arrays, least)
+
+
+def is_best_for_small(plan: RotationPlan, shape: tuple[int, ...]) -> bool:
+    """Whether this beats `concat` at any size: halves are adjacent in memory, and all is rotated."""
+    return not (plan.needs_cast or plan.interleaved) and plan.end - plan.start == shape[-1]
 
 
 def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:

@@ -34,7 +34,7 @@ def kernels_for(xp: Namespace) -> tuple[Kernel, ...]:
     return PREFERENCE.get(_backends.library_name(xp), ())
 
 
-def kernel_for_small(plan: RotationPlan, xp: Namespace) -> Kernel | None:
+def kernel_for_small(plan: RotationPlan, shape: tuple[int, ...], xp: Namespace) -> Kernel | None:
     """The kernel for eager arrays of this namespace that are too small for a choice.
 
     None where one of its kernels is worth it for arrays of any size.
@@ -42,7 +42,7 @@ def kernel_for_small(plan: RotationPlan, xp: Namespace) -> Kernel | None:
     if any(hasattr(k, "takes_small_arrays") and k.takes_small_arrays() for k in kernels_for(xp)):
         return None
     is_numpy = _backends.library_name(xp) == "numpy"
-    return both_halves if is_numpy and not plan.needs_cast else concat
+    return both_halves if is_numpy and both_halves.is_best_for_small(plan, shape) else concat
 
 
 @contextmanager

@@ -12,12 +12,6 @@ def select_kernel(plan: RotationPlan, arrays: Operands) -> Kernel:
     if plan.small is not None and forced_kernel() is None:
         return plan.small
     for kernel in plan.kernels:
-        if (
-            plan.size is not None
-            and plan.size < getattr(kernel, "MIN_SIZE", 0)
-            and not forced_kernel()
-        ):
-            continue  # sooner known than the rest
         if kernel.supports(plan, arrays) and _is_allowed(kernel):
             return kernel
     return concat

@@ -7,7 +7,7 @@ from typing import Any
 
 from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import memory
-from rope_xp._kernels.plan import Operands, RotationPlan
+from rope_xp._kernels.plan import Operands, RotationPlan, forced_kernel
 
 # Python starts every operation of every tile, and a thread waits there for the others.
 MIN_BYTES_PER_THREAD = 2**25
@@ -17,6 +17,8 @@ MIN_SIZE = 2**21
 
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
+    if plan.size is not None and plan.size < MIN_SIZE and forced_kernel() is None:
+        return False  # sooner known than the rest
     return memory.is_accessible(arrays, MIN_SIZE)
 
 
