@@ -326,7 +326,8 @@ def _finalize(
 ) -> tuple[Array, Array]:
     if attention_factor != 1.0:
         cos, sin = cos * attention_factor, sin * attention_factor
-    return _backends.cast(cos, dtype, xp), _backends.cast(sin, dtype, xp)
+    cos, sin = _backends.cast(cos, dtype, xp), _backends.cast(sin, dtype, xp)
+    return _backends.materialize_under_compile(cos), _backends.materialize_under_compile(sin)
 
 
 def _in_blocks(

@@ -7,6 +7,7 @@ by JAX with a ValueError of its own.
 from __future__ import annotations
 
 import contextlib
+from functools import cache
 from typing import Any
 
 from rope_xp._backends.library import Array, Device, Library, Namespace
@@ -55,6 +56,27 @@ def host_values(array: Array) -> Any:
     return np.asarray(array) if on_cpu else None
 
 
+def materialize_under_compile(array: Array) -> Array:
+    # XLA repeats cheap elementwise code in every loop that uses it, so once for each head.
+    if not is_traced(array):
+        return array
+    import jax
+    from jax.experimental.xla_metadata import set_xla_metadata
+
+    def call(array: Array) -> Array:
+        with set_xla_metadata(inlineable="false"):
+            return _identity()(array)
+
+    return jax.lax.platform_dependent(array, cpu=call, default=jax.lax.optimization_barrier)
+
+
+@cache
+def _identity() -> Any:
+    import jax
+
+    return jax.jit(jax.lax.optimization_barrier)
+
+
 LIBRARY = Library(
     "jax",
     load,
@@ -64,6 +86,7 @@ LIBRARY = Library(
     register_values=register_values,
     read_only=lambda array: "arrays of JAX never change",
     is_dtype=is_dtype,
+    materialize_under_compile=materialize_under_compile,
     host_values=host_values,
     is_near_host=lambda array: True,
     is_traced_size=is_traced_size,
