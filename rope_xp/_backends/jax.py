@@ -7,6 +7,7 @@ by JAX with a ValueError of its own.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -57,24 +58,30 @@ def host_values(array: Array) -> Any:
 
 
 def materialize_under_compile(array: Array) -> Array:
-    # XLA repeats cheap elementwise code in every loop that uses it, so once for each head.
-    if not is_traced(array):
-        return array
-    import jax
-    from jax.experimental.xla_metadata import set_xla_metadata
-
-    def call(array: Array) -> Array:
-        with set_xla_metadata(inlineable="false"):
-            return _identity()(array)
-
-    return jax.lax.platform_dependent(array, cpu=call, default=jax.lax.optimization_barrier)
+    # Positions that are integers cost less than a call.
+    return _materialize()(array) if is_traced(array) and array.dtype.kind != "i" else array
 
 
 @cache
-def _identity() -> Any:
-    import jax
+def _materialize() -> Callable[[Array], Array]:
+    """The identity, as a call that XLA does not inline on CPUs, so that it makes the array first.
 
-    return jax.jit(jax.lax.optimization_barrier)
+    There it fuses cheap elementwise code into every loop that uses it: tables were made again for each
+    head and layer. It removes `optimization_barrier` before it fuses; here that is there because a call
+    without any operation would be removed, too.
+    """
+    import jax
+    from jax.experimental.xla_metadata import set_xla_metadata
+
+    barrier = jax.jit(jax.lax.optimization_barrier)
+
+    def call(array: Array) -> Array:
+        with set_xla_metadata(inlineable="false"):
+            return barrier(array)
+
+    return jax.jit(
+        lambda array: jax.lax.platform_dependent(array, cpu=call, default=lambda array: array)
+    )
 
 
 LIBRARY = Library(
