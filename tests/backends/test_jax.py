@@ -114,6 +114,71 @@ def test_jit_is_off_by_what_the_docstring_says(layout, dtype):
         assert (np.abs(a - b) <= 2**-22 * size + place).all()
 
 
+def once(q, k, rotate):
+    return rotate(q, k)
+
+
+def layers(q, k, rotate):
+    for _ in range(3):
+        q, k = (jnp.tanh(x) for x in rotate(q, k))
+    return q, k
+
+
+def scan(q, k, rotate):
+    return jax.lax.scan(lambda x, _: (layers(*x, rotate), None), (q, k), None, length=3)[0]
+
+
+def gradient(q, k, rotate, program=layers):
+    return jax.grad(lambda x: sum(jnp.sum(y**2) for y in program(*x, rotate)))((q, k))
+
+
+def counts(*instructions, of):
+    text = of.compile().as_text()
+    return [text.count(f" {each}(") for each in instructions]
+
+
+@pytest.mark.parametrize("given", ["nothing", "offset", "positions"])
+@pytest.mark.parametrize(
+    "program",
+    [once, layers, scan, gradient, partial(gradient, program=scan)],
+    ids=["once", "layers", "scan", "gradient", "gradient of scan"],
+)
+def test_compiled_programs_make_tables_once(program, given):
+    """Whatever the heads and layers: shifts of bits are as many as in a program of the tables alone."""
+    rope = RoPE(8, layout="half")
+    at = jnp.arange(600) + jnp.arange(2)[:, None]
+    options = {"nothing": {}, "offset": {"offset": at[:, 7]}, "positions": {"positions": at}}[given]
+    q, k = jnp.ones((2, 4, 600, 8)), jnp.ones((2, 2, 600, 8))
+    step = jax.jit(lambda q, k, options: program(q, k, partial(rope, **options)))
+    (got,) = counts("shift-right-arithmetic", of=step.lower(q, k, options))
+    (wanted,) = counts("shift-right-arithmetic", of=jax.jit(rope.cos_sin).lower(at))
+    assert 0 < got <= wanted
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_tables_of_rounded_products_are_made_once(learned):
+    def rotate(q, k, at, w):
+        w = w if learned else [1.0, 0.1, 0.01, 0.001]
+        tables = rope_xp.cos_sin(at, w, precision="float32", attention_factor=1.5)
+        return [rope_xp.rotate(x, *tables, layout="half") for x in (q, k)]
+
+    q, k, at, w = jnp.ones((4, 600, 8)), jnp.ones((2, 600, 8)), jnp.arange(600), jnp.ones(4)
+    assert counts("cosine", "sine", of=jax.jit(rotate).lower(q, k, at, w)) == [1, 1]
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_compiled_programs_are_exported_for_any_size(platform):
+    from jax import export
+
+    batch, seq = export.symbolic_shape("batch, seq")
+    shape = jax.ShapeDtypeStruct((batch, 3, seq, 8), jnp.float32)
+    made = export.export(jax.jit(ROPE), platforms=[platform])(shape)
+    assert ("inlineable" in made.mlir_module()) == (platform == "cpu")
+    if platform == "cpu":
+        q = jnp.ones((2, 3, 5, 8))
+        close(made.call(q), ROPE(q))
+
+
 def test_grad_of_learned_frequencies():
     at = jnp.asarray([0.0, 1.0, 2.0])
     grad = jax.grad(lambda w: jnp.sum(rope_xp.cos_sin(at, w)[1]))(jnp.asarray([0.3]))
