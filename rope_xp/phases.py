@@ -38,6 +38,7 @@ from rope_xp._validation import (
     to_float32,
 )
 from rope_xp.axes._base import products
+from rope_xp.positions._range import is_static
 
 __all__ = ["cos_sin", "xpos_scale"]
 
@@ -162,8 +163,8 @@ def constant_cos_sin(
     n_pairs = inv_freq.n_pairs if at_length else len(inv_freq if one_axis else inv_freq[0])
     seq = positions.shape[0 if one_axis else 1 :]
     exact = precision == "exact"
-    n = math.prod(seq) * n_pairs  # no int where JAX traces sizes, which it refuses to compare
-    if exact and not at_length and isinstance(n, int) and n <= FEW:
+    n = math.prod(seq) * n_pairs
+    if exact and not at_length and is_static(n) and n <= FEW:
         few = few_cos_sin(positions, inv_freq, dtype, attention_factor, xp)
         if few is not None:
             return few
