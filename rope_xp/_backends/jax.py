@@ -7,7 +7,6 @@ by JAX with a ValueError of its own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -58,17 +57,17 @@ def host_values(array: Array) -> Any:
 
 
 def materialize_under_compile(array: Array) -> Array:
-    # Positions that are integers cost less than a call.
+    # Making the integers of positions again costs less than a call.
     return _materialize()(array) if is_traced(array) and array.dtype.kind != "i" else array
 
 
 @cache
-def _materialize() -> Callable[[Array], Array]:
-    """The identity, as a call that XLA does not inline on CPUs, so that it makes the array first.
+def _materialize() -> Any:
+    """The identity, on CPUs as a call that XLA does not inline, so that its argument is made before.
 
-    There it fuses cheap elementwise code into every loop that uses it: tables were made again for each
-    head and layer. It removes `optimization_barrier` before it fuses; here that is there because a call
-    without any operation would be removed, too.
+    XLA fuses cheap elementwise code into every loop that uses its result, which makes tables again for
+    each head and layer. An `optimization_barrier` does not keep it from that, because the compiler for
+    CPUs takes barriers out first; but it keeps the call, which JAX leaves out if it has no operation.
     """
     import jax
     from jax.experimental.xla_metadata import set_xla_metadata
