@@ -7,14 +7,23 @@ from contextlib import contextmanager
 
 from rope_xp import _backends
 from rope_xp._backends import Namespace
-from rope_xp._kernels import complex_pairs, concat, numba_cpu, pad, plan, tiled, torch_autograd
+from rope_xp._kernels import (
+    complex_pairs,
+    concat,
+    jax_eager,
+    numba_cpu,
+    pad,
+    plan,
+    tiled,
+    torch_autograd,
+)
 from rope_xp._kernels.plan import Kernel, kernel_name
 from rope_xp._validation import require_one_of
 
 PREFERENCE: dict[str, tuple[Kernel, ...]] = {
     "numpy": (numba_cpu, complex_pairs, tiled),
     "torch": (torch_autograd, complex_pairs, numba_cpu, tiled),
-    "jax": (pad,),
+    "jax": (jax_eager, pad),
 }  # and `concat`, which every library has
 
 
