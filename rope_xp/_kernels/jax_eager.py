@@ -17,7 +17,7 @@ def supports(plan: RotationPlan, arrays: Operands) -> bool:
 
 
 def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
-    parts = tuple(tuple((s.start, s.stop, s.step) for s in part) for part in plan.parts)
+    parts: Any = tuple(tuple((s.start, s.stop, s.step) for s in part) for part in plan.parts)
     result: Array = _compiled(plan._replace(parts=parts, kernels=()), xp)(*arrays[:3])
     return result
 

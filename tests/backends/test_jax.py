@@ -8,6 +8,7 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, attention, axes, positions, relative
+from rope_xp._kernels import force_kernel, jax_eager
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 import under_jit
@@ -92,6 +93,30 @@ def test_jit_joins_otherwise_and_gives_the_same(layout, start, dtype):
         ),
         atol=2**-7 if dtype == "bfloat16" else 1e-6,
     )
+
+
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("inverse", [False, True])
+def test_eager_arrays_are_rounded_as_by_single_operations(layout, dtype, inverse):
+    x = jax.random.normal(jax.random.key(0), (2, 64, 12), dtype=dtype)
+    tables = rope_xp.cos_sin(jnp.arange(64) + 99, [1.0, 0.1, 0.01, 0.3])
+    options = {"layout": layout, "rotary_start": 3, "inverse": inverse, "blocks": (2, 6)}
+    got = []
+    for name in ("concat", "jax_eager"):
+        with force_kernel(name):
+            got.append(np.asarray(rope_xp.rotate(x, *tables, **options)))
+    assert got[0].tobytes() == got[1].tobytes()
+
+
+def test_an_eager_rotation_is_one_compiled_call(monkeypatch):
+    called = []
+    monkeypatch.setattr(jax_eager, "_compiled", lambda *key: lambda *x: called.append(len(x)))
+    q, tables = jnp.ones((3, 8)), ROPE.cos_sin(jnp.arange(3))
+    ROPE.rotate(q, *tables)
+    assert called == [3]
+    jax.jit(ROPE.rotate)(q, *tables)
+    assert called == [3]
 
 
 @pytest.mark.parametrize("layout", ["half", "interleaved"])

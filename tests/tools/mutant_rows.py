@@ -329,6 +329,8 @@ JAX = [
     ("_backends/jax", 'read_only=lambda array: "arrays of JAX never change",', ""),
     ("_backends/jax", 'array.dtype.kind != "i"', 'array.dtype.kind == "i"'),
     ("phases", "_backends.materialize_under_compile(cos), _backends.materialize_under_compile(sin)", "cos, sin"),
+    ("_kernels/jax_eager", "materialize_under_compile(self.array * other.array)", "self.array * other.array"),
+    ("_kernels/jax_eager", "not any(map(is_traced, arrays[:3]))", "True"),
     ("_kernels/pad", "jax.numpy.asarray(-0.0, array.dtype)", "jax.numpy.asarray(0.0, array.dtype)"),
     ("_kernels/pad", "and not narrow", ""),
     ("_kernels/pad", "plan.interleaved and arrays", "arrays"),
