@@ -127,7 +127,7 @@ def exact_cos_sin(
         cos += odd
     sin *= even
     sin -= swapped
-    return _backends.materialize_under_compile(cos), _backends.materialize_under_compile(sin)
+    return cos, sin
 
 
 def _and(integers: Array, mask: int) -> Array:

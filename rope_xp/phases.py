@@ -38,6 +38,7 @@ from rope_xp._validation import (
     to_float32,
 )
 from rope_xp.axes._base import products
+from rope_xp.positions._range import is_static
 
 __all__ = ["cos_sin", "xpos_scale"]
 
@@ -162,7 +163,8 @@ def constant_cos_sin(
     n_pairs = inv_freq.n_pairs if at_length else len(inv_freq if one_axis else inv_freq[0])
     seq = positions.shape[0 if one_axis else 1 :]
     exact = precision == "exact"
-    if exact and not at_length and math.prod(seq) * n_pairs <= FEW:
+    n = math.prod(seq) * n_pairs
+    if exact and not at_length and is_static(n) and n <= FEW:
         few = few_cos_sin(positions, inv_freq, dtype, attention_factor, xp)
         if few is not None:
             return few
@@ -326,7 +328,8 @@ def _finalize(
 ) -> tuple[Array, Array]:
     if attention_factor != 1.0:
         cos, sin = cos * attention_factor, sin * attention_factor
-    return _backends.cast(cos, dtype, xp), _backends.cast(sin, dtype, xp)
+    cos, sin = _backends.cast(cos, dtype, xp), _backends.cast(sin, dtype, xp)
+    return _backends.materialize_under_compile(cos), _backends.materialize_under_compile(sin)
 
 
 def _in_blocks(

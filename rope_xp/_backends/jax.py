@@ -7,6 +7,7 @@ by JAX with a ValueError of its own.
 from __future__ import annotations
 
 import contextlib
+from functools import cache
 from typing import Any
 
 from rope_xp._backends.library import Array, Device, Library, Namespace
@@ -55,6 +56,33 @@ def host_values(array: Array) -> Any:
     return np.asarray(array) if on_cpu else None
 
 
+def materialize_under_compile(array: Array) -> Array:
+    # Making the integers of positions again costs less than a call.
+    return _materialize()(array) if is_traced(array) and array.dtype.kind != "i" else array
+
+
+@cache
+def _materialize() -> Any:
+    """The identity, on CPUs as a call that XLA does not inline, so that its argument is made before.
+
+    XLA fuses cheap elementwise code into every loop that uses its result, which makes tables again for
+    each head and layer. An `optimization_barrier` does not keep it from that, because the compiler for
+    CPUs takes barriers out first; but it keeps the call, which JAX leaves out if it has no operation.
+    """
+    import jax
+    from jax.experimental.xla_metadata import set_xla_metadata
+
+    barrier = jax.jit(jax.lax.optimization_barrier)
+
+    def call(array: Array) -> Array:
+        with set_xla_metadata(inlineable="false"):
+            return barrier(array)
+
+    return jax.jit(
+        lambda array: jax.lax.platform_dependent(array, cpu=call, default=lambda array: array)
+    )
+
+
 LIBRARY = Library(
     "jax",
     load,
@@ -64,6 +92,7 @@ LIBRARY = Library(
     register_values=register_values,
     read_only=lambda array: "arrays of JAX never change",
     is_dtype=is_dtype,
+    materialize_under_compile=materialize_under_compile,
     host_values=host_values,
     is_near_host=lambda array: True,
     is_traced_size=is_traced_size,

@@ -6,6 +6,7 @@ kernel keeps that low for some arrays:
 ================ ===================================================================================
 `concat`         new arrays, joined: any library, and compilers, which fuse it
 `pad`            parts as wide as the whole, summed: XLA makes one loop of it
+`jax_eager`      eager arrays of JAX, taken apart and joined by one compiled call each
 `both_halves`    one product with each table for both halves of the pairs: NumPy
 `tiled`          tiles that stay in the cache, written where they belong: torch
 `complex_pairs`  the same with interleaved pairs as complex numbers: one multiplication

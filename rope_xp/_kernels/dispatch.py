@@ -12,6 +12,7 @@ from rope_xp._kernels import (
     complex_pairs,
     concat,
     cuda,
+    jax_eager,
     llvm_cpu,
     pad,
     plan,
@@ -25,7 +26,7 @@ PREFERENCE: dict[str, tuple[Kernel, ...]] = {
     "numpy": (llvm_cpu, complex_pairs, both_halves),
     "torch": (torch_autograd, cuda, llvm_cpu, complex_pairs, tiled),
     "cupy": (cuda,),
-    "jax": (pad,),
+    "jax": (jax_eager, pad),
 }  # and `concat`, which every library has
 
 

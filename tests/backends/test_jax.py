@@ -8,6 +8,7 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE, attention, axes, positions, relative
+from rope_xp._kernels import force_kernel, jax_eager
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 import under_jit
@@ -95,6 +96,30 @@ def test_jit_joins_otherwise_and_gives_the_same(layout, start, dtype):
 
 
 @pytest.mark.parametrize("layout", ["half", "interleaved"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("inverse", [False, True])
+def test_eager_arrays_are_rounded_as_by_single_operations(layout, dtype, inverse):
+    x = jax.random.normal(jax.random.key(0), (2, 64, 12), dtype=dtype)
+    tables = rope_xp.cos_sin(jnp.arange(64) + 99, [1.0, 0.1, 0.01, 0.3])
+    options = {"layout": layout, "rotary_start": 3, "inverse": inverse, "blocks": (2, 6)}
+    got = []
+    for name in ("concat", "jax_eager"):
+        with force_kernel(name):
+            got.append(np.asarray(rope_xp.rotate(x, *tables, **options)))
+    assert got[0].tobytes() == got[1].tobytes()
+
+
+def test_an_eager_rotation_is_one_compiled_call(monkeypatch):
+    called = []
+    monkeypatch.setattr(jax_eager, "_compiled", lambda *key: lambda *x: called.append(len(x)))
+    q, tables = jnp.ones((3, 8)), ROPE.cos_sin(jnp.arange(3))
+    ROPE.rotate(q, *tables)
+    assert called == [3]
+    jax.jit(ROPE.rotate)(q, *tables)
+    assert called == [3]
+
+
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_jit_is_off_by_what_the_docstring_says(layout, dtype):
     rope = RoPE(64, layout=layout)
@@ -112,6 +137,71 @@ def test_jit_is_off_by_what_the_docstring_says(layout, dtype):
         larger = np.maximum(np.abs(a), np.abs(b))
         place = np.maximum(2.0 ** np.floor(np.log2(np.maximum(larger, least))) * unit, least)
         assert (np.abs(a - b) <= 2**-22 * size + place).all()
+
+
+def once(q, k, rotate):
+    return rotate(q, k)
+
+
+def layers(q, k, rotate):
+    for _ in range(3):
+        q, k = (jnp.tanh(x) for x in rotate(q, k))
+    return q, k
+
+
+def scan(q, k, rotate):
+    return jax.lax.scan(lambda x, _: (layers(*x, rotate), None), (q, k), None, length=3)[0]
+
+
+def gradient(q, k, rotate, program=layers):
+    return jax.grad(lambda x: sum(jnp.sum(y**2) for y in program(*x, rotate)))((q, k))
+
+
+def counts(*instructions, of):
+    text = of.compile().as_text()
+    return [text.count(f" {each}(") for each in instructions]
+
+
+@pytest.mark.parametrize("given", ["nothing", "offset", "positions"])
+@pytest.mark.parametrize(
+    "program",
+    [once, layers, scan, gradient, partial(gradient, program=scan)],
+    ids=["once", "layers", "scan", "gradient", "gradient of scan"],
+)
+def test_compiled_programs_make_tables_once(program, given):
+    """Whatever the heads and layers: shifts of bits are as many as in a program of the tables alone."""
+    rope = RoPE(8, layout="half")
+    at = jnp.arange(1100) + jnp.arange(2)[:, None]  # more than what becomes a constant
+    options = {"nothing": {}, "offset": {"offset": at[:, 7]}, "positions": {"positions": at}}[given]
+    q, k = jnp.ones((2, 4, 1100, 8)), jnp.ones((2, 2, 1100, 8))
+    step = jax.jit(lambda q, k, options: program(q, k, partial(rope, **options)))
+    (got,) = counts("shift-right-arithmetic", of=step.lower(q, k, options))
+    (wanted,) = counts("shift-right-arithmetic", of=jax.jit(rope.cos_sin).lower(at))
+    assert 0 < got <= wanted
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_tables_of_rounded_products_are_made_once(learned):
+    def rotate(q, k, at, w):
+        w = w if learned else [1.0, 0.1, 0.01, 0.001]
+        tables = rope_xp.cos_sin(at, w, precision="float32", attention_factor=1.5)
+        return [rope_xp.rotate(x, *tables, layout="half") for x in (q, k)]
+
+    q, k, at, w = jnp.ones((4, 600, 8)), jnp.ones((2, 600, 8)), jnp.arange(600), jnp.ones(4)
+    assert counts("cosine", "sine", of=jax.jit(rotate).lower(q, k, at, w)) == [1, 1]
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_compiled_programs_are_exported_for_any_size(platform):
+    from jax import export
+
+    batch, seq = export.symbolic_shape("batch, seq")
+    shape = jax.ShapeDtypeStruct((batch, 3, seq, 8), jnp.float32)
+    made = export.export(jax.jit(ROPE), platforms=[platform])(shape)
+    assert ("inlineable" in made.mlir_module()) == (platform == "cpu")
+    if platform == "cpu":
+        q = jnp.ones((2, 3, 5, 8))
+        close(made.call(q), ROPE(q))
 
 
 def test_grad_of_learned_frequencies():
