@@ -302,7 +302,7 @@ TORCH = [
     ("_backends/torch", "torch.serialization.add_safe_globals([*classes])", "pass"),
     ("_backends/torch", "if type(tensor) not in (torch.Tensor, torch.nn.Parameter):", "if False:"),
     ("_backends/torch", "type(tensor) not in (torch.Tensor, torch.nn.Parameter)", "type(tensor) is not torch.Tensor"),
-    ("_backends/torch", "if tensor.layout is not torch.strided:", "if False:"),
+    ("_backends/torch", "if tensor.layout is not torch.strided:\n            return False", "pass"),
     ("_backends/torch", "except RuntimeError:  # under vmap, grad and jvp\n        return True", "except RuntimeError:\n        return False"),
     ("_backends/torch", "return torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None", "return False"),
     ("_backends/torch", "and names.innermost_transform() is None", ""),
