@@ -37,9 +37,10 @@ def resolve_positions(
     is the namespace of ``q`` and ``positions``, looked up if None. Up to ``few`` positions are NumPy's,
     where what is made of them is sooner copied to ``q`` than made there.
     """
-    if positions is None and type(offset) is int and 0 <= offset <= 2**30:
+    # In this order: compiled programs would depend on a comparison with what they trace.
+    if positions is None and few and type(offset) is int and _backends.is_near_host(q):
         seq = q.shape[axis]
-        if type(seq) is int and seq <= few and _backends.is_near_host(q):
+        if type(seq) is int and seq <= few and 0 <= offset <= 2**30:
             return np.arange(offset, offset + seq, dtype=np.int32)  # most often: a decode step
     offset = as_offset("offset", offset)
     if positions is not None:
