@@ -17,8 +17,10 @@ from rope_xp._kernels import (
     RotationPlan,
     below_kernel_size,
     evaluate,
+    forced_kernel,
     kernel_for_small,
     kernels_for,
+    rotation_for_small,
 )
 from rope_xp._validation import as_int, is_known, is_listable, quote, require_bool
 from rope_xp.layouts import Layout, pair_slices, require_layout
@@ -141,6 +143,9 @@ def rotate(
             return _backends.map_blocks(on_blocks, x, cos, sin)
     if index is not None:
         cos, sin = cos[index], sin[index]
+    if plan.rotate_small is not None and forced_kernel() is None:
+        rotated: Array = plan.rotate_small(x, cos, sin)
+        return rotated
     return evaluate(plan, Operands(x, cos, sin, out), xp)
 
 
@@ -193,8 +198,12 @@ def _known_plan(xp: Namespace, *arrays_and_options: Any) -> Any:
     """Memoized, keyed on all that it depends on: a decode step is as short as finding it out."""
     arrays, options = arrays_and_options[:6], arrays_and_options[6:]
     plan, index = _plan(xp, arrays, options)
-    small = kernel_for_small(plan, arrays[0], xp) if below_kernel_size(arrays[0]) else None
-    return plan._replace(size=math.prod(arrays[0]), small=small), index
+    shape = arrays[0]
+    plan = plan._replace(size=math.prod(shape))
+    if below_kernel_size(shape):
+        small = kernel_for_small(plan, shape, xp)
+        plan = plan._replace(small=small, rotate_small=rotation_for_small(plan, shape, xp))
+    return plan, index
 
 
 def _has_no_equals(blocks: Any) -> bool:

@@ -12,6 +12,7 @@ kernel keeps that low for some arrays:
 `complex_pairs`  the same with interleaved pairs as complex numbers: one multiplication
 `llvm_cpu`       rows, by `machine_code` that LLVM makes of the formula
 `cuda`           one launch on a CUDA device, of a text made from the formula; off by default
+`torch_small`    `concat` with the fewest calls
 `torch_autograd` one step of torch's graph, evaluated by one of the above
 ================ ===================================================================================
 
@@ -22,9 +23,14 @@ NumPy rounds a complex product once less: `complex_pairs` on large arrays, witho
 """
 
 from rope_xp._kernels.concat import interleave, replace_features
-from rope_xp._kernels.dispatch import force_kernel, kernel_for_small, kernels_for
+from rope_xp._kernels.dispatch import (
+    force_kernel,
+    kernel_for_small,
+    kernels_for,
+    rotation_for_small,
+)
 from rope_xp._kernels.evaluate import evaluate
-from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size
+from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size, forced_kernel
 
 __all__ = [
     "Operands",
@@ -32,8 +38,10 @@ __all__ = [
     "below_kernel_size",
     "evaluate",
     "force_kernel",
+    "forced_kernel",
     "interleave",
     "kernel_for_small",
     "kernels_for",
     "replace_features",
+    "rotation_for_small",
 ]

@@ -25,6 +25,8 @@ MIN_BYTES_PER_THREAD = 2**23
 #: tables that no heads share are as large as the result again.
 MIN_TILED_SIZE = 2**20
 
+Signs = tuple[Any, Any]  # the half where products with sin are subtracted, and the other one
+
 FIRST, SECOND = (..., 0, slice(None)), (..., 1, slice(None))
 BOTH = (..., None, slice(None))
 BACKWARDS = (..., slice(None, None, -1), slice(None))
@@ -42,6 +44,21 @@ def is_best_for_small(plan: RotationPlan, shape: tuple[int, ...]) -> bool:
     return not (plan.needs_cast or plan.interleaved) and plan.end - plan.start == shape[-1]
 
 
+def for_shape(plan: RotationPlan, shape: tuple[int, ...]) -> Callable[..., Array] | None:
+    """What rotates ``x`` of this shape by cos and sin; None for a rotation of another kind."""
+    if plan.needs_cast or not plan.is_two_halves(shape):
+        return None
+    halves = (*shape[:-1], 2, shape[-1] // 2)
+    signs = _signs(plan.turn, plan.inverse)
+
+    def rotate(x: Array, cos: Array, sin: Array) -> Array:
+        out = np.empty(shape, x.dtype)
+        _rotate_halves(x.reshape(halves), out.reshape(halves), cos, sin, signs)
+        return out
+
+    return rotate
+
+
 def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     x, cos, sin, out = arrays
     if plan.needs_cast or x.size + 8 * sin.size >= MIN_TILED_SIZE:
@@ -50,25 +67,30 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
         out = np.empty(x.shape, x.dtype)
     if out is not x and plan.end - plan.start < x.shape[-1]:
         memory.copy_features(plan, x, out)
+    signs = _signs(plan.turn, plan.inverse)
     for part in plan.parts:
-        pairs, target = _halves(plan, part, x, out)
-        c, s = (cos, sin) if len(plan.parts) == 1 else (cos[..., part[2]], sin[..., part[2]])
-        if 4 * s.size > x.size:  # a signed table takes longer than signs of the products
-            turned = np.multiply(pairs[BACKWARDS], s[BOTH])
-            subtracted = turned[_signs(plan.turn, plan.inverse)[0]]
-            np.negative(subtracted, subtracted)
-        else:
-            signed = np.empty((*s.shape[:-1], 2, s.shape[-1]), s.dtype)
-            _write_signed(plan, s, signed)
-            turned = np.multiply(pairs[BACKWARDS], signed)
-        # ``out`` may be ``x``: it is written when the swapped pairs were read.
-        np.multiply(pairs, c[BOTH], target)
-        np.add(target, turned, target)
+        pairs, turned = _halves(plan, part, x, out)
+        _rotate_halves(pairs, turned, cos[..., part[2]], sin[..., part[2]], signs)
     return out
+
+
+def _rotate_halves(pairs: Array, out: Array, cos: Array, sin: Array, signs: Signs) -> None:
+    """All at once. ``out`` may be ``pairs``: it is written when what is swapped was read."""
+    if 2 * sin.size >= pairs.size:  # a signed table takes longer than signs of the products
+        swapped = np.multiply(pairs[BACKWARDS], sin[BOTH])
+        subtracted = swapped[signs[0]]
+        np.negative(subtracted, subtracted)
+    else:
+        signed = np.empty((*sin.shape[:-1], 2, sin.shape[-1]), sin.dtype)
+        _write_signed(sin, signed, signs)
+        swapped = np.multiply(pairs[BACKWARDS], signed)
+    np.multiply(pairs, cos[BOTH], out)
+    np.add(out, swapped, out)
 
 
 def _fill(plan: RotationPlan, xp: Namespace, arrays: Operands) -> None:
     x, cos, sin, out = arrays
+    signs = _signs(plan.turn, plan.inverse)
     for part in plan.parts:
         pairs, target = _halves(plan, part, x, out)
         c, s = cos[..., part[2]], sin[..., part[2]]
@@ -81,7 +103,7 @@ def _fill(plan: RotationPlan, xp: Namespace, arrays: Operands) -> None:
                 c_tile = c[at_table][BOTH]  # (..., 1, n_pairs)
                 c_both, s_both, *_ = scratch.views((*c_tile.shape[:-2], 2, c_tile.shape[-1]))
                 c_both[...] = c_tile
-                _write_signed(plan, s[at_table], s_both)
+                _write_signed(s[at_table], s_both, signs)
             tile = pairs[at]
             result = written = target[at]
             _, _, turned, *copies = scratch.views(tile.shape)
@@ -109,15 +131,15 @@ def _halves(
     return x.reshape(shape), out.reshape(shape)
 
 
-def _write_signed(plan: RotationPlan, sin: Array, out: Array) -> None:
+def _write_signed(sin: Array, out: Array, signs: Signs) -> None:
     """``sin`` for both halves, (..., 2, n_pairs), negative in the one where it is subtracted."""
-    negative, positive = _signs(plan.turn, plan.inverse)
+    negative, positive = signs
     out[positive] = sin
-    np.negative(out[positive], out[negative])
+    np.negative(sin, out[negative])
 
 
 @functools.cache
-def _signs(turn: Callable[..., Any], inverse: bool) -> tuple[Any, Any]:
+def _signs(turn: Callable[..., Any], inverse: bool) -> Signs:
     """The half where the formula subtracts products with sin, and the one where it adds them."""
     (in_first, _), (_, in_second) = turn(0, 1, 0, 1), turn(1, 0, 0, 1)
     if inverse:

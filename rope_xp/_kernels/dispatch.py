@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rope_xp import _backends
-from rope_xp._backends import Namespace
+from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import (
     both_halves,
     complex_pairs,
@@ -18,6 +18,7 @@ from rope_xp._kernels import (
     plan,
     tiled,
     torch_autograd,
+    torch_small,
 )
 from rope_xp._kernels.plan import Kernel, RotationPlan, kernel_name
 from rope_xp._validation import require_one_of
@@ -44,6 +45,16 @@ def kernel_for_small(plan: RotationPlan, shape: tuple[int, ...], xp: Namespace) 
         return None
     is_numpy = _backends.library_name(xp) == "numpy"
     return both_halves if is_numpy and both_halves.is_best_for_small(plan, shape) else concat
+
+
+def rotation_for_small(
+    plan: RotationPlan, shape: tuple[int, ...], xp: Namespace
+) -> Callable[..., Array] | None:
+    """The same as a function of x, cos and sin for arrays of this shape, where there is a quicker one."""
+    if kernel_for_small(plan, shape, xp) is None:
+        return None
+    kernel = {"numpy": both_halves, "torch": torch_small}.get(_backends.library_name(xp))
+    return None if kernel is None else kernel.for_shape(plan, shape)
 
 
 @contextmanager
