@@ -144,8 +144,9 @@ def rotate(
     if index is not None:
         cos, sin = cos[index], sin[index]
     if plan.rotate_small is not None and forced_kernel() is None:
-        rotated: Array = plan.rotate_small(x, cos, sin)
-        return rotated
+        rotated = plan.rotate_small(x, cos, sin)
+        if rotated is not None:
+            return rotated
     return evaluate(plan, Operands(x, cos, sin, out), xp)
 
 
@@ -199,11 +200,9 @@ def _known_plan(xp: Namespace, *arrays_and_options: Any) -> Any:
     arrays, options = arrays_and_options[:6], arrays_and_options[6:]
     plan, index = _plan(xp, arrays, options)
     shape = arrays[0]
-    plan = plan._replace(size=math.prod(shape))
-    if below_kernel_size(shape):
-        small = kernel_for_small(plan, shape, xp)
-        plan = plan._replace(small=small, rotate_small=rotation_for_small(plan, shape, xp))
-    return plan, index
+    small = kernel_for_small(plan, shape, xp) if below_kernel_size(shape) else None
+    rotate_small = rotation_for_small(plan, shape, xp)
+    return plan._replace(size=math.prod(shape), small=small, rotate_small=rotate_small), index
 
 
 def _has_no_equals(blocks: Any) -> bool:

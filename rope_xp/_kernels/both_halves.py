@@ -16,7 +16,7 @@ import numpy as np
 
 from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import memory
-from rope_xp._kernels.plan import MIN_KERNEL_SIZE, Operands, RotationPlan
+from rope_xp._kernels.plan import MIN_KERNEL_SIZE, Operands, RotationPlan, below_kernel_size
 
 # Python starts every operation of every tile, and a thread waits there for the others.
 MIN_BYTES_PER_THREAD = 2**23
@@ -46,7 +46,7 @@ def is_best_for_small(plan: RotationPlan, shape: tuple[int, ...]) -> bool:
 
 def for_shape(plan: RotationPlan, shape: tuple[int, ...]) -> Callable[..., Array] | None:
     """What rotates ``x`` of this shape by cos and sin; None for a rotation of another kind."""
-    if plan.needs_cast or not plan.is_two_halves(shape):
+    if plan.needs_cast or not plan.is_two_halves(shape) or not below_kernel_size(shape):
         return None
     halves = (*shape[:-1], 2, shape[-1] // 2)
     signs = _signs(plan.turn, plan.inverse)

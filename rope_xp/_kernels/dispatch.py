@@ -50,7 +50,10 @@ def kernel_for_small(plan: RotationPlan, shape: tuple[int, ...], xp: Namespace) 
 def rotation_for_small(
     plan: RotationPlan, shape: tuple[int, ...], xp: Namespace
 ) -> Callable[..., Array] | None:
-    """The same as a function of x, cos and sin for arrays of this shape, where there is a quicker one."""
+    """What rotates x of this shape by cos and sin sooner than a kernel is selected; or None.
+
+    Its result may be None: for a kernel.
+    """
     if kernel_for_small(plan, shape, xp) is None:
         return None
     kernel = {"numpy": both_halves, "torch": torch_small}.get(_backends.library_name(xp))

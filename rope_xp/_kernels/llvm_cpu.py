@@ -33,7 +33,7 @@ from rope_xp._kernels.machine_code import (
     compiled,
     converts_float16,
 )
-from rope_xp._kernels.plan import Operands, RotationPlan, forced_kernel
+from rope_xp._kernels.plan import MIN_KERNEL_SIZE, Operands, RotationPlan, forced_kernel
 
 MIN_BYTES_PER_THREAD = 2**22
 # Elements below which a library's own operations take no longer, if they are threaded.
@@ -118,11 +118,13 @@ def _try_import(status: _Status) -> None:
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
     if plan.size is not None and is_known_missing():  # sooner known than the rest
         return False
-    if not memory.is_accessible(arrays) or not is_available():
+    known = _backends.library_of(arrays.x).memory
+    if known is None:
         return False
-    known = memory.memory_of(arrays.x)
-    least = MIN_SIZE_BESIDE_THREADS if known.operations_are_threaded else 0
-    if math.prod(arrays.x.shape) < least and forced_kernel() is None:
+    least = MIN_SIZE_BESIDE_THREADS if known.operations_are_threaded else MIN_KERNEL_SIZE
+    if plan.size is not None and plan.size < least and forced_kernel() is None:
+        return False
+    if not memory.is_accessible(arrays, least) or not is_available():
         return False
     as_numpy = known.as_numpy
     return _has_known_strides_and_dtypes(*(as_numpy(a) for a in arrays if a is not None))

@@ -50,8 +50,8 @@ class RotationPlan(NamedTuple):
     kernels: tuple[Kernel, ...] = ()  # in order of preference; `concat` needs no mention
     size: int | None = None  # of x, where it is known to be eager
     small: Kernel | None = None  # the kernel for arrays known to be below the size for all others
-    # What rotates x by cos and sin where shapes and dtypes have decided everything: small arrays.
-    rotate_small: Callable[[Array, Array, Array], Array] | None = None
+    # What rotates small x by cos and sin where shapes and dtypes have decided almost everything.
+    rotate_small: Callable[[Array, Array, Array], Array | None] | None = None
 
     def is_two_halves(self, shape: tuple[int, ...]) -> bool:
         """Whether the features of an array of this shape are those of one part, half by half."""

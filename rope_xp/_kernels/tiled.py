@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import memory
-from rope_xp._kernels.plan import Operands, RotationPlan, forced_kernel
+from rope_xp._kernels.plan import Operands, RotationPlan
 
 # Python starts every operation of every tile, and a thread waits there for the others.
 MIN_BYTES_PER_THREAD = 2**25
 
-#: Elements below which everything stays in the cache anyway.
-MIN_SIZE = 2**21
+#: Elements below which one tile is enough: everything stays in the cache anyway.
+MIN_TILED_SIZE = 2**21
 
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
-    if plan.size is not None and plan.size < MIN_SIZE and forced_kernel() is None:
-        return False  # sooner known than the rest
-    return memory.is_accessible(arrays, MIN_SIZE)
+    return memory.is_accessible(arrays)
 
 
 def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
+    import torch  # by itself: array-api-compat's wrappers take longer than small operations
+
+    xp, x, out = torch, arrays.x, arrays.out
+    if math.prod(x.shape) < MIN_TILED_SIZE and not plan.needs_cast and out is not x:
+        return _rotate_whole(plan, arrays, xp)
     return memory.write_result(
         plan, arrays, lambda part: _fill(plan, part, xp), MIN_BYTES_PER_THREAD
     )
+
+
+def _rotate_whole(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
+    x, cos, sin, out = arrays
+    out = memory.memory_of(x).empty(x) if out is None else out
+    memory.copy_features(plan, x, out)
+    if plan.inverse:
+        sin = -sin
+    for first, second, columns in plan.parts:
+        a, b, first_out, second_out = (
+            x[..., first],
+            x[..., second],
+            out[..., first],
+            out[..., second],
+        )
+        free = [first_out, xp.empty_like(a), second_out]
+        operands = (a, b, cos[..., columns], sin[..., columns])
+        plan.turn(*(_InPlaceOperand(operand, free, xp) for operand in operands))
+    return out
 
 
 def _fill(plan: RotationPlan, arrays: Operands, xp: Namespace) -> None:

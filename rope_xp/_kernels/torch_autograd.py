@@ -20,6 +20,8 @@ DELEGATES = True
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
     x, cos, sin, out = arrays
+    if plan.size is not None and not (x.requires_grad or torch_facts.is_transformed(x)):
+        return False  # sooner known than the rest
     # Tables that are differentiated or mapped over, too, are left to torch.
     return (
         out is None
