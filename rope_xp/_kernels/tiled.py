@@ -25,7 +25,8 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     import torch  # by itself: array-api-compat's wrappers take longer than small operations
 
     xp, x, out = torch, arrays.x, arrays.out
-    if math.prod(x.shape) < MIN_TILED_SIZE and not plan.needs_cast and out is not x:
+    in_place = out is not None and memory.is_same_memory(x, out)
+    if math.prod(x.shape) < MIN_TILED_SIZE and not (plan.needs_cast or in_place):
         return _rotate_whole(plan, arrays, xp)
     return memory.write_result(
         plan, arrays, lambda part: _fill(plan, part, xp), MIN_BYTES_PER_THREAD
@@ -39,13 +40,8 @@ def _rotate_whole(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     if plan.inverse:
         sin = -sin
     for first, second, columns in plan.parts:
-        a, b, first_out, second_out = (
-            x[..., first],
-            x[..., second],
-            out[..., first],
-            out[..., second],
-        )
-        free = [first_out, xp.empty_like(a), second_out]
+        a, b = x[..., first], x[..., second]
+        free = [out[..., first], xp.empty_like(a), out[..., second]]
         operands = (a, b, cos[..., columns], sin[..., columns])
         plan.turn(*(_InPlaceOperand(operand, free, xp) for operand in operands))
     return out

@@ -28,6 +28,7 @@ from rope_xp._kernels import (
     memory,
     plan,
     tiled,
+    torch_small,
 )
 from rope_xp._kernels.evaluate import select_kernel
 
@@ -172,6 +173,7 @@ def small_tiles(monkeypatch):
 
     monkeypatch.setattr(memory, "memory_of", memory_of)
     monkeypatch.setattr(both_halves, "MIN_TILED_SIZE", 0)
+    monkeypatch.setattr(tiled, "MIN_TILED_SIZE", 0)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -182,7 +184,12 @@ def test_tiles_give_the_result_of_concat(kind, rng, kernel, layout, dtype, small
 
 
 # Elements from which on another kernel, or another way of the same one, is worth its while.
-THRESHOLDS = (plan.MIN_KERNEL_SIZE, both_halves.MIN_TILED_SIZE, tiled.MIN_SIZE)
+THRESHOLDS = (
+    plan.MIN_KERNEL_SIZE,
+    torch_small.MAX_SIZE,
+    both_halves.MIN_TILED_SIZE,
+    tiled.MIN_TILED_SIZE,
+)
 
 
 @pytest.mark.parametrize("size", sorted({*THRESHOLDS}))
@@ -296,7 +303,7 @@ def test_threads_change_nothing(monkeypatch, kind, rng, layout, n_pairs):
     for kernel in (both_halves, tiled, complex_pairs, llvm_cpu):
         monkeypatch.setattr(kernel, "MIN_BYTES_PER_THREAD", 1)
     monkeypatch.setattr(both_halves, "MIN_TILED_SIZE", 0)
-    monkeypatch.setattr(tiled, "MIN_SIZE", 0)
+    monkeypatch.setattr(tiled, "MIN_TILED_SIZE", 0)
     results = []
     for count in (1, 2, 3, 7):
         if isinstance(x, np.ndarray):
@@ -331,7 +338,6 @@ def test_which_kernel_is_selected(monkeypatch, kind, rng):
     assert selected(small) == small_one
     if not is_numpy and llvm_cpu.is_available():
         assert selected(large) != "llvm_cpu"  # torch's own operations use all cores
-    monkeypatch.setattr(tiled, "MIN_SIZE", 2**16)
     monkeypatch.setattr(llvm_cpu, "MIN_SIZE_BESIDE_THREADS", 2**16)
     for fast in (False, *([True] if llvm_cpu.is_available() else [])):
         monkeypatch.setattr(llvm_cpu, "is_available", lambda fast=fast: fast)
