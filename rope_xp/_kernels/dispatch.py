@@ -25,7 +25,7 @@ from rope_xp._validation import require_one_of
 
 PREFERENCE: dict[str, tuple[Kernel, ...]] = {
     "numpy": (llvm_cpu, complex_pairs, both_halves),
-    "torch": (torch_autograd, cuda, llvm_cpu, complex_pairs, tiled),
+    "torch": (torch_autograd, cuda, complex_pairs, llvm_cpu, tiled),
     "cupy": (cuda,),
     "jax": (jax_eager, pad),
 }  # and `concat`, which every library has

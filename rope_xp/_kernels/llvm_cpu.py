@@ -169,7 +169,9 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
         _status().report()
         return result
     rotate_rows = functools.partial(_rotate_rows, plan, code)
-    memory.in_threads(rotate_rows, views, known.threads, MIN_BYTES_PER_THREAD)
+    # Behind operations that are threaded, threads of theirs are still awake for a while.
+    share = MIN_BYTES_PER_THREAD * (4 if known.operations_are_threaded else 1)
+    memory.in_threads(rotate_rows, views, known.threads, share)
     known.mark_written(out)
     return out
 

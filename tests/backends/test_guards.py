@@ -276,7 +276,7 @@ def test_batched_gradients_have_gradients(torch):
 @pytest.mark.parametrize(
     ("dtype", "table_dtype", "kernel"),
     [
-        ("float32", "float32", "llvm_cpu"),
+        ("float32", "float32", "complex_pairs"),
         ("float32", "float64", "llvm_cpu"),
         ("bfloat16", "float32", "llvm_cpu"),
         ("bfloat16", "bfloat16", "tiled"),
