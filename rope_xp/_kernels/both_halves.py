@@ -2,7 +2,8 @@
 
 As an array of shape (..., 2, n_pairs) the rotated pairs are ``x * cos + x[..., ::-1, :] * sin``, with the
 signs in ``sin`` that the formula gives it in each half: three operations instead of six and a
-concatenation. Signs and order change no rounding, so the bits are those of `concat`.
+concatenation. Signs and order change no rounding, so the bits are those of `concat`. A formula that is
+not of this kind is left to other kernels.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ BACKWARDS = (..., slice(None, None, -1), slice(None))
 
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
-    if not isinstance(arrays.x, np.ndarray):
+    if not isinstance(arrays.x, np.ndarray) or not _is_sum_of_products(plan.turn):
         return False
     least = 0 if is_best_for_small(plan, arrays.x.shape) else MIN_KERNEL_SIZE
     return memory.is_accessible(arrays, least)
@@ -41,15 +42,18 @@ def supports(plan: RotationPlan, arrays: Operands) -> bool:
 
 def is_best_for_small(plan: RotationPlan, shape: tuple[int, ...]) -> bool:
     """Whether this beats `concat` at any size: halves are adjacent in memory, and all is rotated."""
-    return not (plan.needs_cast or plan.interleaved) and plan.end - plan.start == shape[-1]
+    whole = plan.end - plan.start == shape[-1]
+    return whole and not (plan.needs_cast or plan.interleaved) and _is_sum_of_products(plan.turn)
 
 
 def for_shape(plan: RotationPlan, shape: tuple[int, ...]) -> Callable[..., Array] | None:
     """What rotates ``x`` of this shape by cos and sin; None for a rotation of another kind."""
-    if plan.needs_cast or not plan.is_two_halves(shape) or not below_kernel_size(shape):
+    if not (is_best_for_small(plan, shape) and plan.is_two_halves(shape)):
         return None
-    halves = (*shape[:-1], 2, shape[-1] // 2)
+    if not below_kernel_size(shape):
+        return None
     signs = _signs(plan.turn, plan.inverse)
+    halves = (*shape[:-1], 2, shape[-1] // 2)
 
     def rotate(x: Array, cos: Array, sin: Array) -> Array:
         out = np.empty(shape, x.dtype)
@@ -138,10 +142,21 @@ def _write_signed(sin: Array, out: Array, signs: Signs) -> None:
     np.negative(sin, out[negative])
 
 
-@functools.cache
 def _signs(turn: Callable[..., Any], inverse: bool) -> Signs:
     """The half where the formula subtracts products with sin, and the one where it adds them."""
-    (in_first, _), (_, in_second) = turn(0, 1, 0, 1), turn(1, 0, 0, 1)
-    if inverse:
-        in_first, in_second = -in_first, -in_second
-    return (FIRST, SECOND) if in_first < in_second else (SECOND, FIRST)
+    minus_first = (_on_units(turn)[3] == (-1, 0)) is not inverse
+    return (FIRST, SECOND) if minus_first else (SECOND, FIRST)
+
+
+def _is_sum_of_products(turn: Callable[..., Any]) -> bool:
+    """Whether the formula is what this module computes, but for its signs: it is linear, so units tell."""
+    return _on_units(turn) in (
+        ((1, 0), (0, 1), (0, 1), (-1, 0)),
+        ((1, 0), (0, 1), (0, -1), (1, 0)),
+    )
+
+
+@functools.cache
+def _on_units(turn: Callable[..., Any]) -> tuple[tuple[int, int], ...]:
+    units = ((1, 0, 1, 0), (0, 1, 1, 0), (1, 0, 0, 1), (0, 1, 0, 1))  # a, b, cos, sin
+    return tuple(tuple(turn(*unit)) for unit in units)

@@ -757,3 +757,29 @@ def test_version_counters_count_what_was_written(large, kernel):
     with force_kernel(kernel), torch.inference_mode():
         x = torch.randn_like(x)
         rope_xp.rotate(x, cos, sin, layout="interleaved", out=x)
+
+
+@pytest.mark.parametrize(
+    ("turn", "known"),
+    [
+        (lambda a, b, c, s: (a * c + b * s, b * c - a * s), True),  # clockwise
+        (lambda a, b, c, s: (a * c - b * s, a * s - b * c), False),  # a reflection
+        (lambda a, b, c, s: (a * c, b * c + a * s), False),
+    ],
+)
+def test_both_halves_follow_the_formula(rng, turn, known):
+    """Its signs come from there; what it cannot do is left to others."""
+    x = rng.standard_normal((3, 5, 8))
+    cos, sin = rng.standard_normal((2, 5, 4))
+    xp = _backends.namespace(x=x)
+    shapes = rotation._shapes_and_dtypes(x, cos, sin)
+    plan, _ = rotation._plan(xp, shapes, ("half", -2, 0, False, None))
+    plan = plan._replace(turn=turn)
+    small = both_halves.for_shape(plan, x.shape)
+    with force_kernel("both_halves"):
+        assert both_halves.supports(plan, Operands(x, cos, sin)) is known is (small is not None)
+    if known:
+        expected = np.concatenate(turn(x[..., :4], x[..., 4:], cos, sin), axis=-1)
+        np.testing.assert_array_equal(small(x, cos, sin), expected)
+        found = both_halves.rotate(plan, Operands(x, cos, sin), xp)
+        np.testing.assert_array_equal(found, expected)

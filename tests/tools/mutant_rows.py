@@ -24,6 +24,7 @@ NUMPY = [
     ("_kernels/both_halves", "    if inverse:\n", "    if False:\n"),
     ("_kernels/both_halves", "if plan.interleaved:", "if False:"),
     ("_kernels/both_halves", "np.negative(subtracted, subtracted)", "pass"),
+    ("_kernels/both_halves", "and _is_sum_of_products(plan.turn)", ""),
     ("_kernels/both_halves", "np.negative(sin, out[negative])", "out[negative] = sin"),
     ("_kernels/both_halves", "part[0].start, part[1].stop", "plan.start, plan.end"),
     ("_kernels/both_halves", "written[...] = result", "pass"),
