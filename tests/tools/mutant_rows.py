@@ -21,7 +21,7 @@ NUMPY = [
     ("_kernels", "-s if plan.inverse else s", "s"),
     ("_kernels", "(slice(0, plan.start), slice(plan.end, x.shape[-1]))", "(slice(0, plan.start),)"),
     ("_kernels/both_halves", "if at_table != current:", "if current is None:"),
-    ("_kernels/both_halves", "    if inverse:\n", "    if False:\n"),
+    ("_kernels/both_halves", "(-1, 0)) is not inverse", "(-1, 0))"),
     ("_kernels/both_halves", "if plan.interleaved:", "if False:"),
     ("_kernels/both_halves", "np.negative(subtracted, subtracted)", "pass"),
     ("_kernels/both_halves", "and _is_sum_of_products(plan.turn)", ""),
