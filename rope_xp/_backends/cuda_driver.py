@@ -51,9 +51,7 @@ def compile_source(nvrtc: Any, source: str, architecture: str) -> bytes:
         )
         if failed:
             log = _text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
-            msg = (
-                f"NVRTC compiles this kernel not for {architecture}: {log.decode(errors='replace')}"
-            )
+            msg = f"NVRTC cannot compile this kernel for {architecture}: {log.decode(errors='replace')}"
             raise RuntimeError(msg)
         return _text(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
     finally:

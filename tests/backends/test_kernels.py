@@ -783,3 +783,26 @@ def test_both_halves_follow_the_formula(rng, turn, known):
         np.testing.assert_array_equal(small(x, cos, sin), expected)
         found = both_halves.rotate(plan, Operands(x, cos, sin), xp)
         np.testing.assert_array_equal(found, expected)
+
+
+SPECIAL = (0.0, -0.0, math.inf, -math.inf, math.nan, 1e-40)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_pairs", [1, 3, 8, 32])
+def test_small_arrays_give_the_result_of_concat(kind, rng, layout, inverse, dtype, n_pairs):
+    """Of any strides, with numbers that products and sums treat in ways of their own."""
+    numbers = rng.standard_normal((2, 6, 5, 2 * n_pairs + 1))
+    numbers[0].flat[: len(SPECIAL) * 3 : 3] = SPECIAL
+    whole = kind(numbers, dtype)
+    tables = [kind(rng.standard_normal((5, n_pairs)), dtype) for _ in range(2)]
+    views = whole[..., :-1], whole[..., 1:], whole[0, ..., :-1], whole[:, ::2, :, 1:]
+    if layout == "interleaved":
+        views += (kind(numbers[..., :-1].copy(), dtype), whole[:0, ..., :-1])
+    for x in views:
+        found = rope_xp.rotate(x, *tables, layout=layout, inverse=inverse)
+        with force_kernel("concat"):
+            expected = rope_xp.rotate(x, *tables, layout=layout, inverse=inverse)
+        assert_same(found, expected)
