@@ -12,7 +12,8 @@ kernel keeps that low for some arrays:
 `complex_pairs`  the same with interleaved pairs as complex numbers: one multiplication
 `llvm_cpu`       rows, by `machine_code` that LLVM makes of the formula
 `cuda`           one launch on a CUDA device, of a text made from the formula; off by default
-`torch_small`    `concat` with the fewest calls
+`numpy_small`    the formula in the fewest operations: below the size for any choice
+`torch_small`    the same for torch
 `torch_autograd` one step of torch's graph, evaluated by one of the above
 ================ ===================================================================================
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import memory
-from rope_xp._kernels.plan import MIN_KERNEL_SIZE, Operands, RotationPlan, below_kernel_size
+from rope_xp._kernels.plan import MIN_KERNEL_SIZE, Operands, RotationPlan
 
 # Python starts every operation of every tile, and a thread waits there for the others.
 MIN_BYTES_PER_THREAD = 2**23
@@ -49,8 +49,6 @@ def is_best_for_small(plan: RotationPlan, shape: tuple[int, ...]) -> bool:
 def for_shape(plan: RotationPlan, shape: tuple[int, ...]) -> Callable[..., Array] | None:
     """What rotates ``x`` of this shape by cos and sin; None for a rotation of another kind."""
     if not (is_best_for_small(plan, shape) and plan.is_two_halves(shape)):
-        return None
-    if not below_kernel_size(shape):
         return None
     signs = _signs(plan.turn, plan.inverse)
     halves = (*shape[:-1], 2, shape[-1] // 2)

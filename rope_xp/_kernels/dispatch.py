@@ -14,6 +14,7 @@ from rope_xp._kernels import (
     cuda,
     jax_eager,
     llvm_cpu,
+    numpy_small,
     pad,
     plan,
     tiled,
@@ -56,7 +57,7 @@ def rotation_for_small(
     """
     if kernel_for_small(plan, shape, xp) is None:
         return None
-    kernel = {"numpy": both_halves, "torch": torch_small}.get(_backends.library_name(xp))
+    kernel = {"numpy": numpy_small, "torch": torch_small}.get(_backends.library_name(xp))
     return None if kernel is None else kernel.for_shape(plan, shape)
 
 

@@ -103,6 +103,7 @@ def _try_import(status: _Status) -> None:
         if os.environ.get("ROPE_XP_FAST") == "0":
             status.failure, status.reported = "ROPE_XP_FAST=0", True
             return
+        import llvmlite
         import llvmlite.binding  # noqa: F401 - needed later, tried now
 
         status.failure, status.reported = None, True

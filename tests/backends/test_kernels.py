@@ -801,8 +801,9 @@ def test_small_arrays_give_the_result_of_concat(kind, rng, layout, inverse, dtyp
     views = whole[..., :-1], whole[..., 1:], whole[0, ..., :-1], whole[:, ::2, :, 1:]
     if layout == "interleaved":
         views += (kind(numbers[..., :-1].copy(), dtype), whole[:0, ..., :-1])
-    for x in views:
-        found = rope_xp.rotate(x, *tables, layout=layout, inverse=inverse)
+    for x, start in (*((view, 0) for view in views), (whole, 0), (whole, 1)):
+        options = {"layout": layout, "inverse": inverse, "rotary_start": start}
+        found = rope_xp.rotate(x, *tables, **options)
         with force_kernel("concat"):
-            expected = rope_xp.rotate(x, *tables, layout=layout, inverse=inverse)
+            expected = rope_xp.rotate(x, *tables, **options)
         assert_same(found, expected)
