@@ -21,6 +21,7 @@ from rope_xp._kernels import (
     kernel_for_small,
     kernels_for,
     rotation_for_small,
+    write_into,
 )
 from rope_xp._validation import as_int, is_known, is_listable, quote, require_bool
 from rope_xp.layouts import Layout, pair_slices, require_layout
@@ -105,7 +106,8 @@ def rotate(
     >>> rotate(np.asarray([[1.0, 0.0]]), cos, sin, layout="half")
     array([[0., 1.]])
     """
-    plain = out is None and (blocks is None or _has_no_equals(blocks))
+    plain = out is None or type(out) is type(x)
+    plain = plain and (blocks is None or _has_no_equals(blocks))
     xp = _backends.shared_namespace(x, cos, sin) if plain else None
     if xp is not None:
         try:
@@ -141,12 +143,16 @@ def rotate(
                 rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
             )
             return _backends.map_blocks(on_blocks, x, cos, sin)
+    elif out is not None:
+        _backends.namespace(x=x, out=out)
+        _require_out(x, out)
     if index is not None:
         cos, sin = cos[index], sin[index]
-    if plan.rotate_small is not None and forced_kernel() is None:
+    # Small results are copied to ``out``: whether it overlaps with what is read takes longer to find out.
+    if plan.rotate_small is not None and forced_kernel() is None and (out is None or plan.small):
         rotated = plan.rotate_small(x, cos, sin)
         if rotated is not None:
-            return rotated
+            return rotated if out is None else write_into(out, rotated)
     return evaluate(plan, Operands(x, cos, sin, out), xp)
 
 

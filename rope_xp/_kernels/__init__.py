@@ -23,7 +23,7 @@ The formula comes with the plan, from `rope_xp.rotation`. All kernels give the s
 NumPy rounds a complex product once less: `complex_pairs` on large arrays, without llvmlite.
 """
 
-from rope_xp._kernels.concat import interleave, replace_features
+from rope_xp._kernels.concat import interleave, replace_features, write_into
 from rope_xp._kernels.dispatch import (
     force_kernel,
     kernel_for_small,
@@ -45,4 +45,5 @@ __all__ = [
     "kernels_for",
     "replace_features",
     "rotation_for_small",
+    "write_into",
 ]

@@ -22,8 +22,11 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     y = replace_features(x, pieces, plan.start, plan.end, xp)
     if plan.needs_cast:
         y = _backends.cast(y, x.dtype, xp)  # NumPy's other byte order got lost
-    if out is None:
-        return y
+    return y if out is None else write_into(out, y)
+
+
+def write_into(out: Array, y: Array) -> Array:
+    """``out`` with the values of ``y``; TypeError where its library does not let one write."""
     try:
         out[...] = y
     except RuntimeError as error:  # what torch's gradients and transforms do not let one write
