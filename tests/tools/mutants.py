@@ -58,7 +58,16 @@ TESTS = {
     "jax": [
         GUARDS,
         "tests/unit/test_rotation.py",
-        "tests/backends/test_jax.py::test_jit_joins_otherwise_and_gives_the_same",
+        *(
+            f"tests/backends/test_jax.py::test_{what}"
+            for what in (
+                "jit_joins_otherwise_and_gives_the_same",
+                "eager_arrays_are_rounded_as_by_single_operations",
+                "an_eager_rotation_is_one_compiled_call",
+                "compiled_programs_make_tables_once",
+                "tables_of_rounded_products_are_made_once",
+            )
+        ),
     ],
     "dask": ["tests/unit/test_rotation.py", "tests/backends/test_dask.py"],
     "strict": [GUARDS, "tests/messages/test_libraries.py", "tests/unit"],
