@@ -195,7 +195,7 @@ def test_large_arrays_take_the_step_by_themselves(rng):
 
 @pytest.mark.parametrize(
     ("mode", "early", "seq"),
-    [("real", False, 2048), ("real", True, 2048), ("symbolic", False, 4)],
+    [("real", False, 8192), ("real", True, 8192), ("symbolic", False, 4)],
 )
 def test_make_fx_traces_gradients(mode, early, seq):
     """Above autograd, too, where torch counts its modes apart; and sizes that are traced."""
