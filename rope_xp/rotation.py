@@ -18,9 +18,9 @@ from rope_xp._kernels import (
     below_kernel_size,
     evaluate,
     forced_kernel,
-    kernel_for_small,
     kernels_for,
     rotation_for_small,
+    takes_small_arrays,
     write_into,
 )
 from rope_xp._validation import as_int, is_known, is_listable, quote, require_bool
@@ -206,7 +206,7 @@ def _known_plan(xp: Namespace, *arrays_and_options: Any) -> Any:
     arrays, options = arrays_and_options[:6], arrays_and_options[6:]
     plan, index = _plan(xp, arrays, options)
     shape = arrays[0]
-    small = kernel_for_small(plan, shape, xp) if below_kernel_size(shape) else None
+    small = below_kernel_size(shape) and not takes_small_arrays(xp)
     rotate_small = rotation_for_small(plan, shape, xp)
     return plan._replace(size=math.prod(shape), small=small, rotate_small=rotate_small), index
 

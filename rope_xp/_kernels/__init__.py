@@ -26,9 +26,9 @@ NumPy rounds a complex product once less: `complex_pairs` on large arrays, witho
 from rope_xp._kernels.concat import interleave, replace_features, write_into
 from rope_xp._kernels.dispatch import (
     force_kernel,
-    kernel_for_small,
     kernels_for,
     rotation_for_small,
+    takes_small_arrays,
 )
 from rope_xp._kernels.evaluate import evaluate
 from rope_xp._kernels.plan import Operands, RotationPlan, below_kernel_size, forced_kernel
@@ -41,9 +41,9 @@ __all__ = [
     "force_kernel",
     "forced_kernel",
     "interleave",
-    "kernel_for_small",
     "kernels_for",
     "replace_features",
     "rotation_for_small",
+    "takes_small_arrays",
     "write_into",
 ]

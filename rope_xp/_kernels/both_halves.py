@@ -17,7 +17,7 @@ import numpy as np
 
 from rope_xp._backends import Array, Namespace
 from rope_xp._kernels import memory
-from rope_xp._kernels.plan import MIN_KERNEL_SIZE, Operands, RotationPlan
+from rope_xp._kernels.plan import Operands, RotationPlan
 
 # Python starts every operation of every tile, and a thread waits there for the others.
 MIN_BYTES_PER_THREAD = 2**23
@@ -34,21 +34,15 @@ BACKWARDS = (..., slice(None, None, -1), slice(None))
 
 
 def supports(plan: RotationPlan, arrays: Operands) -> bool:
-    if not isinstance(arrays.x, np.ndarray) or not _is_sum_of_products(plan.turn):
-        return False
-    least = 0 if is_best_for_small(plan, arrays.x.shape) else MIN_KERNEL_SIZE
-    return memory.is_accessible(arrays, least)
-
-
-def is_best_for_small(plan: RotationPlan, shape: tuple[int, ...]) -> bool:
-    """Whether this beats `concat` at any size: halves are adjacent in memory, and all is rotated."""
-    whole = plan.end - plan.start == shape[-1]
-    return whole and not (plan.needs_cast or plan.interleaved) and _is_sum_of_products(plan.turn)
+    is_numpy = isinstance(arrays.x, np.ndarray)
+    return is_numpy and _is_sum_of_products(plan.turn) and memory.is_accessible(arrays)
 
 
 def for_shape(plan: RotationPlan, shape: tuple[int, ...]) -> Callable[..., Array] | None:
     """What rotates ``x`` of this shape by cos and sin; None for a rotation of another kind."""
-    if not (is_best_for_small(plan, shape) and plan.is_two_halves(shape)):
+    if plan.needs_cast or plan.interleaved or not plan.is_one_part(shape):
+        return None
+    if not _is_sum_of_products(plan.turn):
         return None
     signs = _signs(plan.turn, plan.inverse)
     halves = (*shape[:-1], 2, shape[-1] // 2)

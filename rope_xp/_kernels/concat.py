@@ -45,7 +45,7 @@ def rotated_pairs(
     if plan.inverse:
         sin = -sin
     for first, second, columns in plan.parts:
-        if plan.interleaved and plan.small is None:
+        if plan.interleaved and not plan.small:
             # Compilers follow a reshape better than slices with steps.
             pairs = x[..., plan.start : plan.end]
             pairs = _backends.reshape(pairs, (*x.shape[:-1], cos.shape[-1], 2), xp)

@@ -37,15 +37,9 @@ def kernels_for(xp: Namespace) -> tuple[Kernel, ...]:
     return PREFERENCE.get(_backends.library_name(xp), ())
 
 
-def kernel_for_small(plan: RotationPlan, shape: tuple[int, ...], xp: Namespace) -> Kernel | None:
-    """The kernel for eager arrays of this namespace that are too small for a choice.
-
-    None where one of its kernels is worth it for arrays of any size.
-    """
-    if any(hasattr(k, "takes_small_arrays") and k.takes_small_arrays() for k in kernels_for(xp)):
-        return None
-    is_numpy = _backends.library_name(xp) == "numpy"
-    return both_halves if is_numpy and both_halves.is_best_for_small(plan, shape) else concat
+def takes_small_arrays(xp: Namespace) -> bool:
+    """Whether one of these kernels is worth it for arrays of any size."""
+    return any(hasattr(k, "takes_small_arrays") and k.takes_small_arrays() for k in kernels_for(xp))
 
 
 def rotation_for_small(
@@ -55,10 +49,8 @@ def rotation_for_small(
 
     Its result may be None: for a kernel.
     """
-    if kernel_for_small(plan, shape, xp) is None:
-        return None
     kernel = {"numpy": numpy_small, "torch": torch_small}.get(_backends.library_name(xp))
-    return None if kernel is None else kernel.for_shape(plan, shape)
+    return None if kernel is None or takes_small_arrays(xp) else kernel.for_shape(plan, shape)
 
 
 @contextmanager

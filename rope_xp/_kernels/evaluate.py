@@ -9,8 +9,8 @@ from rope_xp._kernels.plan import Kernel, Operands, RotationPlan, forced_kernel,
 
 def select_kernel(plan: RotationPlan, arrays: Operands) -> Kernel:
     """The first of the plan's kernels that supports the arrays, else `concat`."""
-    if plan.small is not None and arrays.out is None and forced_kernel() is None:
-        return plan.small
+    if plan.small and forced_kernel() is None:
+        return concat
     for kernel in plan.kernels:
         if kernel.supports(plan, arrays) and _is_allowed(kernel):
             return kernel

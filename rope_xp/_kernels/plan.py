@@ -49,13 +49,13 @@ class RotationPlan(NamedTuple):
     needs_cast: bool  # whether some array has another dtype
     kernels: tuple[Kernel, ...] = ()  # in order of preference; `concat` needs no mention
     size: int | None = None  # of x, where it is known to be eager
-    small: Kernel | None = None  # the kernel for arrays known to be below the size for all others
+    small: bool = False  # known to be below the size for any of them
     # What rotates small x by cos and sin where shapes and dtypes have decided almost everything.
     rotate_small: Callable[[Array, Array, Array], Array | None] | None = None
 
-    def is_two_halves(self, shape: tuple[int, ...]) -> bool:
-        """Whether the features of an array of this shape are those of one part, half by half."""
-        return not self.interleaved and len(self.parts) == 1 and self.end - self.start == shape[-1]
+    def is_one_part(self, shape: tuple[int, ...]) -> bool:
+        """Whether all features of an array of this shape are rotated, as one part."""
+        return len(self.parts) == 1 and self.end - self.start == shape[-1]
 
 
 def below_kernel_size(shape: tuple[int, ...]) -> bool:

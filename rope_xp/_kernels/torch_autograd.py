@@ -38,7 +38,11 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     others = tuple(k for k in plan.kernels if not hasattr(k, "DELEGATES"))
     try:
         return _function().apply(
-            x, cos, sin, plan._replace(kernels=others, size=None, small=None, rotate_small=None), xp
+            x,
+            cos,
+            sin,
+            plan._replace(kernels=others, size=None, small=False, rotate_small=None),
+            xp,
         )
     except RuntimeError as error:
         if "custom_function_call" not in str(error):

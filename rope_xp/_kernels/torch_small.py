@@ -20,8 +20,7 @@ def for_shape(plan: RotationPlan, shape: tuple[int, ...]) -> Rotate | None:
 
     Its result is None for a tensor that another kernel is for.
     """
-    whole = plan.end - plan.start == shape[-1] and len(plan.parts) == 1
-    if plan.needs_cast or not whole or math.prod(shape) >= MAX_SIZE:
+    if plan.needs_cast or not plan.is_one_part(shape) or math.prod(shape) >= MAX_SIZE:
         return None
     if plan.interleaved:
         return _complex_pairs(plan) if plan.compute.itemsize > 2 and 0 not in shape else None

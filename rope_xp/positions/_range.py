@@ -105,9 +105,8 @@ def count(first: int, n: int, xp: Namespace, dtype: Dtype, device: Device | None
 
 
 def _arange(first: int, n: int, xp: Namespace, dtype: Dtype, device: Device | None) -> Array:
-    if (
-        isinstance(first, int) and first > bounds(dtype)[1] // 2
-    ):  # what is behind the last may be no number of this dtype
+    # What is behind the last may be no number of this dtype.
+    if isinstance(first, int) and first > bounds(dtype)[1] // 2:
         return xp.arange(n, dtype=dtype, device=device) + first
     return xp.arange(first, first + n, dtype=dtype, device=device)
 

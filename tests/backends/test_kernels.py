@@ -334,8 +334,7 @@ def test_which_kernel_is_selected(monkeypatch, kind, rng):
     large, small = (kind(rng.standard_normal((n, 64, 64)), "float32") for n in (32, 1))
     is_numpy = isinstance(large, np.ndarray)
     slow = "both_halves" if is_numpy else "tiled"
-    small_one = "both_halves" if is_numpy else "concat"
-    assert selected(small) == small_one
+    assert selected(small) == "concat"
     if not is_numpy and llvm_cpu.is_available():
         assert selected(large) != "llvm_cpu"  # torch's own operations use all cores
     monkeypatch.setattr(llvm_cpu, "MIN_SIZE_BESIDE_THREADS", 2**16)
