@@ -806,3 +806,13 @@ def test_small_arrays_give_the_result_of_concat(kind, rng, layout, inverse, dtyp
         with force_kernel("concat"):
             expected = rope_xp.rotate(x, *tables, **options)
         assert_same(found, expected)
+
+
+def test_blocks_of_a_small_array(kind, rng):
+    """Its halves are not those of the blocks."""
+    x = kind(rng.standard_normal((3, 5, 12)), "float32")
+    tables = [kind(rng.standard_normal((5, 6)), "float32") for _ in range(2)]
+    found = rope_xp.rotate(x, *tables, layout="half", blocks=(4, 8))
+    with force_kernel("concat"):
+        expected = rope_xp.rotate(x, *tables, layout="half", blocks=(4, 8))
+    assert_same(found, expected)

@@ -298,7 +298,6 @@ TORCH = [
     ("_kernels/torch_small", "-sin if plan.inverse else sin", "sin"),
     ("_kernels/torch_small", "or not torch_facts.rounds_uniformly(x, cos.shape[-1])", ""),
     ("_kernels/plan", "and self.end - self.start == shape[-1]", ""),
-    ("_kernels/plan", "len(self.parts) == 1 and", ""),
     ("_kernels/torch_small", "not is_small and x.requires_grad", "False"),
     ("_kernels/tiled", "if at_table != current:", "if current is None:"),
     ("_kernels/tiled", "self.free.append(other.array)", "self.free.append(self.array)"),
