@@ -5,13 +5,15 @@ Data flows down this list, and so do imports:
 =============== ==================================================================================
 `values`        numbers, flags, lists and mappings out of a config, each refused in a sentence
 `files`         paths, folders, config objects → a mapping
-`gguf`          the metadata of a GGUF file → a mapping like config.json
 `schedules`     what each ``rope_type`` is: its keys and its schedule, the one registry
 `vocabulary`    the closed sets of names that ``families.json`` uses, and what each name means
 `convert`       JSON → what an annotation describes, or a sentence that names the key
 `schema`        `Family`: every key that a line of ``families.json`` may have, and what it means
 `checks`        a line of ``families.json`` → a `Family`, with the rules that join several keys
 `table`         ``families.json`` as a table of families, made line by line as they are needed
+`found`         `Found`: what every kind of file comes to
+`unlisted`      the family of a model_type that is in no table
+`gguf`          the metadata of a GGUF file → a mapping like config.json
 `families`      which family a config belongs to, and which part of it says how positions are encoded
 `layer_types`   what each layer is called
 `model`         `ModelConfig`: a config, its family and its layer types, the argument of what follows

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
 
 from rope_xp._config_reader import files, gguf
+from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.table import known_family, read_table
+from rope_xp._config_reader.unlisted import unlisted_family
 from rope_xp._config_reader.values import Config, get_mapping, require_consistent
-from rope_xp._config_reader.vocabulary import Layout, Rotary
 from rope_xp._validation import quote
 
 # Where a composite has the config of its language model.
@@ -19,14 +20,8 @@ REQUIRED = frozenset(
 )
 
 
-class Found(NamedTuple):
-    """The part of a config that says how positions are encoded, and whose it is."""
-
-    config: Config
-    model_type: str
-    family: Family
-    layout: str | None
-    frequency_factors: tuple[float, ...] | None
+# The kinds of file other than transformers' config.json. Each returns None for a mapping of another kind.
+CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (gguf.find,)
 
 
 def find(config: object, layout: str | None) -> Found:
@@ -40,19 +35,17 @@ def find(config: object, layout: str | None) -> Found:
         If ``config`` is neither a mapping nor a path.
     """
     loaded = files.load(config)
-    if gguf.is_gguf(loaded):
-        read = gguf.from_gguf(loaded)
-        model_type = f"gguf {read.architecture}"
-        layout = layout or read.layout
-        unlisted = _unlisted_family(read.config, model_type, layout)
-        return Found(read.config, model_type, unlisted, layout, read.frequency_factors)
+    for find_in in CARRIERS:
+        read = find_in(loaded, layout)
+        if read is not None:
+            return read
     part, model_type, is_inside = _text_part(loaded)
     if model_type in read_table().lines:
         found = known_family(model_type)
     else:
-        found = _unlisted_family(part, model_type, layout)
+        found = unlisted_family(part, model_type, layout)
     part = _canonical(part, found, has_defaults=is_inside or found.is_component)
-    return Found(part, model_type, found, layout, None)
+    return Found(part, model_type, found, layout)
 
 
 def _text_part(config: Config) -> tuple[Config, str, bool]:
@@ -78,30 +71,6 @@ def _text_part(config: Config) -> tuple[Config, str, bool]:
             return config, part_type or model_type or "", is_inside
         config, is_inside = part, True
         model_type = config.get("model_type") or part_type
-
-
-def _unlisted_family(config: Config, model_type: str, layout: str | None) -> Family:
-    """The rule of Llama for a family that is not in the table, whose pairing must be given."""
-    for reason, names in read_table().left_out.items():
-        if model_type in names:
-            msg = f"`model_type` must be of a covered family, got {quote(model_type)}: {reason}"
-            raise ValueError(msg)
-    if not model_type and "patch_size" in config:  # a pairing would not be enough: it has axes
-        msg = "`model_type` is required for a vision tower, a config with patch_size"
-        raise ValueError(msg)
-    if layout is None:
-        unknown = (
-            f"unknown model_type {quote(model_type)}" if model_type else "`model_type` is required"
-        )
-        msg = f'{unknown}: pass layout="half" or layout="interleaved"'
-        raise ValueError(msg)
-    is_mla = config.get("qk_rope_head_dim") is not None
-    return Family(
-        layout=Layout(layout),
-        rotary=Rotary.MLA if is_mla else Rotary.GENERIC,
-        per_layer_type=False,
-        source="",
-    )
 
 
 def _canonical(config: Config, family: Family, *, has_defaults: bool) -> Config:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from rope_xp._config_reader.found import Found
+from rope_xp._config_reader.unlisted import unlisted_family
 from rope_xp._config_reader.values import Config
 from rope_xp._validation import quote, require_list
 
@@ -41,28 +43,16 @@ SCALING_TYPES = ("none", "linear", "yarn")
 NOT_READ = ("rope.freq_base_", "rope.dimension_sections", "rope.dimension_count_")
 
 
-class GgufConfig(NamedTuple):
-    """What GGUF metadata says: keys of config.json, the pairing if it is known, factors per pair."""
-
-    config: dict[str, Any]
-    architecture: str
-    layout: str | None
-    frequency_factors: tuple[float, ...] | None
-
-
-def is_gguf(config: Config) -> bool:
-    """Whether a mapping is GGUF metadata."""
-    return "general.architecture" in config
-
-
-def from_gguf(metadata: Config) -> GgufConfig:
-    """GGUF metadata with the keys of config.json.
+def find(metadata: Config, layout: str | None) -> Found | None:
+    """GGUF metadata with the keys of config.json; None for another mapping.
 
     Raises
     ------
     ValueError
         If a key is missing or of the wrong kind, or layers differ and the file does not say how.
     """
+    if "general.architecture" not in metadata:
+        return None
     architecture = metadata["general.architecture"]
     if not isinstance(architecture, str):
         msg = f"`general.architecture` must be a string, got {quote(architecture)}"
@@ -81,10 +71,13 @@ def from_gguf(metadata: Config) -> GgufConfig:
     if scaling is not None:
         config["rope_scaling"] = scaling
     factors = metadata.get("rope_freqs.weight")
-    return GgufConfig(
+    model_type = f"gguf {architecture}"
+    layout = layout or LAYOUTS.get(architecture)
+    return Found(
         config,
-        architecture,
-        LAYOUTS.get(architecture),
+        model_type,
+        unlisted_family(config, model_type, layout),
+        layout,
         None if factors is None else require_list("rope_freqs.weight", factors),
     )
 

@@ -1,0 +1,32 @@
+"""`Found`: the part of a file that says how positions are encoded; what every kind of file comes to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rope_xp._config_reader.schema import Family
+from rope_xp._config_reader.values import Config
+
+
+class Found(NamedTuple):
+    """The part of a config that says how positions are encoded, and whose it is.
+
+    Parameters
+    ----------
+    config : mapping
+        Its keys, by the names that config.json has for them.
+    model_type : str
+        What the model is called in sentences.
+    family : Family
+        How it rotates.
+    layout : str, optional
+        The pairing; None: that of the family.
+    frequency_factors : tuple of float, optional
+        A divisor for each pair, from a tensor of the file.
+    """
+
+    config: Config
+    model_type: str
+    family: Family
+    layout: str | None
+    frequency_factors: tuple[float, ...] | None = None
