@@ -5,9 +5,10 @@ and fail the run. ``-k TEXT`` takes the rows that contain a text, ``--backend to
 library, and ``--check`` only says which rows do not match the code.
 
 The rows of each library have a process, which imports the library, pytest and other slow modules
-once, but never rope_xp; each mutant's tests run in forks of it. The tests run once before, in a copy
-with a probe at every row. So it is known which tests get to a row: these run first, the quickest in
-front, then all others. Only what passes all has survived.
+once, but never rope_xp; each mutant's tests run in forks of it. The test that caught a mutant before,
+in ``mutant_tests.json``, runs first, and mostly that is all; ``--record`` writes it again. For the rest
+the tests run once in a copy with a probe at every row. So it is known which tests get to a row: these
+run first, the quickest in front, then all others. Only what passes all has survived.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "rope_xp"
+CAUGHT_BY = Path(__file__).with_name("mutant_tests.json")  # library: {row: name of a test}
 # Imported before the forks: modules alone, because the threads of a library would be lost in them.
 WARM = ["pytest", "hypothesis", "mpmath", "ml_dtypes", "array_api_compat.numpy", "numpy.testing"]
 LIBRARIES = {
@@ -295,12 +297,14 @@ class Library:
     def __init__(self, name, rows, folder):
         self.name, self.rows, self.folder = name, rows, Path(folder)
         self.tests, self.failed, self.survivors = [], [], []
+        recorded = json.loads(CAUGHT_BY.read_text()).get(name, {}) if CAUGHT_BY.exists() else {}
+        by_row = {number: recorded.get(str(row)) for number, row in enumerate(rows)}
+        self.caught_by = {number: test for number, test in by_row.items() if test is not None}
+        self.uncaught = [number for number, test in by_row.items() if test is None]
         self.clean, self.probed = self.folder / "clean", self.folder / "probed"
         for place in (self.clean, self.probed):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(PACKAGE, place / PACKAGE.name, ignore=ignored)
-        if name != "torch":  # whose compiler would stumble over them
-            add_probes(rows, self.probed / PACKAGE.name)
         for place in (self.clean, self.probed):
             compileall.compile_dir(place, quiet=1)
 
@@ -318,10 +322,10 @@ class Library:
         own = OWN_TESTS.get(unit, unit.strip("_"))
         return sorted(names, key=lambda name: own not in name)
 
-    def without_mutant(self, file):
-        """A job: the tests of a file, and which rows each of them gets to."""
-        folder = self.copy(file.replace("/", " "), self.probed)
-        trial = Trial(folder, [file], Choice())
+    def without_mutant(self, file, original, names=None):
+        """A job: the tests of a file, or some of them, and which rows each of them gets to."""
+        folder = self.copy(file.replace("/", " "), original)
+        trial = Trial(folder, [file], Choice(names))
         passed, tests = trial.outcome((yield trial))
         self.tests += tests
         if not passed:
@@ -337,10 +341,10 @@ class Library:
                 yield sorted({t.file for t in some}), Choice([t.name for t in some])
         yield self.files(unit), Choice(done=[t.name for t in reach])
 
-    def with_mutant(self, number):
-        """A job: one row."""
+    def with_mutant(self, number, choices=None):
+        """A job: one row, with the choices of tests that are given, or with all tests."""
         row, start = self.rows[number], time.monotonic()
-        for files, choice in self.choices(number):
+        for files, choice in choices or self.choices(number):
             folder = self.copy(str(number), self.clean)
             path = folder / PACKAGE.name
             path /= find(row, path)
@@ -354,18 +358,45 @@ class Library:
             if not passed:
                 by = next((t.name for t in tests if t.failed), "the import, a crash or the clock")
                 print(f"caught   {row} by {by} ({time.monotonic() - start:.1f} s)", flush=True)
+                self.caught_by[number] = by
                 return
+        if choices:
+            self.uncaught.append(number)
+            return
         self.survivors.append(row)
         print(f"SURVIVED {row} ({time.monotonic() - start:.1f} s)", flush=True)
 
-    def run(self, workers):
-        side_by_side([self.without_mutant(file) for file in self.files()], workers)
+    def require_passed(self):
         if self.failed:
             raise SystemExit("\n".join(["Tests fail without a mutant.", *self.failed]))
-        side_by_side([self.with_mutant(number) for number in range(len(self.rows))], workers)
+
+    def run(self, workers):
+        """First each row by the test that is recorded for it, then those that it has not caught."""
+        recorded = {
+            number: (test.partition("::")[0], [test]) for number, test in self.caught_by.items()
+        }
+        names = defaultdict(list)
+        for file, tests in recorded.values():
+            names[file] += tests
+        some = [self.without_mutant(file, self.clean, tests) for file, tests in names.items()]
+        side_by_side(some, workers)
+        self.require_passed()
+        once = [
+            self.with_mutant(number, [([file], Choice(tests))])
+            for number, (file, tests) in recorded.items()
+        ]
+        side_by_side(once, workers)
+        if not self.uncaught:
+            return
+        if self.name != "torch":  # whose compiler would stumble over them
+            add_probes(self.rows, self.probed / PACKAGE.name)
+            compileall.compile_dir(self.probed, quiet=1, force=True)
+        side_by_side([self.without_mutant(file, self.probed) for file in self.files()], workers)
+        self.require_passed()
+        side_by_side([self.with_mutant(number) for number in self.uncaught], workers)
 
 
-def run_library(name, rows, workers):
+def run_library(name, rows, workers, *, record=False):
     """In a process of its own: what it imports is not for other libraries. The number of survivors."""
     backend = "numpy" if name == "fast" else name
     os.environ.update(ROPE_XP_BACKEND=backend, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
@@ -387,6 +418,11 @@ def run_library(name, rows, workers):
     print(f"{name}: {len(rows) - alive} of {len(rows)} mutants caught; {seconds:.0f} s of CPU time")
     for row in library.survivors:
         print(f"  survived: {row}")
+    if record:
+        known = json.loads(CAUGHT_BY.read_text()) if CAUGHT_BY.exists() else {}
+        caught = {str(rows[number]): test for number, test in sorted(library.caught_by.items())}
+        known[name] = {row: test for row, test in caught.items() if "::" in test}
+        CAUGHT_BY.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     return alive
 
 
@@ -395,6 +431,7 @@ def main():
     parser.add_argument("--check", action="store_true", help="only list rows that do not match")
     parser.add_argument("--backend", choices=LIBRARIES, help="rows of one library")
     parser.add_argument("-k", metavar="TEXT", default="", help="rows that contain this")
+    parser.add_argument("--record", action="store_true", help="write which test caught which row")
     parser.add_argument("-n", type=int, default=os.cpu_count(), help="processes side by side")
     options = parser.parse_args()
     table = runpy.run_path(str(Path(__file__).with_name("mutant_rows.py")))["ROWS"]
@@ -409,7 +446,10 @@ def main():
         print(f"{len(sentences)} of {sum(map(len, table.values()))} rows do not match the code")
         sys.exit(bool(sentences))
     if options.backend:
-        sys.exit(run_library(options.backend, table[options.backend], options.n) > 0)
+        rows, record = table[options.backend], options.record
+        sys.exit(run_library(options.backend, rows, options.n, record=record) > 0)
+    if options.record and options.k:
+        parser.error("--record takes all rows, without -k")
     failed = False
     for name, rows in table.items():
         missing = [m for m in LIBRARIES[name] if importlib.util.find_spec(m.split(".")[0]) is None]

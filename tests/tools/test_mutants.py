@@ -1,5 +1,6 @@
 """The runner of mutants on a package of two functions."""
 
+import json
 import runpy
 import subprocess
 import sys
@@ -96,7 +97,8 @@ sys.path.insert(0, {tools!r})
 import mutants
 mutants.ROOT, mutants.PACKAGE, mutants.TESTS = Path({root!r}), Path({root!r}, "tiny"), {{"numpy": ["tests"]}}
 mutants.WARM = ["pytest", "hypothesis"]
-sys.exit(mutants.run_library("numpy", [mutants.Row(*row) for row in {rows!r}], 2))
+mutants.CAUGHT_BY = Path({root!r}, "caught_by.json")
+sys.exit(mutants.run_library("numpy", [mutants.Row(*row) for row in {rows!r}], 2, record=True))
 """
 
 
@@ -124,6 +126,21 @@ def test_a_run(package):
     )
     assert lines[-2].startswith("numpy: 2 of 3 mutants caught")
     assert lines[-1] == "  survived: numbers: 'n < 0' -> 'n > 9'"
+
+
+def test_what_is_recorded_runs_first_and_hides_nothing(package):
+    """A record that is wrong, or of a test that is gone, costs a second run and nothing else."""
+    rows = [("numbers", "n > LIMIT", f"n > LIMIT + {n}") for n in (1, 2, 3)]
+    clip, sign = (f"tests/test_tiny.py::test_{name}" for name in ("clip", "sign"))
+    record = package.parent / "caught_by.json"
+    tests = dict(zip((str(Row(*row)) for row in rows), (clip, sign, f"{clip}ped"), strict=True))
+    record.write_text(json.dumps({"numpy": tests, "torch": {"a": "b"}}))
+    done = run(package, *rows, ("numbers", "n < 0", "n > 9"))
+    lines = done.stdout.splitlines()
+    assert str(Row(*rows[0])) in lines[0]  # the one whose record was right, before the others
+    assert lines[-2].startswith("numpy: 3 of 4 mutants caught"), done.stderr
+    found = json.loads(record.read_text())
+    assert found == {"numpy": dict.fromkeys(tests, clip), "torch": {"a": "b"}}
 
 
 def test_tests_that_fail_anyway_catch_nothing(package):
