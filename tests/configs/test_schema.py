@@ -38,10 +38,10 @@ PLANTED = {
     "a key that is missing": (
         '{"layout": "half", "rotary": "mla", "per_layer_type": false,',
         '{"layout": "half", "rotary": "mla",',
-        ["'hy_v4'", "`per_layer_type` is required"],
+        ["'minicpm3'", "`per_layer_type` is required"],
     ),
     "no source": (
-        '"source": "qwen3/modeling_qwen3.py:85", ',
+        '"source": "qwen3/modeling_qwen3.py:86", ',
         "",
         ["'qwen3'", "`source` is required"],
     ),
@@ -458,9 +458,9 @@ PLANTED = {
         ["'phimoe'", "`rope_types` must have longrope for longrope_short_only"],
     ),
     "a family twice": (
-        '"hy_v4": {',
-        '"minicpm3": {',
-        ["'minicpm3' must be there once, got it twice"],
+        '"axk2": {',
+        '"axk1": {',
+        ["'axk1' must be there once, got it twice"],
     ),
     "a family in two groups": (
         '"hy_v4": {',
@@ -483,8 +483,8 @@ PLANTED = {
         ["families.json: `models` must be a mapping, got None"],
     ),
     "a family as a list": (
-        '"helium": {"source": "helium/modeling_helium.py:63"',
-        '"hellium": [], "helium": {"source": "helium/modeling_helium.py:63"',
+        '"helium": {"source": "helium/modeling_helium.py:64"',
+        '"hellium": [], "helium": {"source": "helium/modeling_helium.py:64"',
         ["families.json: 'hellium' must be a mapping, got []"],
     ),
     "a part as a number": (
