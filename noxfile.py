@@ -171,7 +171,7 @@ def fuzz(session):
 @nox.session(default=False, tags=["full"])
 def parity(session):
     """Families, relative encodings, positions, grids and sinusoids against where they come from."""
-    session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
+    session.install("torch==2.13.*", "transformers==5.24.0", "accelerate", ".")
     session.install("--no-deps", *PEERS)
     session.install("pillow", "requests", "importlib_metadata", "einops")
     session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
@@ -229,7 +229,7 @@ def fetch_mathjax(session):
 @nox.session(default=False)
 def goldens(session):
     """Write the golden files again from the libraries that they are taken from."""
-    session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".[llm]")
+    session.install("torch==2.13.*", "transformers==5.24.0", "accelerate", ".[llm]")
     session.install(*MODEL)
     session.env["HF_HUB_OFFLINE"] = "1"
     session.run("python", "tests/goldens/make_llama_tables.py")
@@ -245,7 +245,7 @@ def bench(session):
     are ten of memory; sizes that do not fit are left out, and the table says which. On a GPU:
     ``nox -s gpu``.
     """
-    session.install("torch==2.13.*", "transformers==5.23.0", *BENCH, ".[fast]")
+    session.install("torch==2.13.*", "transformers==5.24.0", *BENCH, ".[fast]")
     session.install("--no-deps", "rotary-embedding-torch==0.9.1")
     session.install("einops")
     gpu = ["jax[cuda12]"] if shutil.which("nvidia-smi") else []
@@ -270,7 +270,7 @@ def gpu(session):
     """
     if shutil.which("nvidia-smi") is None:
         session.skip("this machine has no nvidia-smi, so no GPU that CUDA knows: nothing was run")
-    session.install(*TOOLS, "torch==2.13.*", "cupy-cuda12x[ctk]", "transformers==5.23.0", ".")
+    session.install(*TOOLS, "torch==2.13.*", "cupy-cuda12x[ctk]", "transformers==5.24.0", ".")
     session.install("pytest-benchmark")
     session.install("liger-kernel", success_codes=[0, 1])  # what is missing is said, case by case
     path = session.posargs or ["gpu.json"]

@@ -1,6 +1,6 @@
 """`read`: from a config to a plain description of every layer.
 
-The rules follow transformers 5.23.0, with one difference: what it ignores or fills in silently is
+The rules follow transformers 5.24.0, with one difference: what it ignores or fills in silently is
 refused here, in a sentence that names the key.
 """
 

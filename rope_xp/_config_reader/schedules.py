@@ -134,7 +134,7 @@ def rope_type_of(
     if "type" in found and "rope_type" not in found and not reads_type:
         msg = (
             f"`type` in {parameters.source} must be called rope_type for this model_type, got type="
-            f"{quote(found['type'])}: transformers 5.23.0 ignores the old name here"
+            f"{quote(found['type'])}: transformers 5.24.0 ignores the old name here"
         )
         raise ValueError(msg)
     places = {f"as {key} in {parameters.source}": name for key, name in found.items()}

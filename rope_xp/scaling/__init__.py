@@ -5,7 +5,7 @@ with the rotated size, the base and a length it returns `Frequencies`: Python fl
 host, the same for every array library. A schedule of your own needs what `Schedule` lists.
 
 Every formula is written once for both precisions: with ``precision="float32"`` each step is rounded
-as transformers 5.23.0 rounds it, so that 99 of 100 of its frequencies are reproduced to the last bit
+as transformers 5.24.0 rounds it, so that 99 of 100 of its frequencies are reproduced to the last bit
 (the others differ because torch's float32 power is not always the nearest float). Where
 implementations differ, the schedules follow transformers, and the docstring names the others.
 """

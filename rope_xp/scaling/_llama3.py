@@ -19,7 +19,7 @@ class Llama3:
     Short means below :math:`n_0` / ``high_freq_factor`` tokens, long above :math:`n_0` /
     ``low_freq_factor``, with :math:`n_0` the original context.
 
-    Source: Meta, Llama 3.1, 2024. Compared with transformers 5.23.0. Book: :eq:`eq-llama3`.
+    Source: Meta, Llama 3.1, 2024. Compared with transformers 5.24.0. Book: :eq:`eq-llama3`.
     """
 
     factor: float

@@ -37,7 +37,7 @@ class LongRoPE:
     :math:`\sqrt{1 + \ln s / \ln n_0}` with s = ``factor``, or ``max_position_embeddings`` divided by
     the original context; ``short_mscale`` and ``long_mscale`` replace it (PhiMoE).
 
-    Source: Ding et al. 2024, arXiv:2402.13753. Compared with transformers 5.23.0.
+    Source: Ding et al. 2024, arXiv:2402.13753. Compared with transformers 5.24.0.
     Book: :eq:`eq-longrope`.
     """
 
@@ -102,7 +102,7 @@ class Proportional:
     :math:`b^{-2i/d_r}` over ``factor``, the others get 0. Unlike a partial rotation, pairs and
     exponents are those of the whole head.
 
-    Source: Barbero et al. 2024, arXiv:2410.06205. Compared with transformers 5.23.0.
+    Source: Barbero et al. 2024, arXiv:2410.06205. Compared with transformers 5.24.0.
     """
 
     partial_rotary_factor: float = 1.0
