@@ -244,19 +244,19 @@ PLANTED = {
         ["'edgetam_video'", "`head_dim_divisor_key` must be a string or null, got ['memory"],
     ),
     "a list as a string": (
-        '"ignored_keys": ["rotary_dim"]',
-        '"ignored_keys": "rotary_dim"',
-        ["'minimax_m3_vl_text'", "`ignored_keys` must be a list, got 'rotary_dim'"],
+        '"ignored_keys": ["partial_rotary_factor"]',
+        '"ignored_keys": "partial_rotary_factor"',
+        ["'dots3_note_text'", "`ignored_keys` must be a list, got 'partial_rotary_factor'"],
     ),
     "null": (
-        '"ignored_keys": ["rotary_dim"]',
+        '"ignored_keys": ["partial_rotary_factor"]',
         '"ignored_keys": null',
-        ["'minimax_m3_vl_text'", "`ignored_keys` must be a list, got None"],
+        ["'dots3_note_text'", "`ignored_keys` must be a list, got None"],
     ),
     "a key that is ignored": (
-        '"ignored_keys": ["rotary_dim"]',
+        '"ignored_keys": ["partial_rotary_factor"]',
         '"ignored_keys": ["rotary_dims"]',
-        ["'minimax_m3_vl_text'", "unknown ignored_keys[0] 'rotary_dims'; known: partial_rotary_f"],
+        ["'dots3_note_text'", "unknown ignored_keys[0] 'rotary_dims'; known: partial_rotary_f"],
     ),
     "a direction": (
         '"direction": "negative"',

@@ -20,7 +20,7 @@ Besides, the default config without its lists per layer, and in the old spelling
 transformers makes of it.
 
 Where transformers departs from the code that a checkpoint was published with, ours follows the
-checkpoint: DEPARTURES says in what, and why. The rest is compared all the same, and so is the
+checkpoint: DEPARTURES and READS say in what, and why. The rest is compared all the same, and so is the
 departure: once transformers no longer departs, the line is a mismatch.
 """
 
@@ -64,6 +64,13 @@ DEPARTURES = {
     # WestWaters/pollard-weights).
     "hy_v4": {"layout": "half"},
 }
+# How it reads a config, in keys that say the same to us.
+READS = {
+    # It does not read rotary_dim, and turns whole heads unless there is a partial_rotary_factor. The
+    # published file has both, 64 of 128 and 0.5 (vLLM's vllm/transformers_utils/configs/minimax_m3.py
+    # has its numbers); for MiniMax-M2 it reads rotary_dim since its pull request 48486.
+    "minimax_m3_vl_text": {"rotary_dim": 128},
+}
 PER_LAYER = ("layer_types", "no_rope_layers", "layer_rope_theta", "rope_scaling_layers")
 # The rules that read one of these.
 LISTED = (
@@ -84,7 +91,7 @@ def ropes_of(config, label, precision):
 
 
 def published_rope(config, label, precision):
-    values = config.to_dict()
+    values = config.to_dict() | READS.get(config.model_type, {})
     layers = read(values).layers
     if label == "main":
         chosen = [layer for layer in layers if layer.label == "sliding_attention"]
@@ -314,7 +321,7 @@ def check(model_type):
     return (
         f"{runs:3} runs  inv_freq {worst[0]:.1e} (exact {worst[1]:.1e})  scores {worst[2]:.1e}"
         f"{f'  own bits in {own_bits}' if own_bits else ''}"
-        f"{'  but for DEPARTURES' if model_type in DEPARTURES else ''}"
+        f"{'  but for a departure' if {model_type} & {*DEPARTURES, *READS} else ''}"
     )
 
 
