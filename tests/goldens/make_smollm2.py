@@ -80,7 +80,7 @@ def greedy(model, ids: list[int]) -> tuple[list[int], float]:
     cache = transformers.DynamicCache()
     tokens, new, gap = ids, [], float("inf")
     for _ in range(N_NEW):
-        logits = model(torch.tensor([tokens]), past_key_values=cache, use_cache=True).logits[0, -1]
+        logits = model(torch.tensor([tokens]), cache=cache, use_cache=True).logits[0, -1]
         values, best = logits.topk(2)
         gap = min(gap, float(values[0] - values[1]))
         tokens = [int(best[0])]
