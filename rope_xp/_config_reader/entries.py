@@ -201,4 +201,5 @@ def base_of(model: ModelConfig, parameters: RopeParameters, layer_type: str | No
     if base is None:
         msg = f"`rope_theta` is required for model_type {quote(model.model_type)}"
         raise ValueError(msg)
-    return float(base)
+    factor = get_positive(model.values, family.base_factor_key) if family.base_factor_key else None
+    return float(base) * (factor or 1.0)

@@ -26,10 +26,12 @@ class Kind(NamedTuple):
 
 
 def read_kinds(
-    config: Mapping[str, Any] | SupportsToDict | str | Path, layout: Layout | None
+    config: Mapping[str, Any] | SupportsToDict | str | Path,
+    layout: Layout | None,
+    part: str = "text",
 ) -> tuple[ModelSpec, list[Kind]]:
     """A config, and its layers by kind."""
-    model = read(config, layout=layout)
+    model = read(config, layout=layout, part=part)
     kinds: dict[tuple[str | None, RoPE | None], list[int]] = {}
     ropes = model.make(RoPE, "exact")
     for i, (label, spec) in enumerate(model.layers):

@@ -13,7 +13,7 @@ implementations differ, the schedules follow transformers, and the docstring nam
 from rope_xp._exports import set_public_module
 from rope_xp.scaling._base import Default, Frequencies, Schedule, inverse_frequencies
 from rope_xp.scaling._llama3 import Llama3
-from rope_xp.scaling._ntk import NTK, DynamicNTK, Linear
+from rope_xp.scaling._ntk import NTK, DynamicNTK, Linear, SteppedNTK
 from rope_xp.scaling._per_pair import Custom, FrequencyFactors, LongRoPE, Negated, Proportional
 from rope_xp.scaling._yarn import NTKByParts, YaRN
 
@@ -31,6 +31,7 @@ __all__ = [
     "Negated",
     "Proportional",
     "Schedule",
+    "SteppedNTK",
     "YaRN",
     "inverse_frequencies",
 ]
