@@ -20,11 +20,11 @@ from rope_xp._config_reader.schedules import (
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import get_positive
 from rope_xp._config_reader.vocabulary import (
+    ALIASED_KEYS,
     COMPRESS,
     LAYER_TYPES,
     MAIN,
     NO_ATTENTION,
-    ALIASED_KEYS,
     LayerRule,
     LayerTypesFrom,
     Rotary,

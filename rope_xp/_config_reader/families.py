@@ -48,7 +48,7 @@ def find(config: object, layout: str | None, part: str = "text") -> Found:
     if is_known(name):
         family = known_family(name)
     else:
-        family = unlisted_family(values, model_type, layout)
+        family = unlisted_family(values, model_type, layout, name=name)
     has_defaults = is_inside or family.is_component
     values = _canonical(values, family, model_type, has_defaults=has_defaults)
     return Found(values, model_type, family, layout)

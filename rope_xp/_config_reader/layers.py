@@ -156,9 +156,9 @@ def _reject_unknown_meanings(model: ModelConfig, specs: list[LayerSpec]) -> None
     first = specs[0]
     bases = tuple(spec.base for spec in specs)
     found = InUse(first.layout, bases, first.head_dim, first.rotary_dim)
-    for key, way_out in unread(model.values, found):
+    for key, remedy in unread(model.values, found):
         msg = (
             f"`{key}` could change the rotation, and is not read for the unknown model_type "
-            f"{quote(model.model_type)}, got {quote(lookup(model.values, key))}: {way_out}"
+            f"{quote(model.model_type)}, got {quote(lookup(model.values, key))}: {remedy}"
         )
         raise ValueError(msg)

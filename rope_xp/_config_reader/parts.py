@@ -81,23 +81,24 @@ def is_tower(config: Config) -> bool:
 
 
 def _text_part(config: Config) -> Part:
-    for level, (model_type, values) in enumerate(_levels(config)):
+    model_type, name, values = "", "", config
+    for model_type, values in _levels(config):
         name = family_name(model_type, values)
-        part = _inner(values)
-        if is_known(name) or part is None:
+        if is_known(name):
             break
+    is_inside = values is not config
     if is_known(name):
-        return Part(values, model_type, name, level > 0)
+        return Part(values, model_type, name, is_inside)
     if is_tower(values) and (part_of(name, "text") or part_of(name, "vision")):
         # A vision part by itself can have the name of its composite.
         return _tower(values, model_type, name)
     text = part_of(name, "text")
     if text is None:
-        return Part(values, model_type, name, level > 0)
+        return Part(values, model_type, name, is_inside)
     if {*values} & {*VISION_PARTS, "audio_config"} and not {*values} & SIZES:
         return Part(_with_defaults(name, {}), text, text, is_inside=True)
     # Old files of some composites have the keys of the text part at the top.
-    return Part(values, text, text, level > 0)
+    return Part(values, text, text, is_inside)
 
 
 def _levels(config: Config) -> Iterator[tuple[str, Config]]:

@@ -36,9 +36,14 @@ BASES = tuple(
 BASES = tuple(key for key in BASES if key != "rope_local_base_freq")
 
 
-def unlisted_family(config: Config, model_type: str, layout: str | None) -> Family:
-    """The rule of Llama for a family that is in no table, whose pairing must be given."""
-    reason = why_left_out(model_type)
+def unlisted_family(
+    config: Config, model_type: str, layout: str | None, *, name: str | None = None
+) -> Family:
+    """The rule of Llama for a family that is in no table, whose pairing must be given.
+
+    ``name`` is what the tables call it, if that is not its model_type.
+    """
+    reason = why_left_out(name or model_type)
     if reason is not None:
         msg = f"`model_type` must be of a covered family, got {quote(model_type)}: {reason}"
         if config.get("auto_map") is not None:

@@ -22,10 +22,10 @@ class InUse(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """What a key means in published code: which values agree with what was found, and the way out."""
+    """What a key means in published code: which values agree with what was found, and the remedy."""
 
     agrees: Callable[[Any, InUse], bool]
-    way_out: str
+    remedy: str
 
 
 def _fraction(value: Any, found: InUse) -> bool:
@@ -74,55 +74,151 @@ AXES = Meaning(
 )
 MEANINGS: Mapping[str, Meaning] = {
     **dict.fromkeys(
-        "rotary_pct rope_pct rotary_percentage rotary_percent rope_percentage rope_percent "
-        "rotary_emb_fraction rotary_fraction rope_fraction rotary_ratio pct_rotary".split(),
+        [
+            "rotary_pct",
+            "rope_pct",
+            "rotary_percentage",
+            "rotary_percent",
+            "rope_percentage",
+            "rope_percent",
+            "rotary_emb_fraction",
+            "rotary_fraction",
+            "rope_fraction",
+            "rotary_ratio",
+            "pct_rotary",
+        ],
         FRACTION,
     ),
     **dict.fromkeys(
-        "kv_channels attention_head_dim attention_head_size head_size dim_head".split(), HEAD
+        ["kv_channels", "attention_head_dim", "attention_head_size", "head_size", "dim_head"], HEAD
     ),
     **dict.fromkeys(
-        "rope_dim rope_dims rotary_dims rotary_ndims rotary_emb_dim rope_head_dim n_rot".split(),
+        [
+            "rope_dim",
+            "rope_dims",
+            "rotary_dims",
+            "rotary_ndims",
+            "rotary_emb_dim",
+            "rope_head_dim",
+            "n_rot",
+        ],
         WIDTH,
     ),
     **dict.fromkeys(
-        "rope_ratio rope_scale rope_factor rope_scaling_factor rotary_scaling_factor "
-        "rope_position_scale rope_scaling_factors rotary_emb_scale".split(),
+        [
+            "rope_ratio",
+            "rope_scale",
+            "rope_factor",
+            "rope_scaling_factor",
+            "rotary_scaling_factor",
+            "rope_position_scale",
+            "rope_scaling_factors",
+            "rotary_emb_scale",
+        ],
         FACTOR,
     ),
     **dict.fromkeys(
-        "use_rope rope use_rotary rotary use_rotary_embedding use_rotary_embeddings use_rope_embeddings "
-        "use_rotary_emb use_rotary_pos_emb apply_rope apply_rotary original_rope rope_enabled".split(),
+        [
+            "use_rope",
+            "rope",
+            "use_rotary",
+            "rotary",
+            "use_rotary_embedding",
+            "use_rotary_embeddings",
+            "use_rope_embeddings",
+            "use_rotary_emb",
+            "use_rotary_pos_emb",
+            "apply_rope",
+            "apply_rotary",
+            "original_rope",
+            "rope_enabled",
+        ],
         ON,
     ),
     **dict.fromkeys(
-        "alibi use_alibi use_dynamic_ntk use_dynamic_ntk_rope use_logn_attn position_encoding_2d "
-        "use_xpos xpos rotary_emb_scale_base rotary_value use_nope nope".split(),
+        [
+            "alibi",
+            "use_alibi",
+            "use_dynamic_ntk",
+            "use_dynamic_ntk_rope",
+            "use_logn_attn",
+            "position_encoding_2d",
+            "use_xpos",
+            "xpos",
+            "rotary_emb_scale_base",
+            "rotary_value",
+            "use_nope",
+            "nope",
+        ],
         OFF,
     ),
     **dict.fromkeys(
-        "rotary_emb_interleaved rope_interleave rope_interleaved rotary_interleaved interleaved_rope "
-        "use_interleaved_rope rope_traditional".split(),
+        [
+            "rotary_emb_interleaved",
+            "rope_interleave",
+            "rope_interleaved",
+            "rotary_interleaved",
+            "interleaved_rope",
+            "use_interleaved_rope",
+            "rope_traditional",
+        ],
         INTERLEAVED,
     ),
     **dict.fromkeys(
-        "is_neox_style rope_is_neox_style use_neox_rotary_style neox_style".split(), HALF
+        ["is_neox_style", "rope_is_neox_style", "use_neox_rotary_style", "neox_style"], HALF
     ),
     **dict.fromkeys(
-        "position_embedding_type position_encoding_type positional_embedding_type pos_embedding_type "
-        "pos_emb_type rope_type rope_scaling_type rotary_type".split(),
+        [
+            "position_embedding_type",
+            "position_encoding_type",
+            "positional_embedding_type",
+            "pos_embedding_type",
+            "pos_emb_type",
+            "rope_type",
+            "rope_scaling_type",
+            "rotary_type",
+        ],
         KIND,
     ),
     **dict.fromkeys(
-        "no_rope_layers no_rope_layer_interval nope_layers nope_layer_interval rope_layers block_configs "
-        "layer_rope_theta rope_scaling_layers sliding_window_pattern full_attention_interval "
-        "global_attn_every_n_layers global_attention_layers full_attn_idxs attn_layer_indices "
-        "attn_layer_period attn_layer_offset attn_type_list hybrid_layer_pattern hybrid_override_pattern "
-        "layers_block_type block_types layer_group_size compress_ratios cross_attention_layers".split(),
+        [
+            "no_rope_layers",
+            "no_rope_layer_interval",
+            "nope_layers",
+            "nope_layer_interval",
+            "rope_layers",
+            "block_configs",
+            "layer_rope_theta",
+            "rope_scaling_layers",
+            "sliding_window_pattern",
+            "full_attention_interval",
+            "global_attn_every_n_layers",
+            "global_attention_layers",
+            "full_attn_idxs",
+            "attn_layer_indices",
+            "attn_layer_period",
+            "attn_layer_offset",
+            "attn_type_list",
+            "hybrid_layer_pattern",
+            "hybrid_override_pattern",
+            "layers_block_type",
+            "block_types",
+            "layer_group_size",
+            "compress_ratios",
+            "cross_attention_layers",
+        ],
         LAYERS,
     ),
     **dict.fromkeys(
-        "mrope_section mrope_interleaved xdrope_section rope_section rope_axes use_mrope rope_2d".split(),
+        [
+            "mrope_section",
+            "mrope_interleaved",
+            "xdrope_section",
+            "rope_section",
+            "rope_axes",
+            "use_mrope",
+            "rope_2d",
+        ],
         AXES,
     ),
 }
@@ -190,14 +286,14 @@ def unread(config: Config, found: InUse) -> Iterator[tuple[str, str]]:
     ------
     key : str
         With a dot where it is inside of a mapping.
-    way_out : str
+    remedy : str
         What would make the config acceptable.
     """
     yield from _among(config, "", found)
     for name, value in config.items():
         if isinstance(value, Mapping) and not OTHER_MAPPINGS.search(str(name)):
             yield from _among(value, f"{name}.", found)
-    layer_types = config.get("layer_types")
+    layer_types: Any = config.get("layer_types")
     rope_parameters = config.get("rope_parameters")
     by_type = isinstance(rope_parameters, Mapping) and any(
         isinstance(value, Mapping) for value in rope_parameters.values()
@@ -211,6 +307,11 @@ def unread(config: Config, found: InUse) -> Iterator[tuple[str, str]]:
         )
 
 
+def _is_rope_like(key: str, value: Any) -> bool:
+    is_switched_off = value is False or (isinstance(value, Mapping) and not value)
+    return bool(ROPE_LIKE.search(key)) and not (is_switched_off or IMPLEMENTATION.search(key))
+
+
 def _among(config: Config, prefix: str, found: InUse) -> Iterator[tuple[str, str]]:
     has_layer_types = "layer_types" in config
     for key, value in config.items():
@@ -220,13 +321,17 @@ def _among(config: Config, prefix: str, found: InUse) -> Iterator[tuple[str, str
         if prefix and key in BASE_KEYS:
             if value not in found.bases:
                 yield prefix + key, "write the base as rope_theta at the top level"
+        elif meaning is ON and isinstance(value, Mapping):
+            yield (
+                prefix + key,
+                "write what it says as rope_theta, rope_scaling and partial_rotary_factor",
+            )
         elif meaning is not None:
             is_about_layers = meaning is LAYERS and has_layer_types
             if not meaning.agrees(value, found) and not is_about_layers:
-                yield prefix + key, meaning.way_out
-        elif ROPE_LIKE.search(key) and (prefix or key not in READ):
-            if value is not False and not IMPLEMENTATION.search(key) and value != {}:
-                yield (
-                    prefix + key,
-                    "write what it means with the keys of transformers, or leave it out if it changes nothing",
-                )
+                yield prefix + key, meaning.remedy
+        elif _is_rope_like(key, value) and (prefix or key not in READ):
+            yield (
+                prefix + key,
+                "write what it means with the keys of transformers, or leave it out if it changes nothing",
+            )

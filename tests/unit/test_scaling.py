@@ -191,7 +191,7 @@ def test_llama3_with_equal_factors_is_a_step():
 def test_stepped_ntk(seq_len, stretch):
     """2^⌈log2(n / n0) + 1⌉ − 1, at least 1, as Qwen 1 has it."""
     if seq_len is not None:
-        assert max(2 ** math.ceil(math.log(seq_len / 8192, 2) + 1) - 1, 1) == stretch
+        assert max(2 ** math.ceil(math.log2(seq_len / 8192) + 1) - 1, 1) == stretch
     got = SteppedNTK(8192)(128, 10000.0, seq_len=seq_len).inv_freq
     base = 10000.0 * stretch ** (128 / 126)
     np.testing.assert_allclose(got, base ** (-np.arange(0, 128, 2) / 128), rtol=1e-13)
