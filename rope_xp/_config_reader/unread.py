@@ -262,7 +262,10 @@ CORRECT = frozenset(
     {*NAMES, *READ, *MEANINGS, "partial_rotary_factors", "no_rope_layer_interval", "rope_thetas"}
 )
 HINTS = re.compile(r"ro[tp]|theta|positi|rpoe")
-CUTOFF = 0.87  # rope_thetha and rope_theta: 0.95; rope_ratio and rope_theta: 0.7
+# Ratios of difflib: rope_thetha and rope_theta have 0.95, rope_ratio and rope_theta 0.7.
+CUTOFF = 0.87
+# Longer names are alike sooner: num_position_embeddings of Qwen 3 VL's tower has 0.91.
+CUTOFF_OF_POSITIONS = 0.95
 
 
 def misspelt(config: Config, known: Iterable[str]) -> str | None:
@@ -270,7 +273,8 @@ def misspelt(config: Config, known: Iterable[str]) -> str | None:
     for key, value in config.items():
         if value is None or key in CORRECT or key in known or not HINTS.search(str(key)):
             continue
-        nearest = difflib.get_close_matches(key, NAMES, 1, CUTOFF)
+        cutoff = CUTOFF_OF_POSITIONS if "position" in key else CUTOFF
+        nearest = difflib.get_close_matches(key, NAMES, 1, cutoff)
         if nearest:
             return (
                 f"`{key}` must be called {nearest[0]}, or be absent if it is another key: nothing reads it, "

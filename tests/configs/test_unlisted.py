@@ -195,6 +195,12 @@ def test_a_near_miss_of_a_key_is_named(key, config):
     assert RoPE.from_config({**config, key: None}, layout="half").head_dim == 128
 
 
+def test_a_key_that_only_looks_like_another_is_none():
+    tower = {"model_type": "qwen3_vl_vision", "hidden_size": 1152, "num_heads": 16}
+    assert RoPE.from_config({**tower, "num_position_embeddings": 2304}).head_dim == 72
+    assert RoPE.from_config({**LLAMA, "rope_ratio": 1, "max_window_layers": 3}).head_dim == 128
+
+
 @pytest.mark.parametrize(
     "key", ["rotary_base", "rope_freq_base", "rope_base_freq", "rotary_emb_base"]
 )
