@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from rope_xp import _backends
 from rope_xp._config_reader.files import SupportsToDict
@@ -97,6 +97,7 @@ def layer_ropes(
     config: Mapping[str, Any] | SupportsToDict | str | Path,
     *,
     layout: Layout | None = None,
+    part: Literal["text", "vision"] = "text",
     precision: Precision = "exact",
 ) -> LayerRopes:
     """The rotary encoding of every layer of a model.
@@ -110,7 +111,10 @@ def layer_ropes(
         ``to_dict()``, is read as the mapping that this returns.
     layout : {"half", "interleaved"}, optional
         The pairing, instead of the one that the family has: needed for a ``model_type`` that is not
-        in ``families.json``, or where weights were permuted.
+        known, which is then read by Llama's rule, or where weights were permuted. A key that could change
+        the rotation and is not part of that rule is refused by name.
+    part : {"text", "vision"}
+        Of a composite, text with images, the language model or the vision tower.
     precision : {"exact", "float32"}
         As in `RoPE`.
 
@@ -129,13 +133,15 @@ def layer_ropes(
 
     Notes
     -----
-    Of a composite (text with images) the part of the language model is read. Where its positions have
-    several axes, time, row and column, the result has ``axes``; called without positions, it rotates
-    text as an encoding of one axis does.
+    Where positions of text with images have several axes, time, row and column, the result has ``axes``;
+    called without positions, it rotates text as an encoding of one axis does.
 
-    For the vision tower pass the ``vision_config``: its positions are row and column, and with three
-    axes time, row and column. They begin at 0, but for Llama 4 at 1, with the class token, the last
+    The vision tower is read from the composite or from its ``vision_config``. Its positions are row and
+    column, and with three axes time, row and column. They begin at 0, but for Llama 4 at 1, with the class token, the last
     one, at (0, 0); DINOv3's are the centers of patches in [−1, 1].
+
+    Where transformers departs from the code that was published with the weights, the latter is followed:
+    PhiMoE takes its long factors beyond the original context, and DBRX's base is that of attn_config.
 
     Examples
     --------
@@ -144,7 +150,7 @@ def layer_ropes(
     [True, True, True, False]
     """
     require_precision(precision)
-    model = read(config, layout=layout)
+    model = read(config, layout=layout, part=part)
     if not model.has_layer_count:
         key = "layer_types" if model.family.hybrid else "num_hidden_layers"
         msg = f"`{key}` is required for one encoding per layer"
