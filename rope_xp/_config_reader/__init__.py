@@ -13,6 +13,8 @@ Data flows down this list, and so do imports:
 `table`         ``families.json`` as a table of families, made line by line as they are needed
 `found`         `Found`: what every kind of file comes to
 `unlisted`      the family of a model_type that is in no table
+`renamed`       keys of other kinds of file, checked by the names that the file has
+`params`        the params.json of Meta's, Mistral's and DeepSeek's own code → a mapping like config.json
 `gguf`          the metadata of a GGUF file → a mapping like config.json
 `families`      which family a config belongs to, and which part of it says how positions are encoded
 `layer_types`   what each layer is called

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rope_xp._config_reader import files, gguf
+from rope_xp._config_reader import files, gguf, params
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.table import known_family, read_table
@@ -21,7 +21,10 @@ REQUIRED = frozenset(
 
 
 # The kinds of file other than transformers' config.json. Each returns None for a mapping of another kind.
-CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (gguf.find,)
+CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (
+    gguf.find,
+    params.find,
+)
 
 
 def find(config: object, layout: str | None) -> Found:
