@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rope_xp._config_reader import files, gguf, params
+from rope_xp._config_reader import files, gguf, litgpt, params
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.table import known_family, read_table
@@ -24,6 +24,7 @@ REQUIRED = frozenset(
 CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (
     gguf.find,
     params.find,
+    litgpt.find,
 )
 
 
