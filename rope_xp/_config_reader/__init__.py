@@ -16,6 +16,7 @@ Data flows down this list, and so do imports:
 `renamed`       keys of other kinds of file, checked by the names that the file has
 `params`        the params.json of Meta's, Mistral's and DeepSeek's own code → a mapping like config.json
 `litgpt`        litgpt's Config → a mapping like config.json
+`diffusers`     the config of a transformer of diffusers → a mapping like config.json
 `gguf`          the metadata of a GGUF file → a mapping like config.json
 `families`      which family a config belongs to, and which part of it says how positions are encoded
 `layer_types`   what each layer is called

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rope_xp._config_reader import files, gguf, litgpt, params
+from rope_xp._config_reader import diffusers, files, gguf, litgpt, params
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.table import known_family, read_table
@@ -23,6 +23,7 @@ REQUIRED = frozenset(
 # The kinds of file other than transformers' config.json. Each returns None for a mapping of another kind.
 CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (
     gguf.find,
+    diffusers.find,
     params.find,
     litgpt.find,
 )

@@ -26,7 +26,9 @@ def package(name):
 def compare(what, rope, head_dim, turned, x):
     """Differences of the rotated features, where the source has float32 angles."""
     ours = rope(x.double(), positions=POSITIONS.numpy())
-    torch.testing.assert_close(turned.double(), ours, rtol=0, atol=3e-3, msg=lambda m: f"{what}: {m}")
+    torch.testing.assert_close(
+        turned.double(), ours, rtol=0, atol=3e-3, msg=lambda m: f"{what}: {m}"
+    )
 
 
 def litgpt():
