@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rope_xp._config_reader import diffusers, files, gguf, litgpt, params
+from rope_xp._config_reader import diffusers, files, gguf, litgpt, mlx, params, torchtune
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.table import known_family, read_table
@@ -26,6 +26,7 @@ CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (
     diffusers.find,
     params.find,
     litgpt.find,
+    torchtune.find,
 )
 
 
@@ -45,10 +46,10 @@ def find(config: object, layout: str | None) -> Found:
         if read is not None:
             return read
     part, model_type, is_inside = _text_part(loaded)
-    if model_type in read_table().lines:
-        found = known_family(model_type)
-    else:
-        found = unlisted_family(part, model_type, layout)
+    is_known = model_type in read_table().lines
+    own = known_family(model_type).layout.value if is_known else None
+    layout = mlx.layout_of(part, model_type, layout, own)
+    found = known_family(model_type) if is_known else unlisted_family(part, model_type, layout)
     part = _canonical(part, found, has_defaults=is_inside or found.is_component)
     return Found(part, model_type, found, layout)
 

@@ -1,4 +1,4 @@
-"""Configs of litgpt and torchtune against the rotary code of these packages: ``python tests/parity/carriers.py``.
+"""Models of litgpt and torchtune against their rotary code: ``python tests/parity/carriers.py``.
 
 Of each package the files with the rotation are run as they are installed, without all else that the
 package imports.
@@ -12,15 +12,17 @@ from importlib import metadata
 import torch
 
 from rope_xp import configs
+from rope_xp._config_reader.torchtune import read_table
 
 POSITIONS = torch.tensor([0, 1, 7, 1000, 4095])
 
 
-def package(name):
-    """An installed package whose ``__init__``, and so what it needs, is not run."""
-    module = types.ModuleType(name)
-    module.__path__ = [str(metadata.distribution(name).locate_file(name))]
-    sys.modules[name] = module
+def package(name, part=""):
+    """An installed package, or a part of it, whose ``__init__``, and so what it needs, is not run."""
+    dotted = f"{name}.{part}".rstrip(".")
+    module = types.ModuleType(dotted)
+    module.__path__ = [str(metadata.distribution(name).locate_file(dotted.replace(".", "/")))]
+    sys.modules[dotted] = module
 
 
 def compare(what, rope, head_dim, turned, x):
@@ -60,6 +62,38 @@ def litgpt():
     print(f"litgpt: {count} configs, {layers} layers")
 
 
+def torchtune():
+    """The rotary module of every component, with the arguments that the builder of each model gives."""
+    package("torchtune")
+    for name in ("models", "modules", *(f"models.{m}" for m in ("llama3_1", "phi3", "qwen2"))):
+        package("torchtune", name)
+    from torchtune.models.llama3_1._position_embeddings import Llama3ScaledRoPE
+    from torchtune.models.phi3._position_embeddings import Phi3RotaryPositionalEmbeddings
+    from torchtune.models.qwen2._positional_embeddings import Qwen2RotaryPositionalEmbeddings
+    from torchtune.modules.position_embeddings import RotaryPositionalEmbeddings
+
+    modules = {"phi3": Phi3RotaryPositionalEmbeddings, "qwen2": Qwen2RotaryPositionalEmbeddings}
+    generator = torch.Generator().manual_seed(0)
+    table = read_table()
+    for name, model in table.models.items():
+        given = {**table.components[model.component].defaults, **model.arguments}
+        head_dim = given.get("head_dim") or given["embed_dim"] // given["num_heads"]
+        at = {"max_seq_len": 4096, "base": given["rope_base"]}
+        if "scale_factor" in given:
+            made = Llama3ScaledRoPE(head_dim, scale_factor=given["scale_factor"], **at)
+        else:
+            made = modules.get(model.component, RotaryPositionalEmbeddings)(head_dim, **at)
+        for prefix in ("", "lora_", "qlora_"):
+            recipe = {"model": {"_component_": f"torchtune.models.x.{prefix}{name}"}}
+            ropes = configs.layer_ropes(recipe)
+            assert len(ropes) == given["num_layers"], name
+            assert len({*ropes}) == 1, name
+        x = torch.randn(1, len(POSITIONS), 1, head_dim, generator=generator)
+        turned = made(x, input_pos=POSITIONS[None]).transpose(1, 2)
+        compare(name, ropes[0], head_dim, turned, x.transpose(1, 2))
+    print(f"torchtune: {len(table.models)} models of {len(table.components)} components")
+
+
 class _WithConfig:
     """What ``GPT.rope_cache`` reads of a model."""
 
@@ -69,3 +103,4 @@ class _WithConfig:
 
 if __name__ == "__main__":
     litgpt()
+    torchtune()
