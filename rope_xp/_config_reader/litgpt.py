@@ -70,29 +70,33 @@ def find(config: Config, layout: str | None) -> Found | None:
     else:
         found["rotary_dim"] = _rotary_dim(config, found)
     ratio = get_positive(config, "rope_condense_ratio") or 1.0
+    if ratio < 1:
+        msg = f"`rope_condense_ratio` must be at least 1, got {quote(ratio)}"
+        raise ValueError(msg)
     base = get_positive(config, "rope_base") or 10000.0
     local = get_positive(config, "rope_local_base_freq")
     parameters = {"rope_theta": base, **_schedule(config, ratio)}
     if local is None and config.get("rope_indices") is not None:
         msg = "`rope_local_base_freq` is required for rope_indices"
         raise ValueError(msg)
-    if local is None:
-        found["rope_parameters"] = parameters
-    else:
-        found["layer_types"] = _layer_types(config, found["num_hidden_layers"])
-        found["rope_parameters"] = {
-            "full_attention": parameters,
-            "sliding_attention": {"rope_theta": local, **_linear(ratio)},
-        }
+    indices = get_list(config, "rope_indices")
+    of_local = None if local is None else {"rope_theta": local, **_linear(ratio)}
+    differ = of_local is not None and indices is not None
+    if differ:
+        found["layer_types"] = _layer_types(indices or [], found["num_hidden_layers"])
+        parameters = {"full_attention": parameters, "sliding_attention": of_local}
+    elif of_local is not None:  # without indices all layers have it
+        parameters = of_local
+    found["rope_parameters"] = parameters
     is_interleaved = get_bool(config, "rope_interleave", default=False)
     family = Family(
         layout=Layout.INTERLEAVED if is_interleaved else Layout.HALF,
         rotary=Rotary.MLA if latent else Rotary.PARTIAL,
-        per_layer_type=local is not None,
+        per_layer_type=differ,
         source="litgpt/model.py:939",
-        base=None if local else base,
-        base_keys={} if local else (),
-        rope_parameters=found["rope_parameters"] if local else None,
+        base=None if differ else base,
+        base_keys={} if differ else (),
+        rope_parameters=parameters if differ else None,
         rotary_dim_key="rotary_dim",
     )
     return Found(found, "litgpt", family, layout)
@@ -147,9 +151,8 @@ def _linear(factor: float) -> dict[str, Any]:
     return {} if factor == 1 else {"rope_type": "linear", "factor": factor}
 
 
-def _layer_types(config: Config, n_layers: int) -> list[str]:
-    """Layers of the local base, where rope_indices has 1 or is absent, are called sliding_attention."""
-    indices = get_list(config, "rope_indices") or [1] * n_layers
+def _layer_types(indices: list[Any], n_layers: int) -> list[str]:
+    """Layers of the local base, where rope_indices has 1, are called sliding_attention."""
     if len(indices) < n_layers or any(index not in (0, 1) for index in indices):
         msg = f"`rope_indices` must have n_layer={n_layers} numbers 0 or 1, got {quote(indices)}"
         raise ValueError(msg)

@@ -103,6 +103,10 @@ BROKEN_LITGPT = {
         {**GEMMA3, "rope_indices": [0, 1]},
         "`rope_indices` must have n_layer=7 numbers 0 or 1",
     ),
+    "a ratio below 1": (
+        {**PYTHIA, "rope_condense_ratio": 0.5},
+        "`rope_condense_ratio` must be at least 1, got 0.5",
+    ),
     "another key": ({**PYTHIA, "rope_style": 1}, "unknown key 'rope_style' in a Config of litgpt"),
 }
 
