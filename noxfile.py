@@ -175,7 +175,10 @@ def parity(session):
     session.install("--no-deps", *PEERS)
     session.install("pillow", "requests", "importlib_metadata", "einops")
     session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
-    for what in ("defaults", "query_scales", "relative", "positions", "axes", "sinusoids"):
+    # Of litgpt and torchtune the files with the rotation alone are run.
+    session.install("--no-deps", "litgpt==0.5.13", "torchtune==0.6.1")
+    others = ("relative", "positions", "axes", "sinusoids", "diffusers_configs", "carriers")
+    for what in ("defaults", "query_scales", *others):
         session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
     session.install(*BENCH, ".[fast]")
     # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.

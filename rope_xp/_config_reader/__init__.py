@@ -15,6 +15,12 @@ Data flows down this list, and so do imports:
 `parts`         the part of a composite that is asked for: its language model, or its vision tower
 `unread`        keys that could change the rotation and that nothing reads
 `unlisted`      the family of a model_type that is in no table
+`renamed`       keys of other kinds of file, checked by the names that the file has
+`params`        the params.json of Meta's, Mistral's and DeepSeek's own code → a mapping like config.json
+`litgpt`        litgpt's Config → a mapping like config.json
+`diffusers`     the config of a transformer of diffusers → a mapping like config.json
+`torchtune`     the model of torchtune's recipe → a mapping like config.json
+`mlx`           the pairing that a config.json of mlx-lm says
 `gguf`          the metadata of a GGUF file → a mapping like config.json
 `families`      which family a config belongs to, and which part of it says how positions are encoded
 `layer_types`   what each layer is called

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rope_xp._config_reader import files, gguf
+from rope_xp._config_reader import diffusers, files, gguf, litgpt, mlx, params, torchtune
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.parts import find_part
 from rope_xp._config_reader.schema import Family
@@ -23,7 +23,13 @@ INTEGERS = SIZE_KEYS - {"layer_types"}
 
 
 # The kinds of file other than transformers' config.json. Each returns None for a mapping of another kind.
-CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (gguf.find,)
+CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (
+    gguf.find,
+    diffusers.find,
+    params.find,
+    litgpt.find,
+    torchtune.find,
+)
 
 
 def find(config: object, layout: str | None, part: str = "text") -> Found:
@@ -45,9 +51,10 @@ def find(config: object, layout: str | None, part: str = "text") -> Found:
         if read is not None:
             return read
     values, model_type, name, is_inside = find_part(loaded, part)
-    if is_known(name):
-        family = known_family(name)
-    else:
+    family = known_family(name) if is_known(name) else None
+    own = None if family is None else family.layout.value
+    layout = mlx.layout_of(values, model_type, layout, own)
+    if family is None:
         family = unlisted_family(values, model_type, layout, name=name)
     has_defaults = is_inside or family.is_component
     values = _canonical(values, family, model_type, has_defaults=has_defaults)
