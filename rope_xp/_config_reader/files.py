@@ -14,6 +14,7 @@ class SupportsToDict(Protocol):
     def to_dict(self) -> Mapping[str, Any]: ...
 
 
+from rope_xp._config_reader import gguf_file
 from rope_xp._validation import quote
 
 
@@ -27,6 +28,9 @@ def load(config: object) -> dict[str, Any]:
     TypeError
         If ``config`` is none of these.
     """
+    found = gguf_file.load(config)
+    if found is not None:
+        return found
     if isinstance(config, str | Path):
         return _from_file(Path(config))
     if not isinstance(config, Mapping) and hasattr(config, "to_dict"):

@@ -144,19 +144,33 @@ class Custom:
 
 @dataclass(frozen=True)
 class FrequencyFactors:
-    """A divisor for every pair at every length: ggml's ``freq_factors``, GGUF's ``rope_freqs``."""
+    """A divisor for every pair: ggml's ``freq_factors``, GGUF's ``rope_freqs``.
+
+    It divides the frequencies of ``scaling``, another schedule, where ggml divides the angles before
+    it interpolates them: the result is the same. Default: the frequencies without a schedule.
+    """
 
     factors: tuple[float, ...]
+    scaling: Schedule | None = None
 
     def __post_init__(self) -> None:
         settle_fields(self, factors=require_list)
+        require_schedule(self.scaling)
 
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
-        return Frequencies(
-            divided_frequencies(rotary_dim, base, "factors", self.factors, precision)
+        if self.scaling is None:
+            return Frequencies(
+                divided_frequencies(rotary_dim, base, "factors", self.factors, precision)
+            )
+        require_pairs("factors", self.factors, rotary_dim)
+        made = checked_frequencies(
+            self.scaling, rotary_dim, base, seq_len=seq_len, precision=precision
         )
+        r = rounding(precision)
+        pairs = zip(made.inv_freq, self.factors, strict=True)
+        return made._replace(inv_freq=tuple(r(w / r(c)) for w, c in pairs))
 
 
 @dataclass(frozen=True)
