@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from rope_xp._config_reader import schema
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.gguf_layers import COMPRESSED, FULL, Layers, count_layers, layers_of
 from rope_xp._config_reader.gguf_metadata import ROPE_FREQS, Metadata
@@ -28,7 +30,6 @@ from rope_xp._config_reader.gguf_table import (
     architecture_of,
 )
 from rope_xp._config_reader.gguf_tensors import require_tensors
-from rope_xp._config_reader import schema
 from rope_xp._config_reader.schema import Family, HeadDim
 from rope_xp._config_reader.unlisted import unlisted_family
 from rope_xp._config_reader.values import Config
@@ -93,7 +94,9 @@ def find(values: Config, layout: str | None) -> Found | None:
     kinds = _kinds_of(metadata, architecture, layers)
     sections = _sections_of(metadata, architecture, next(iter(kinds.values())).rotary_dim // 2)
     pairing = Layout.HALF if sections is not None else architecture.layout
-    family = _family_of(metadata, architecture, layers, kinds, pairing, sections)
+    family = _family_of(metadata, architecture, layers, kinds)
+    if sections is not None:
+        family = replace(family, layout=pairing, axes=_axes_of(architecture, sections))
     return Found(
         _config_of(metadata, layers, kinds),
         model_type,
@@ -316,16 +319,12 @@ def _family_of(
     architecture: Architecture,
     layers: Layers,
     kinds: Mapping[str | None, Kind],
-    layout: Layout,
-    sections: tuple[int, ...] | None,
 ) -> Family:
-    is_interleaved = architecture.sections is Sections.INTERLEAVED
-    in_turn = schema.InterleavedSections if is_interleaved else schema.Sections
     differ = None not in kinds
     unread = unread_of(metadata, architecture)
     note = f"llama.cpp does not read {', '.join(unread)} for this architecture" if unread else None
     return Family(
-        layout=layout,
+        layout=architecture.layout,
         rotary=Rotary.GENERIC,
         per_layer_type=differ,
         source=architecture.source,
@@ -337,6 +336,11 @@ def _family_of(
             str(label): HeadDim("", kind.head_dim) for label, kind in kinds.items() if differ
         },
         rotary_at_end=architecture.at_end,
-        axes=None if sections is None else in_turn(sections),
         note=note,
     )
+
+
+def _axes_of(architecture: Architecture, sections: tuple[int, ...]) -> schema.AxesRule:
+    if architecture.sections is Sections.INTERLEAVED:
+        return schema.InterleavedSections(sections)
+    return schema.Sections(sections)

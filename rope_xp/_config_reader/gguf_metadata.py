@@ -5,7 +5,8 @@ A sentence names a key as it stands in the file, with the architecture before it
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,8 @@ ROPE_KEYS = (
 )
 
 
-class Metadata(NamedTuple):
+@dataclass(frozen=True)
+class Metadata:
     """The metadata of a file, and what stands before the keys of its architecture.
 
     Parameters
@@ -84,7 +86,7 @@ class Metadata(NamedTuple):
         value = self.values.get(self.prefix + key)
         if isinstance(value, np.ndarray) and value.ndim == 1:
             value = value.tolist()
-        if not is_list(value):
+        if value is None or not is_list(value):
             return None
         for i, one in enumerate(value):
             if not isinstance(one, int | np.integer | np.bool_) or one < 0:

@@ -27,11 +27,9 @@ def require_tensors(metadata: Metadata, architecture: Architecture) -> None:
         if not is_used and values.get(name) is not None:
             msg = f"`{name}` must be None or absent: llama.cpp does not use it for such a file"
             raise ValueError(msg)
-    needed = []
-    if when is RopeFreqs.REQUIRED and factors is None:
-        needed = [ROPE_FREQS]
-    elif when is RopeFreqs.POSSIBLE and ROPE_FREQS not in values and not _excludes_llama3(metadata):
-        needed = [ROPE_FREQS]
+    is_unknown = ROPE_FREQS not in values and not _excludes_llama3(metadata)
+    is_missing = {RopeFreqs.REQUIRED: factors is None, RopeFreqs.POSSIBLE: is_unknown}
+    needed = [ROPE_FREQS] if is_missing.get(when) else []
     if _can_have_long_factors(metadata, architecture):
         needed += [name for name in (SHORT, LONG) if name not in values]
     if needed:
