@@ -116,8 +116,13 @@ def test_every_architecture_is_in_one_place():
     places = [*read_table().lines, *left_out()]
     assert sorted(places) == sorted(NAMES)
     text = resources.files("rope_xp._config_reader").joinpath("gguf.json").read_text("utf-8")
-    pairs = json.loads(text, object_pairs_hook=lambda found: [key for key, _ in found])
-    assert len(pairs) == len(set(pairs))
+
+    def once(pairs):
+        keys = [key for key, _ in pairs]
+        assert len(keys) == len(set(keys))
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=once)
 
 
 def test_every_architecture_of_the_gguf_package_is_in_one_place():
