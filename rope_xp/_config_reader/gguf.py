@@ -125,7 +125,7 @@ def _require_absent(metadata: Metadata) -> None:
         if metadata.has(key):
             msg = (
                 f"`{metadata.prefix}{key}` must be absent for an architecture that is not known: "
-                "what its layers or axes do cannot be told"
+                "what its layers or axes do is not known"
             )
             raise ValueError(msg)
 
@@ -162,10 +162,8 @@ def _kind(metadata: Metadata, architecture: Architecture, window: Window | None)
         key = f"{key}_swa"
         rotary_dim = metadata.count(key) or rotary_dim
     if rotary_dim % 2 or rotary_dim > head_dim:
-        msg = (
-            f"`{metadata.prefix}{key}` must be even and at most the size of a head, {head_dim}, "
-            f"got {rotary_dim}"
-        )
+        rule = "even" if rotary_dim % 2 else f"at most the size of a head, {head_dim}"
+        msg = f"`{metadata.prefix}{key}` must be {rule}, got {rotary_dim}"
         raise ValueError(msg)
     if architecture.whole_head and rotary_dim != head_dim:
         msg = (
@@ -193,6 +191,12 @@ def _kind(metadata: Metadata, architecture: Architecture, window: Window | None)
         )
         raise ValueError(msg)
     if window is not None and not window.scaled:
+        if (metadata.positive("rope.scaling.attn_factor") or 1.0) != 1:
+            msg = (
+                f"`{metadata.prefix}rope.scaling.attn_factor` must be absent or 1 where layers with a "
+                "window have no schedule: what it does in them is not described"
+            )
+            raise ValueError(msg)
         parameters = {}
     return Kind(base, head_dim, rotary_dim, parameters, factors)
 

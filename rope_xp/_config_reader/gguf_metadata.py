@@ -1,6 +1,6 @@
 """`Metadata`: values out of the metadata of a GGUF file, by the keys that llama.cpp has for them.
 
-A sentence names a key as it stands in the file, with the architecture before it.
+A sentence names a key as it is in the file, with the architecture before it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ROPE_KEYS = (
 
 @dataclass(frozen=True)
 class Metadata:
-    """The metadata of a file, and what stands before the keys of its architecture.
+    """The metadata of a file, and what is before the keys of its architecture.
 
     Parameters
     ----------

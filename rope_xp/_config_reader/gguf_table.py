@@ -1,7 +1,7 @@
 """``gguf.json``: how llama.cpp rotates q and k of each architecture that a GGUF file can name.
 
 A line of the file is made an `Architecture` when a file needs it, not before: the tests make all of
-them. Keys of metadata are named without the architecture that stands before them.
+them. Keys of metadata are named without the architecture before them.
 """
 
 from __future__ import annotations

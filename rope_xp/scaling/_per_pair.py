@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from rope_xp._validation import (
+    MAX_FREQUENCY,
     as_frequencies,
     require_context_length,
     require_factor,
@@ -168,7 +169,10 @@ class FrequencyFactors:
         made = checked_frequencies(
             self.scaling, rotary_dim, base, seq_len=seq_len, precision=precision
         )
-        r = rounding(precision)
+        r, smallest = rounding(precision), min(self.factors)
+        if max(map(abs, made.inv_freq)) >= MAX_FREQUENCY * smallest:
+            msg = f"`factors` must keep frequencies below 2**128, got {smallest}"
+            raise ValueError(msg)
         pairs = zip(made.inv_freq, self.factors, strict=True)
         return made._replace(inv_freq=tuple(r(w / r(c)) for w, c in pairs))
 

@@ -127,7 +127,7 @@ def test_folders(tmp_path):
     write(tmp_path / "other.gguf", LLAMA)
     with pytest.raises(
         ValueError,
-        match="`config` must name one GGUF file, got a folder with 2: model.gguf, other.gguf",
+        match=r"`config` must name one GGUF file, got a folder with 2: model\.gguf, other\.gguf",
     ):
         RoPE.from_config(tmp_path)
     with pytest.raises(ValueError, match="'clip': an mmproj file"):
@@ -271,7 +271,7 @@ def test_a_file_that_is_cut_anywhere(tmp_path):
     path = tmp_path / "model.gguf"
     for end in range(4, len(data), 7):
         path.write_bytes(data[:end])
-        with pytest.raises(ValueError, match="^`config` must be a whole GGUF file"):
+        with pytest.raises(ValueError, match=r"^`config` must be a whole GGUF file"):
             RoPE.from_config(path)
 
 
