@@ -161,6 +161,8 @@ def _kind(metadata: Metadata, architecture: Architecture, window: Window | None)
     if window is not None and window.reads_rotary_dim and metadata.has(f"{key}_swa"):
         key = f"{key}_swa"
         rotary_dim = metadata.count(key) or rotary_dim
+    if window is None and architecture.full_layers_rotate_half:
+        rotary_dim //= 2
     if rotary_dim % 2 or rotary_dim > head_dim:
         rule = "even" if rotary_dim % 2 else f"at most the size of a head, {head_dim}"
         msg = f"`{metadata.prefix}{key}` must be {rule}, got {rotary_dim}"

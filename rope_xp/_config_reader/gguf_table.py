@@ -177,6 +177,8 @@ class Architecture:
     head_key: str | None = None
     #: rope.dimension_count must be the size of a head.
     whole_head: bool = False
+    #: Layers without a window rotate half of rope.dimension_count.
+    full_layers_rotate_half: bool = False
     #: Base 10000 without a schedule, whatever the keys say.
     fixed: bool = False
     window: Window | None = None

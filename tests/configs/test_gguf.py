@@ -315,9 +315,7 @@ def test_sizes_of_windows():
     assert_same(ropes[2], table(512, 1e6, ff=factors))
     keys = {
         "attention__sliding_window_pattern": [True, False],
-        "rope__dimension_count": 64,
-        "rope__dimension_count_swa": 128,
-    }
+    }  # step35.cpp:9: layers without a window rotate half of rope.dimension_count
     padded = [1.0] * 16 + [8.0] * 16 + [1.0] * 32  # conversion/step3.py pads to half a head
     ropes = layer_ropes({**of("step35", 2, **keys), "rope_freqs.weight": padded})
     assert ropes[0] == RoPE(128, layout="half")
