@@ -186,15 +186,8 @@ class RoPE:
         settle("_schedule_text", schedule_text(self))
 
     def __repr__(self) -> str:
-        defaults = {
-            "base": 10000.0,
-            "rotary_dim": self.rotary_dim if self._derives_rotary_dim else None,
-            "rotary_start": 0,
-            "scaling": None,
-            "axes": None,
-            "precision": "exact",
-            "query_scale": None,
-        }
+        fields = self.__dataclass_fields__.items()  # without a rotary_dim that was not given
+        defaults = {n: field.default for n, field in fields if n not in ("head_dim", "layout")}
         others = [f"{n}={getattr(self, n)!r}" for n, d in defaults.items() if getattr(self, n) != d]
         return f"RoPE({', '.join([str(self.head_dim), f'layout={self.layout!r}', *others])})"
 

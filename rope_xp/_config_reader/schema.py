@@ -115,7 +115,7 @@ class AxisPerPair:
 class QueryScaleRule:
     """What queries are multiplied by: a class of `rope_xp.scaling`, and where its arguments come from.
 
-    ``length`` and ``beta`` are the values where a config has nothing under their keys, which stand in
+    ``length`` and ``beta`` are the values where a config has nothing under their keys, which are in
     the rope parameters or at the top level. Without the beta of a ``beta_key``, or with 0, queries are
     left as they are; without a ``beta_key`` it is ``beta``, or what the class has by default.
     """

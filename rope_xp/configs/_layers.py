@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rope_xp import _backends
 from rope_xp._config_reader.files import SupportsToDict
@@ -57,7 +57,7 @@ class LayerRopes(tuple[RoPE | None, ...]):
         ropes: Iterable[RoPE | None],
         query_scales: Iterable[QueryScale | None] | None = None,
         softmax_factors: Iterable[float] | None = None,
-    ) -> LayerRopes:
+    ) -> Self:
         made = super().__new__(cls, ropes)
         if query_scales is None:
             query_scales = (None if rope is None else rope.query_scale for rope in made)

@@ -38,7 +38,7 @@ class QueryScale(Protocol):
         float64 if ``positions`` are, else float32.
     """
 
-    def __call__(self, positions: Array, /) -> Array: ...
+    def __call__(self, positions: Array) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class FloorLogScale:
     def __post_init__(self) -> None:
         _settle(self)
 
-    def __call__(self, positions: Array, /) -> Array:
+    def __call__(self, positions: Array) -> Array:
         xp, positions, compute = _resolve(positions)
         if _backends.is_integer(positions):
             steps = _whole_lengths(positions, self.length, self.offset, xp)
@@ -144,7 +144,7 @@ class LogScale:
     def __post_init__(self) -> None:
         _settle(self)
 
-    def __call__(self, positions: Array, /) -> Array:
+    def __call__(self, positions: Array) -> Array:
         xp, positions, compute = _resolve(positions)
         beta = 1 / math.log(self.length) if self.beta is None else self.beta
         lengths = (_backends.cast(positions, compute, xp) + self.offset) / self.length
@@ -192,7 +192,7 @@ class PowerScale:
             msg = f"`beta` must be at most 1, got {self.beta}"
             raise ValueError(msg)
 
-    def __call__(self, positions: Array, /) -> Array:
+    def __call__(self, positions: Array) -> Array:
         xp, positions, compute = _resolve(positions)
         lengths = (_backends.cast(positions, compute, xp) + self.offset) / self.length
         return xp.exp(self.beta * xp.log1p(xp.clip(lengths, 0, None)))
@@ -235,7 +235,7 @@ class LearnedLogScale:
         settle_fields(self, offset=as_size)
 
     def __call__(
-        self, positions: Array, weight: Array | None = None, bias: Array | None = None, /
+        self, positions: Array, weight: Array | None = None, bias: Array | None = None
     ) -> Array:
         if weight is None or bias is None:
             msg = "`weight` and `bias` are required: the factors are learned, and in the checkpoint"
