@@ -306,16 +306,16 @@ def require_precision(precision: object) -> Precision:
     return found
 
 
-def require_value(name: str, value: object, missing: list[str]) -> None:
+def require_value(name: str, value: object, missing: list[str], *, package: str = "") -> None:
     """TypeError unless ``value`` is hashable and equal by value, and no member is ``missing``.
 
-    ``name`` is the argument and the package with values for it: scaling or axes.
+    ``name`` is the argument, and if there is no ``package`` that of the package with values for it.
     """
     wrong = f"which has no {', '.join(f'`{member}`' for member in missing)}" if missing else ""
     if isinstance(value, type):
         wrong = "a class, not a value of it"
     if wrong:
-        msg = f"`{name}` must be None or a value from rope_xp.{name}, got {quote(value)}, {wrong}"
+        msg = f"`{name}` must be None or a value from rope_xp.{package or name}, got {quote(value)}, {wrong}"
         raise TypeError(msg)
     advice = f"`{name}` must be hashable and equal by value, as a frozen dataclass of numbers is"
     if type(value).__eq__ is object.__eq__:

@@ -42,8 +42,9 @@ from rope_xp.positions._alignment import (
     require_steps,
     resolve_positions,
 )
-from rope_xp.scaling import Default, Frequencies, Schedule
+from rope_xp.scaling import Default, Frequencies, QueryScale, Schedule
 from rope_xp.scaling._base import call_at_traced_length, parse_text, require_schedule
+from rope_xp.scaling._query_scale import require_query_scale
 
 if TYPE_CHECKING:
     from pathlib import Path  # takes as long to load as three modules of rope_xp
@@ -89,6 +90,10 @@ class RoPE:
     precision : {"exact", "float32"}
         ``"exact"``: phases that are correct to about the last bit at every position. ``"float32"``:
         what transformers computes, with its rounded frequencies. See `cos_sin`.
+    query_scale : rope_xp.scaling.QueryScale, optional
+        By what the model multiplies queries besides, depending on their position. A description: no
+        method here applies it, because keys are not multiplied. Pass ``rope.query_scale(positions)`` to
+        `rope_xp.attention.attention`.
 
     Raises
     ------
@@ -121,6 +126,7 @@ class RoPE:
     scaling: Schedule | None = None
     axes: Any = None
     precision: Precision = "exact"
+    query_scale: QueryScale | None = None
 
     # Without annotations these are no fields: they follow from the fields.
     # Factors and frequencies at ``seq_len=None``. Text, because torch.compile takes a number that
@@ -163,6 +169,7 @@ class RoPE:
         settle("layout", require_layout("layout", self.layout))
         settle("precision", require_precision(self.precision))
         require_schedule(self.scaling)
+        require_query_scale(self.query_scale)
         if type(self.scaling) is Default:
             settle("scaling", None)
         require_axes(self.axes)
@@ -179,14 +186,8 @@ class RoPE:
         settle("_schedule_text", schedule_text(self))
 
     def __repr__(self) -> str:
-        defaults = {
-            "base": 10000.0,
-            "rotary_dim": self.rotary_dim if self._derives_rotary_dim else None,
-            "rotary_start": 0,
-            "scaling": None,
-            "axes": None,
-            "precision": "exact",
-        }
+        fields = self.__dataclass_fields__.items()  # without a rotary_dim that was not given
+        defaults = {n: field.default for n, field in fields if n not in ("head_dim", "layout")}
         others = [f"{n}={getattr(self, n)!r}" for n, d in defaults.items() if getattr(self, n) != d]
         return f"RoPE({', '.join([str(self.head_dim), f'layout={self.layout!r}', *others])})"
 

@@ -20,12 +20,16 @@ from rope_xp.scaling import (
     Custom,
     Default,
     DynamicNTK,
+    FloorLogScale,
     FrequencyFactors,
+    LearnedLogScale,
     Linear,
     Llama3,
+    LogScale,
     LongRoPE,
     Negated,
     NTKByParts,
+    PowerScale,
     Proportional,
     YaRN,
 )
@@ -84,8 +88,20 @@ SCHEMES = [
     golden_directions(3, 6, slowest=0.01, fastest=2.0),
 ]
 
+# -- what queries are multiplied by, position by position --------------------------------------------
+
+QUERY_SCALES = [
+    FloorLogScale(8192, 0.1, offset=1),
+    FloorLogScale(12, 0.5),
+    LogScale(2048, offset=1),
+    LogScale(100, 0.25),
+    PowerScale(2048, 0.1, offset=1),
+    LearnedLogScale(),
+]
+
 # Exported classes that are neither.
-OTHERS = {scaling.Frequencies, scaling.Schedule, axes.Axes}
+OTHERS = {scaling.Frequencies, scaling.Schedule, scaling.QueryScale, axes.Axes}
+OTHERS |= {type(scale) for scale in QUERY_SCALES}
 
 
 def exported_classes(package):

@@ -28,6 +28,7 @@ Data flows down this list, and so do imports:
 `axes`          which position axis drives which pair
 `spec`          what is read: plain descriptions of a model and of its layers
 `layer_rules`   which layers rotate
+`query_scales`  what queries are multiplied by
 `layers`        `read`: all of it
 =============== ==================================================================================
 """

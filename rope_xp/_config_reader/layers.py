@@ -12,6 +12,7 @@ from rope_xp._config_reader.axes import extra_keys_of, scheme_of
 from rope_xp._config_reader.entries import Entries, base_of, is_list_per_layer, rope_parameters_of
 from rope_xp._config_reader.layer_rules import Rotation, rotation_of
 from rope_xp._config_reader.model import ModelConfig, model_config
+from rope_xp._config_reader.query_scales import query_scale_of
 from rope_xp._config_reader.schedules import (
     Context,
     RopeParameters,
@@ -21,7 +22,7 @@ from rope_xp._config_reader.schedules import (
 )
 from rope_xp._config_reader.sizes import head_dim_of, partial_rotary_factor_of, rotary_dim_of
 from rope_xp._config_reader.spec import Layer, LayerSpec, ModelSpec
-from rope_xp._config_reader.vocabulary import BASE_KEYS, Direction, Rotary
+from rope_xp._config_reader.vocabulary import BASE_KEYS, NO_ATTENTION, Direction, Rotary
 from rope_xp._validation import quote
 from rope_xp.layouts import require_layout
 from rope_xp.scaling import FrequencyFactors, Negated, Schedule
@@ -39,19 +40,36 @@ def read(config: object, *, layout: str | None = None) -> ModelSpec:
         labels = (None,) * (model.n_layers or 1)
         has_layer_count = has_layer_count and not model.family.hybrid
     layers = tuple(
-        Layer(label, _spec_of(model, entries, label, rotation_of(model, label, i, len(labels))))
+        _layer_of(model, entries, label, rotation_of(model, label, i, len(labels)))
         for i, label in enumerate(labels)
     )
     _reject_unread_keys(model, [layer.spec for layer in layers if layer.spec is not None])
     return ModelSpec(model.model_type, model.family, layers, has_layer_count, model.max_positions)
 
 
-def _spec_of(
+def _layer_of(
     model: ModelConfig, entries: Entries, label: str | None, rotation: Rotation | None
+) -> Layer:
+    """What the config says about a layer that it calls ``label``."""
+    spec = None if rotation is None else _spec_of(model, entries, label, rotation)
+    parameters = entries.get(None if None in entries else label)
+    query_scale = query_scale_of(model, label, parameters, rotates=spec is not None)
+    if spec is not None and query_scale is not None:
+        spec = replace(spec, query_scale=query_scale)
+    softmax_factor = 1.0
+    if spec is None and model.family.mscale_softmax and label not in NO_ATTENTION:
+        rotating = _spec_of(model, entries, label, Rotation(label))
+        if rotating is not None and rotating.scaling is not None:
+            sizes = rotating.rotary_dim, rotating.base
+            made = rotating.scaling(*sizes, seq_len=None, precision="exact")
+            softmax_factor = made.softmax_factor
+    return Layer(label, spec, query_scale, softmax_factor)
+
+
+def _spec_of(
+    model: ModelConfig, entries: Entries, label: str | None, rotation: Rotation
 ) -> LayerSpec | None:
-    """What the config says about a layer that it calls ``label``; None if the layer does not rotate."""
-    if rotation is None:
-        return None
+    """What the config says about how such a layer rotates; None if its type does not."""
     layer_type = None if None in entries else rotation.layer_type
     if layer_type not in entries:
         msg = f"`rope_parameters` must have a mapping or null for {quote(layer_type)} of layer_types, got none"

@@ -22,7 +22,9 @@ from rope_xp._config_reader.vocabulary import (
     LayerRule,
     LayerTypesFrom,
     Layout,
+    QueryScaleKind,
     Rotary,
+    ScaledLayers,
 )
 from rope_xp.axes import Axial
 
@@ -106,6 +108,38 @@ class AxisPerPair:
             raise ValueError(msg)
         if self.mrope_section is not None and len(self.mrope_section) != len(axes):
             msg = f"`mrope_section` must have one number for each axis, got {self.mrope_section}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryScaleRule:
+    """What queries are multiplied by: a class of `rope_xp.scaling`, and where its arguments come from.
+
+    ``length`` and ``beta`` are the values where a config has nothing under their keys, which are in
+    the rope parameters or at the top level. Without the beta of a ``beta_key``, or with 0, queries are
+    left as they are; without a ``beta_key`` it is ``beta``, or what the class has by default.
+    """
+
+    kind: QueryScaleKind
+    layers: ScaledLayers = ScaledLayers.ALL
+    length: int | None = None
+    length_key: str | None = None
+    beta: float | None = None
+    beta_key: str | None = None
+    offset: int = 0
+    #: Key of what switches it, true or a number other than 0, and the value where a config has none.
+    enabled_key: str | None = None
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        has_length = self.length is not None or self.length_key is not None
+        if has_length == (self.kind is QueryScaleKind.LEARNED_LOG):
+            rule = "must be absent" if has_length else "or `length_key` is required"
+            msg = f"`length` {rule} for kind {self.kind.value!r}"
+            raise ValueError(msg)
+        needs_beta = self.kind in {QueryScaleKind.FLOOR_LOG, QueryScaleKind.POWER}
+        if needs_beta and self.beta is None and self.beta_key is None:
+            msg = f"`beta` or `beta_key` is required for kind {self.kind.value!r}"
             raise ValueError(msg)
 
 
@@ -216,6 +250,8 @@ class Family:
 
     #: Which position axis drives which pair; None: one axis.
     axes: AxesRule | None = None
+    #: What queries are multiplied by, besides the softmax factor of the schedule.
+    query_scale: QueryScaleRule | None = None
     #: A part of a composite: its config has what its class has by default wherever it is found.
     is_component: bool = False
     #: What `rope_xp.configs.explain` adds.

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from rope_xp._config_reader.schema import Family
 from rope_xp._validation import quote
 from rope_xp.axes import Axes
-from rope_xp.scaling import Schedule
+from rope_xp.scaling import QueryScale, Schedule
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class LayerSpec:
 
     Parameters
     ----------
-    head_dim, layout, base, rotary_dim, rotary_start, scaling, axes
+    head_dim, layout, base, rotary_dim, rotary_start, scaling, axes, query_scale
         As in `rope_xp.RoPE`.
     source : str
         Where the rope parameters are, for sentences; does not count when specs are compared.
@@ -34,6 +34,7 @@ class LayerSpec:
     scaling: Schedule | None
     axes: Axes | None
     source: str = field(compare=False)
+    query_scale: QueryScale | None = None
 
     def make(self, rope_class: Callable[..., T], precision: str) -> T:
         """``rope_class`` of these arguments; what it refuses is said with the source."""
@@ -49,6 +50,7 @@ class LayerSpec:
                 scaling=self.scaling,
                 axes=self.axes,
                 precision=precision,
+                query_scale=self.query_scale,
             )
         except ValueError as error:
             msg = f"{error} (from {self.source})"
@@ -56,10 +58,23 @@ class LayerSpec:
 
 
 class Layer(NamedTuple):
-    """One layer: what its config calls it, and what it says about it; None: it does not rotate."""
+    """One layer: what its config calls it, and what it says about it.
+
+    Parameters
+    ----------
+    label : str, optional
+    spec : LayerSpec, optional
+        None: it does not rotate.
+    query_scale : QueryScale, optional
+        That of the spec, or of a layer that does not rotate.
+    softmax_factor : float
+        Of a layer that does not rotate: that of the schedule, if its scores have it nevertheless.
+    """
 
     label: str | None
     spec: LayerSpec | None
+    query_scale: QueryScale | None = None
+    softmax_factor: float = 1.0
 
 
 @dataclass(frozen=True)

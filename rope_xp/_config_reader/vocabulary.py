@@ -122,6 +122,22 @@ class LayerRule(StrEnum):
     MAIN_OR_COMPRESS = "main_or_compress"
 
 
+class QueryScaleKind(StrEnum):
+    """What queries are multiplied by: the classes of `rope_xp.scaling`."""
+
+    FLOOR_LOG = "FloorLogScale"
+    LOG = "LogScale"
+    POWER = "PowerScale"
+    LEARNED_LOG = "LearnedLogScale"
+
+
+class ScaledLayers(StrEnum):
+    """In which layers with attention queries are multiplied."""
+
+    ALL = "all"
+    WITHOUT_ROTATION = "without_rotation"
+
+
 class LayerTypesFrom(StrEnum):
     """The key that says what layers are called where a config has no layer_types."""
 

@@ -25,6 +25,7 @@ def attention(
     causal: bool = False,
     bias: Array | None = None,
     scale: float | None = None,
+    query_scale: Array | None = None,
 ) -> Array:
     r"""Scaled dot-product attention, :math:`\mathrm{softmax}(s\,q k^\top + B)\,v`.
 
@@ -41,7 +42,10 @@ def attention(
         Broadcasts to (..., heads, q_len, k_len). A floating bias is added to the scores; a boolean
         one is True where a query may attend to a key.
     scale : float, optional
-        Default: ``head_dim ** -0.5``.
+        Default: ``head_dim ** -0.5``. Where a model has a ``softmax_factor``, that times the factor.
+    query_scale : array, shape (q_len,), (batch, q_len) or (..., heads, q_len), optional
+        Factors on the queries, as `rope_xp.scaling.QueryScale` returns them for their positions. With
+        fewer axes than the last form has, ``batch`` is the first axis of ``q``, whatever is between.
 
     Returns
     -------
@@ -75,6 +79,9 @@ def attention(
     xp = _backends.namespace(q=q, k=k, v=v)
     if bias is not None:
         (bias,) = _backends.beside("q", q, xp, rounded=True, bias=bias)
+    if query_scale is not None:
+        (query_scale,) = _backends.beside("q", q, xp, rounded=True, query_scale=query_scale)
+        _backends.require_floating(query_scale=query_scale)
     _backends.require_floating(q=q, k=k, v=v)
     require_shapes(q, k, v)
     is_mask = bias is not None and _backends.is_boolean(bias)
@@ -87,6 +94,8 @@ def attention(
     *rows, q_len, head_dim = q.shape
     k_len = k.shape[-2]
     scale = _resolve_scale(scale, head_dim)
+    if query_scale is not None:
+        q = q * _backends.cast(_line_up(query_scale, (*rows, q_len)), compute, xp)[..., None]
     if bias is not None:
         _require_bias(tuple(bias.shape), (*rows, q_len, k_len))
     scores = split_groups(q * scale, k, xp) @ xp.matrix_transpose(broadcast_kv(q, k))
@@ -130,6 +139,25 @@ def _resolve_scale(scale: float | None, head_dim: int) -> float:
         msg = f"`scale` must be in [-2**63, 2**63], got {number}"
         raise ValueError(msg)
     return number
+
+
+def _line_up(query_scale: Array, wanted: tuple[int, ...]) -> Array:
+    """Factors as arrays broadcast to ``wanted``, (..., heads, q_len); ValueError if they do not."""
+    shape, n_axes = tuple(query_scale.shape), len(wanted)
+    axes = {1: (n_axes - 1,), 2: (0, n_axes - 1)}.get(len(shape), tuple(range(n_axes)))
+    fits = len(shape) == len(set(axes)) and all(
+        size in (1, wanted[axis]) or not (is_known(size) and is_known(wanted[axis]))
+        for size, axis in zip(shape, axes, strict=True)
+    )
+    if not fits:
+        msg = (
+            f"`query_scale` must have shape (q_len,), (batch, q_len) or (..., heads, q_len) for queries of "
+            f"shape {quote(wanted)}, got {quote(shape)}"
+        )
+        raise ValueError(msg)
+    if len(shape) == 2 and n_axes > 2:
+        return query_scale[:, *(None,) * (n_axes - 2), :]
+    return query_scale
 
 
 def _require_bias(shape: tuple[int, ...], scores: tuple[int, ...]) -> None:

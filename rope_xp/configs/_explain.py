@@ -66,12 +66,14 @@ def explain(
     model, kinds = read_kinds(config, layout)
     n_layers = len(model.layers)
     parts = [model.model_type + (f": {n_layers} layers" if model.has_layer_count else "")]
-    for label, rope, numbers in kinds:
+    for label, rope, numbers, query_scale in kinds:
         where = f"layers {_ranges(numbers)}" if model.has_layer_count else "layers"
         if len(numbers) == n_layers:
             where = "all layers"
         title = where if label is None or where == "all layers" else f"{label}: {where}"
         rows = {"rotation": "none"} if rope is None else _rows(rope, model.max_positions, seq_len)
+        if query_scale is not None:
+            rows["query scale"] = f"by position, {_short_repr(query_scale)}"
         parts.append("\n".join([title, *(f"  {name:<17} {text}" for name, text in rows.items())]))
     if model.family.note is not None:
         parts.append(f"note: {model.family.note}")

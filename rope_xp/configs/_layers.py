@@ -2,15 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from rope_xp import _backends
 from rope_xp._config_reader.files import SupportsToDict
 from rope_xp._config_reader.layers import read
 from rope_xp._validation import Precision, require_precision
 from rope_xp.layouts import Layout
 from rope_xp.rope import RoPE
+from rope_xp.scaling import QueryScale
+
+
+class LayerRopes(tuple[RoPE | None, ...]):
+    """The `RoPE` of every layer, None where a layer does not rotate; and what else scales its scores.
+
+    A tuple, and equal to other tuples of the same values; two of these are equal if what they have
+    besides is, too. To JAX it is a pytree without leaves, as `RoPE` is.
+
+    Parameters
+    ----------
+    ropes : iterable of RoPE or None
+    query_scales : iterable of QueryScale or None, optional
+        Default: those of ``ropes``, None where a layer does not rotate.
+    softmax_factors : iterable of float, optional
+        Default: those of ``ropes``, 1 where a layer does not rotate.
+
+    Attributes
+    ----------
+    query_scales : tuple of QueryScale or None
+        One per layer: called with positions, it gives the factors on their queries. A layer without
+        rotation can have one, too.
+    softmax_factors : tuple of float
+        One per layer, as in `rope_xp.scaling.Frequencies`: a factor on the scale of the softmax.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many of them as ``ropes``.
+
+    Examples
+    --------
+    >>> config = {"model_type": "llama4_text", "num_hidden_layers": 4, "head_dim": 128}
+    >>> layer_ropes(config).query_scales
+    (None, None, None, FloorLogScale(length=8192, beta=0.1, offset=1))
+    """
+
+    query_scales: tuple[QueryScale | None, ...]
+    softmax_factors: tuple[float, ...]
+
+    def __new__(
+        cls,
+        ropes: Iterable[RoPE | None],
+        query_scales: Iterable[QueryScale | None] | None = None,
+        softmax_factors: Iterable[float] | None = None,
+    ) -> Self:
+        made = super().__new__(cls, ropes)
+        if query_scales is None:
+            query_scales = (None if rope is None else rope.query_scale for rope in made)
+        if softmax_factors is None:
+            softmax_factors = (
+                1.0 if rope is None else rope.frequencies().softmax_factor for rope in made
+            )
+        made.query_scales, made.softmax_factors = tuple(query_scales), tuple(softmax_factors)
+        for name in ("query_scales", "softmax_factors"):
+            if len(getattr(made, name)) != len(made):
+                n = len(getattr(made, name))
+                msg = f"`{name}` must have one entry for each of {len(made)} layers, got {n}"
+                raise ValueError(msg)
+        return made
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self), self.query_scales, self.softmax_factors
+
+    def __eq__(self, other: object) -> bool:
+        alike = tuple.__eq__(self, other)
+        if alike is True and isinstance(other, LayerRopes):
+            mine, theirs = ((each.query_scales, each.softmax_factors) for each in (self, other))
+            return mine == theirs
+        return alike
+
+    def __ne__(self, other: object) -> bool:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    __hash__ = tuple.__hash__
+
+
+_backends.register_values((LayerRopes,))
 
 
 def layer_ropes(
@@ -18,7 +98,7 @@ def layer_ropes(
     *,
     layout: Layout | None = None,
     precision: Precision = "exact",
-) -> tuple[RoPE | None, ...]:
+) -> LayerRopes:
     """The rotary encoding of every layer of a model.
 
     Parameters
@@ -38,8 +118,9 @@ def layer_ropes(
 
     Returns
     -------
-    tuple of RoPE or None
-        One per layer; None where a layer does not rotate.
+    LayerRopes
+        A tuple with one `RoPE` per layer, None where a layer does not rotate; its ``query_scales`` and
+        ``softmax_factors`` say what else scales the scores of each layer.
 
     Raises
     ------
@@ -81,4 +162,9 @@ def layer_ropes(
         msg = f"`{key}` is required for one encoding per layer"
         raise ValueError(msg)
     ropes = model.make(RoPE, precision)
-    return tuple(None if spec is None else ropes[spec] for _, spec in model.layers)
+    made = [None if layer.spec is None else ropes[layer.spec] for layer in model.layers]
+    factors = [
+        layer.softmax_factor if rope is None else rope.frequencies().softmax_factor
+        for layer, rope in zip(model.layers, made, strict=True)
+    ]
+    return LayerRopes(made, [layer.query_scale for layer in model.layers], factors)

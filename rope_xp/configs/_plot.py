@@ -47,9 +47,9 @@ def plot(
         raise TypeError(msg)
     model, kinds = read_kinds(config, layout)
     ropes: dict[RoPE, str] = {}
-    for label, rope, _ in kinds:
-        if rope is not None:
-            ropes.setdefault(rope, label or "all layers")
+    for kind in kinds:
+        if kind.rope is not None:
+            ropes.setdefault(kind.rope, kind.label or "all layers")
     if not ropes:
         msg = f"`config` must have layers that rotate to be drawn, got {model.model_type!r}"
         raise ValueError(msg)

@@ -15,6 +15,7 @@ from rope_xp._config_reader.spec import ModelSpec
 from rope_xp._validation import MAX_LENGTH
 from rope_xp.layouts import Layout
 from rope_xp.rope import RoPE
+from rope_xp.scaling import QueryScale
 
 
 class Kind(NamedTuple):
@@ -23,6 +24,7 @@ class Kind(NamedTuple):
     label: str | None
     rope: RoPE | None
     numbers: list[int]
+    query_scale: QueryScale | None
 
 
 def read_kinds(
@@ -30,12 +32,14 @@ def read_kinds(
 ) -> tuple[ModelSpec, list[Kind]]:
     """A config, and its layers by kind."""
     model = read(config, layout=layout)
-    kinds: dict[tuple[str | None, RoPE | None], list[int]] = {}
+    kinds: dict[tuple[str | None, RoPE | None, QueryScale | None], list[int]] = {}
     ropes = model.make(RoPE, "exact")
-    for i, (label, spec) in enumerate(model.layers):
-        rope = None if spec is None else ropes[spec]
-        kinds.setdefault((label, rope), []).append(i)
-    return model, [Kind(label, rope, numbers) for (label, rope), numbers in kinds.items()]
+    for i, layer in enumerate(model.layers):
+        rope = None if layer.spec is None else ropes[layer.spec]
+        kinds.setdefault((layer.label, rope, layer.query_scale), []).append(i)
+    return model, [
+        Kind(label, rope, numbers, scale) for (label, rope, scale), numbers in kinds.items()
+    ]
 
 
 def effective_inv_freq(inv_freq: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How fast pairs turn: schedules of frequencies.
+"""How fast pairs turn: schedules of frequencies; and factors on queries that follow their position.
 
 A schedule is a small frozen dataclass with the fields of a model's config and one formula. Called
 with the rotated size, the base and a length it returns `Frequencies`: Python floats, computed on the
@@ -8,6 +8,9 @@ Every formula is written once for both precisions: with ``precision="float32"`` 
 as transformers 5.23.0 rounds it, so that 99 of 100 of its frequencies are reproduced to the last bit
 (the others differ because torch's float32 power is not always the nearest float). Where
 implementations differ, the schedules follow transformers, and the docstring names the others.
+
+A query scale, `QueryScale`, is such a dataclass, too, but works on arrays: called with positions it
+returns what their queries are multiplied by.
 """
 
 from rope_xp._exports import set_public_module
@@ -15,6 +18,13 @@ from rope_xp.scaling._base import Default, Frequencies, Schedule, inverse_freque
 from rope_xp.scaling._llama3 import Llama3
 from rope_xp.scaling._ntk import NTK, DynamicNTK, Linear
 from rope_xp.scaling._per_pair import Custom, FrequencyFactors, LongRoPE, Negated, Proportional
+from rope_xp.scaling._query_scale import (
+    FloorLogScale,
+    LearnedLogScale,
+    LogScale,
+    PowerScale,
+    QueryScale,
+)
 from rope_xp.scaling._yarn import NTKByParts, YaRN
 
 __all__ = [
@@ -22,14 +32,19 @@ __all__ = [
     "Custom",
     "Default",
     "DynamicNTK",
+    "FloorLogScale",
     "Frequencies",
     "FrequencyFactors",
+    "LearnedLogScale",
     "Linear",
     "Llama3",
+    "LogScale",
     "LongRoPE",
     "NTKByParts",
     "Negated",
+    "PowerScale",
     "Proportional",
+    "QueryScale",
     "Schedule",
     "YaRN",
     "inverse_frequencies",

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from values import SCALED, SCHEMES
+from values import QUERY_SCALES, SCALED, SCHEMES
 
 from rope_xp import RoPE, attention, positions, relative
 
@@ -53,7 +53,10 @@ def test_torch_knows_it_whichever_is_imported_first(order):
 @pytest.mark.backend("torch")
 def test_torch_loads_every_schedule_and_scheme():
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    for value in (*SCALED, *SCHEMES):
+    from rope_xp.configs import layer_ropes
+
+    layers = layer_ropes({"model_type": "llama4_text", "num_hidden_layers": 4, "head_dim": 8})
+    for value in (*SCALED, *SCHEMES, *QUERY_SCALES, layers):
         file = io.BytesIO()
         torch.save(value, file)
         file.seek(0)

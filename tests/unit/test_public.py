@@ -17,7 +17,7 @@ MODULES = sorted(m.name for m in pkgutil.iter_modules([str(PACKAGE)]))
 
 SIGNATURES = {
     "RoPE": "(head_dim, *, layout, base=10000.0, rotary_dim=None, rotary_start=0, scaling=None, "
-    "axes=None, precision='exact')",
+    "axes=None, precision='exact', query_scale=None)",
     "RoPE.__call__": "(self, q, k=None, *, positions=None, offset=0, seq_len=None, seq_axis=-2)",
     "RoPE.inverse": "(self, q, k=None, *, positions=None, offset=0, seq_len=None, seq_axis=-2)",
     "RoPE.shift": "(self, k, delta, *, seq_len=None, seq_axis=-2)",
@@ -71,7 +71,7 @@ SIGNATURES = {
     "relative.t5_bucket": "(relative_position, *, bidirectional=True, num_buckets=32, "
     "max_distance=128)",
     "relative.transformer_xl_score": "(q, k, r, u, v)",
-    "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None)",
+    "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None, query_scale=None)",
     "attention.linear_attention": "(q, k, v, *, rope=None, causal=False, q_positions=None, "
     "k_positions=None, seq_len=None, feature_map=None)",
 }

@@ -9,7 +9,7 @@ import types
 import typing
 
 import pytest
-from values import NEUTRAL, SCALED, SCHEMES, unexported_classes, unlisted
+from values import NEUTRAL, QUERY_SCALES, SCALED, SCHEMES, unexported_classes, unlisted
 
 import rope_xp
 from rope_xp import RoPE, axes, scaling
@@ -22,6 +22,7 @@ ROPES = [
     *(RoPE(32, layout="half", scaling=schedule) for schedule in (*NEUTRAL, *SCALED)),
     *(RoPE(12, layout="interleaved", axes=scheme) for scheme in SCHEMES),
     RoPE(12, layout="half", axes=axes.Axial(3), scaling=scaling.YaRN(4.0, 64)),
+    *(RoPE(12, layout="half", query_scale=scale) for scale in QUERY_SCALES),
 ]
 NAMES = {**vars(scaling), **vars(axes), "RoPE": RoPE}
 PACKAGES = [scaling, axes]
@@ -42,7 +43,7 @@ def evaluated(value):
 TWINS = [copy.copy, copy.deepcopy, copied_with_fields, pickled, evaluated]
 
 
-@pytest.mark.parametrize("value", [*NEUTRAL, *SCALED, *SCHEMES, *ROPES], ids=repr)
+@pytest.mark.parametrize("value", [*NEUTRAL, *SCALED, *SCHEMES, *QUERY_SCALES, *ROPES], ids=repr)
 def test_values(value):
     """The four of them, for every class; and printed as the call that makes it."""
     twins = [
@@ -62,7 +63,7 @@ def test_values(value):
     assert [*dataclasses.asdict(value)] == [field.name for field in dataclasses.fields(value)]
 
 
-@pytest.mark.parametrize("value", [*NEUTRAL, *SCALED, *SCHEMES], ids=repr)
+@pytest.mark.parametrize("value", [*NEUTRAL, *SCALED, *SCHEMES, *QUERY_SCALES], ids=repr)
 def test_pickles_name_the_public_path(value):
     """So that a file that is moved inside of its package leaves them readable."""
     text = pickle.dumps(value, 0).decode()
@@ -181,6 +182,7 @@ def test_rope_compares_all_that_matters():
         RoPE(64, layout="half", scaling=scaling.Linear(2.0)),
         RoPE(64, layout="half", axes=axes.Axial(1)),
         RoPE(64, layout="half", precision="float32"),
+        RoPE(64, layout="half", query_scale=scaling.LogScale(2048)),
     ]
     assert len({a, *others}) == 1 + len(others)
     assert dataclasses.replace(a, base=5.0) == RoPE(64, layout="half", base=5.0)
