@@ -18,6 +18,7 @@ from rope_xp._config_reader.gguf_metadata import ROPE_FREQS, Metadata
 from rope_xp._config_reader.gguf_scaling import (
     DEFAULT_BASE,
     base_of,
+    original_context_of,
     rope_parameters_of,
     unread_of,
 )
@@ -342,8 +343,27 @@ def _family_of(
             str(label): HeadDim("", kind.head_dim) for label, kind in kinds.items() if differ
         },
         rotary_at_end=architecture.at_end,
+        query_scale=_query_scale_of(metadata, architecture, layers),
         note=note,
     )
+
+
+def _query_scale_of(
+    metadata: Metadata, architecture: Architecture, layers: Layers
+) -> schema.QueryScaleRule | None:
+    """The rule with the numbers of the file; None where it has none."""
+    rule = architecture.query_scale
+    if rule is None or rule.length_key is None or rule.beta_key is None:
+        return None if layers.window is None else rule  # llama4.cpp:9
+    beta = metadata.positive_or_zero(rule.beta_key)
+    if not beta:
+        return None
+    is_original = rule.length_key == "rope.scaling.original_context_length"
+    length = original_context_of(metadata) if is_original else metadata.count(rule.length_key)
+    if length is None:
+        msg = f"`{metadata.prefix}{rule.length_key}` is required beside {metadata.prefix}{rule.beta_key}"
+        raise ValueError(msg)
+    return replace(rule, length=length, length_key=None, beta=beta, beta_key=None)
 
 
 def _axes_of(architecture: Architecture, sections: tuple[int, ...]) -> schema.AxesRule:

@@ -15,6 +15,7 @@ from importlib import resources
 from typing import Annotated, Any
 
 from rope_xp._config_reader.convert import Known, convert
+from rope_xp._config_reader.schema import QueryScaleRule
 from rope_xp._config_reader.vocabulary import LAYER_TYPES, Layout
 
 
@@ -192,6 +193,8 @@ class Architecture:
     yarn: Yarn = Yarn()
     #: rope.scaling.alpha is read: the base times alpha^(d / (d - 2)).
     reads_alpha: bool = False
+    #: What queries are multiplied by; its keys are those of the metadata.
+    query_scale: QueryScaleRule | None = None
     #: Base and schedule by attention.compress_ratios, as DeepSeek V4 has it.
     compress: bool = False
 

@@ -159,6 +159,8 @@ def layer_ropes(
     model = read(config, layout=layout)
     if not model.has_layer_count:
         key = "layer_types" if model.family.hybrid else "num_hidden_layers"
+        if model.model_type.startswith("gguf "):
+            key = f"{model.model_type.removeprefix('gguf ')}.block_count"
         msg = f"`{key}` is required for one encoding per layer"
         raise ValueError(msg)
     ropes = model.make(RoPE, precision)

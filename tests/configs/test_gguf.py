@@ -261,6 +261,8 @@ def test_periods_and_bases_of_windows():
         layer_ropes(of("mimo2", attention__sliding_window_pattern=[True]))
     with pytest.raises(ValueError, match=r"`gemma3.block_count` is required"):
         layer_ropes(of("gemma3", None))
+    with pytest.raises(ValueError, match=r"`qwen2.block_count` is required for one encoding"):
+        layer_ropes(of("qwen2", None))
 
 
 YARN = {
@@ -482,6 +484,37 @@ def test_alpha():
     assert rope.scaling == NTK(1000.0)
     assert_same(rope, table(128, 1e6 * 1000.0 ** (128 / 126)))
     assert RoPE.from_config(of("qwen2", rope__scaling__alpha=1000.0)).scaling is None
+
+
+POSITIONS = [0, 1, 4094, 4095, 4096, 8190, 8191, 8192, 100000]
+
+
+def test_query_scales():
+    """llm_graph_input_attn_temp::set_input of src/llama-graph.cpp."""
+
+    def expected(beta, length, offset):
+        return [math.log(math.floor((p + offset) / length) + 1) * beta + 1 for p in POSITIONS]
+
+    without = layer_ropes(of("llama4", 4))
+    assert without.query_scales[:3] == (None,) * 3
+    found = without.query_scales[3](np.asarray(POSITIONS))
+    np.testing.assert_allclose(found, expected(0.1, 8192, 1), rtol=1e-6)
+    assert layer_ropes(of("llama4", 4, attention__sliding_window=0)).query_scales == (None,) * 4
+    scaled = {"attention__temperature_scale": 0.1, **YARN}
+    latent = {"attention__key_length": 192, "rope__dimension_count": 64}
+    for name, keys, length in (
+        ("mistral3", {}, 4096),
+        ("mistral4", {"attention__temperature_length": 8192, **latent}, 8192),
+        ("deepseek2", {"attention__temperature_length": 8192, **latent}, 8192),
+    ):
+        ropes = layer_ropes(of(name, 2, **scaled, **keys))
+        for scale in ropes.query_scales:
+            found = scale(np.asarray(POSITIONS))
+            np.testing.assert_allclose(found, expected(0.1, length, 0), rtol=1e-6)
+        keys = {"attention__temperature_scale": 0.0, **YARN, **keys}
+        assert layer_ropes(of(name, 2, **keys)).query_scales == (None, None)
+    with pytest.raises(ValueError, match=r"`mistral4.attention.temperature_length` is required"):
+        layer_ropes(of("mistral4", **scaled, **latent))
 
 
 FACTORS = [1.0] * 32 + [8.0] * 32
