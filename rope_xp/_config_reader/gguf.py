@@ -35,7 +35,7 @@ from rope_xp._config_reader.schema import Family, HeadDim
 from rope_xp._config_reader.unlisted import unlisted_family
 from rope_xp._config_reader.values import Config
 from rope_xp._config_reader.vocabulary import LayerRule, Layout, Rotary
-from rope_xp._validation import quote
+from rope_xp._validation import as_size, quote
 
 # Keys that make layers differ, of which an unknown architecture can have none.
 OF_KNOWN = (
@@ -213,22 +213,21 @@ def _head_dim_of(metadata: Metadata, architecture: Architecture, window: Window 
     for key in keys:
         size = metadata.count(key, minimum=0)
         if size:
-            return size
+            return int(as_size(metadata.prefix + key, size))
     width = metadata.count("embedding_length")
-    counts = metadata.numbers("attention.head_count")
-    n_heads = (
-        metadata.count("attention.head_count")
-        if counts is None
-        else next(filter(None, counts), None)
-    )
-    if width is None or not n_heads:
+    counts = metadata.numbers("attention.head_count") or [
+        metadata.count("attention.head_count") or 0
+    ]
+    n_heads = next(filter(None, counts), 0)
+    if width is None or not 0 < n_heads <= width:
         missing = "embedding_length" if width is None else "attention.head_count"
+        rule = "" if width is None or not n_heads else f" and at most embedding_length={width}"
         msg = (
-            f"`{metadata.prefix}{missing}` is required where there is no "
+            f"`{metadata.prefix}{missing}` is required{rule} where there is no "
             f"{metadata.prefix}attention.key_length"
         )
         raise ValueError(msg)
-    return width // n_heads  # rounded down, as llama.cpp does
+    return int(as_size(f"{metadata.prefix}embedding_length", width // n_heads))  # as llama.cpp
 
 
 def _require_read(

@@ -711,6 +711,17 @@ def test_sizes():
             {"embedding_length": None},
             r"^`qwen2.embedding_length` is required where there is no qwen2.attention.key",
         ),
+        (
+            "qwen2",
+            {"attention__head_count": 2048},
+            r"^`qwen2.attention.head_count` is required and at most",
+        ),
+        (
+            "qwen2",
+            {"attention__key_length": 2**30},
+            r"^`qwen2.attention.key_length` must be at most",
+        ),
+        ("qwen2", {"embedding_length": 2**30}, r"^`qwen2.embedding_length` must be at most"),
         ("qwen2", {"block_count": 513}, r"^`qwen2.block_count` must be .* at most 512"),
         (
             "qwen2",
