@@ -71,6 +71,9 @@ def layers_of(metadata: Metadata, architecture: Architecture) -> Layers:
     has_attention = _attention_of(metadata, architecture.attention, n)
     windowed = _windowed(metadata, window, n or 1)
     rotates = _rotates(metadata, architecture.rotates, windowed, n or 1)
+    if architecture.has_decision_layers:
+        n_last = metadata.count("decision.block_count", minimum=0) or 0
+        rotates = [one and i < len(rotates) - n_last for i, one in enumerate(rotates)]
     types: list[str] | None = None
     if architecture.compress:
         ratios = metadata.numbers("attention.compress_ratios", n)

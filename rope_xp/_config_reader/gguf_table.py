@@ -185,6 +185,8 @@ class Architecture:
     window: Window | None = None
     rotates: Rotates = Rotates.EVERY_LAYER
     attention: Attention | None = None
+    #: The last decision.block_count layers do not rotate.
+    has_decision_layers: bool = False
     sections: Sections = Sections.NONE
     rope_freqs: RopeFreqs = RopeFreqs.NEVER
     #: The layers that rope_freqs.weight is for, where it is not for all.
