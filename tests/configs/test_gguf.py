@@ -17,10 +17,10 @@ from rope_xp.scaling import NTK, FrequencyFactors, Linear, LongRoPE, YaRN
 # MODEL_ARCH_NAMES of gguf-py in llama.cpp 0.5.0, from the source of llama_cpp_python 0.3.36, and in
 # llama.cpp 0.6.0-dev.
 TEXT = """
-apertus arcee arctic arwkv7 baichuan bailingmoe bailingmoe2 bailingmoe3 bert bitnet bloom
+afmoe apertus arcee arctic arwkv7 baichuan bailingmoe bailingmoe2 bailingmoe3 bert bitnet bloom
 chameleon chatglm clef clip codeshell cogvlm cohere2 cohere2moe command-r dbrx deci deepseek
 deepseek2 deepseek2-ocr deepseek32 deepseek4 dflash dots1 dots3note dream eagle3 ernie4_5
-ernie4_5-moe eurobert exaone exaone-moe exaone4 falcon falcon-h1 fmoe gemma gemma-embedding
+ernie4_5-moe eurobert exaone exaone-moe exaone4 falcon falcon-h1 gemma gemma-embedding
 gemma-embedding2 gemma2 gemma3 gemma3n gemma4 gemma4-assistant glm-dsa glm4 glm4moe glm5-next
 gpt-oss gpt2 gptj gptneox granite granite_swa granitehybrid granitemoe graniteswitch grok grovemoe
 hrm_text hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 hy_v4 internlm2 jais jais2 jamba jina-bert-v2
