@@ -31,6 +31,7 @@ from rope_xp.scaling import (
     NTKByParts,
     PowerScale,
     Proportional,
+    SteppedNTK,
     YaRN,
 )
 
@@ -45,6 +46,7 @@ NEUTRAL = [
     NTK(1.0),
     DynamicNTK(1.0, 2048),
     DynamicNTK(4.0, 2048),  # within the original length
+    SteppedNTK(2048),
     YaRN(1.0, 2048),
     NTKByParts(1.0, 2048),
     LongRoPE(ONES, ONES, 2048),

@@ -12,8 +12,10 @@ Data flows down this list, and so do imports:
 `convert`       JSON → what an annotation describes, or a sentence that names the key
 `schema`        `Family`: every key that a line of ``families.json`` may have, and what it means
 `checks`        a line of ``families.json`` → a `Family`, with the rules that join several keys
-`table`         ``families.json`` as a table of families, made line by line as they are needed
+`table`         the tables of families, ``families.json`` and ``published.json``, line by line
 `found`         `Found`: what every kind of file comes to
+`parts`         the part of a composite that is asked for: its language model, or its vision tower
+`unread`        keys that could change the rotation and that nothing reads
 `unlisted`      the family of a model_type that is in no table
 `gguf_table`    ``gguf.json``: how llama.cpp rotates q and k of each architecture
 `gguf_layers`   what the layers of a GGUF file are called, and which rotate

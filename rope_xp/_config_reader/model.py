@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rope_xp._config_reader import families
 from rope_xp._config_reader.layer_types import LayerTypes, layer_types_of
 from rope_xp._config_reader.schema import Family
-from rope_xp._config_reader.values import Config, get_bool, get_int
+from rope_xp._config_reader.values import MAX_LAYERS, Config, get_bool, get_int
 from rope_xp._config_reader.vocabulary import Layout
 
 
@@ -46,7 +46,7 @@ class ModelConfig:
     max_positions: int | None
 
 
-def model_config(config: object, layout: str | None) -> ModelConfig:
+def model_config(config: object, layout: str | None, part: str) -> ModelConfig:
     """The `ModelConfig` of a mapping, a path, a folder or a config object.
 
     Raises
@@ -54,10 +54,11 @@ def model_config(config: object, layout: str | None) -> ModelConfig:
     ValueError, TypeError
         As `rope_xp.configs.layer_ropes`.
     """
-    values, model_type, family, layout, frequency_factors = families.find(config, layout)
-    n_layers = get_int(values, "num_hidden_layers")
-    if n_layers is None and family.attentions_per_layer_key is not None:
-        n_layers = 2 * (get_int(values, family.attentions_per_layer_key) or 0) or None
+    values, model_type, family, layout, frequency_factors = families.find(config, layout, part)
+    n_layers = get_int(values, "num_hidden_layers", maximum=MAX_LAYERS)
+    key = family.attentions_per_layer_key
+    if n_layers is None and key is not None:
+        n_layers = 2 * (get_int(values, key, maximum=MAX_LAYERS // 2) or 0) or None
     layer_types = layer_types_of(values, family, model_type, n_layers)
     if values.get("layer_types") is not None and layer_types is not None:
         n_layers = len(layer_types)
@@ -76,5 +77,6 @@ def model_config(config: object, layout: str | None) -> ModelConfig:
 def _layout_of(values: Config, family: Family) -> str:
     if family.interleaved_key is None:
         return family.layout.value
-    is_interleaved = get_bool(values, family.interleaved_key, default=True)
+    default = family.layout is Layout.INTERLEAVED
+    is_interleaved = get_bool(values, family.interleaved_key, default=default)
     return (Layout.INTERLEAVED if is_interleaved else Layout.HALF).value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from rope_xp import _backends
 from rope_xp._config_reader.files import SupportsToDict
@@ -97,6 +97,7 @@ def layer_ropes(
     config: Mapping[str, Any] | SupportsToDict | str | Path,
     *,
     layout: Layout | None = None,
+    part: Literal["text", "vision"] = "text",
     precision: Precision = "exact",
 ) -> LayerRopes:
     """The rotary encoding of every layer of a model.
@@ -112,7 +113,10 @@ def layer_ropes(
         beside them: a list of numbers, or None where the file has none.
     layout : {"half", "interleaved"}, optional
         The pairing, instead of the one that the family has: needed for a ``model_type`` that is not
-        in ``families.json``, or where weights were permuted.
+        known, which is then read by Llama's rule, or where weights were permuted. A key that could change
+        the rotation and is not part of that rule is refused by name.
+    part : {"text", "vision"}
+        Of a composite, text with images, the language model or the vision tower.
     precision : {"exact", "float32"}
         As in `RoPE`.
 
@@ -131,13 +135,15 @@ def layer_ropes(
 
     Notes
     -----
-    Of a composite (text with images) the part of the language model is read. Where its positions have
-    several axes, time, row and column, the result has ``axes``; called without positions, it rotates
-    text as an encoding of one axis does.
+    Where positions of text with images have several axes, time, row and column, the result has ``axes``;
+    called without positions, it rotates text as an encoding of one axis does.
 
-    For the vision tower pass the ``vision_config``: its positions are row and column, and with three
-    axes time, row and column. They begin at 0, but for Llama 4 at 1, with the class token, the last
+    The vision tower is read from the composite or from its ``vision_config``. Its positions are row and
+    column, and with three axes time, row and column. They begin at 0, but for Llama 4 at 1, with the class token, the last
     one, at (0, 0); DINOv3's are the centers of patches in [−1, 1].
+
+    Where transformers departs from the code that was published with the weights, the latter is followed:
+    PhiMoE takes its long factors beyond the original context, and DBRX's base is that of attn_config.
 
     A GGUF file is read as llama.cpp reads it. Its metadata alone are refused where the schedule can be in
     a tensor: that of Llama 3.1 is, and no key says so. Heads of latent attention are described whole, their
@@ -156,7 +162,7 @@ def layer_ropes(
     [True, True, True, False]
     """
     require_precision(precision)
-    model = read(config, layout=layout)
+    model = read(config, layout=layout, part=part)
     if not model.has_layer_count:
         key = "layer_types" if model.family.hybrid else "num_hidden_layers"
         if model.model_type.startswith("gguf "):

@@ -16,7 +16,7 @@ returns what their queries are multiplied by.
 from rope_xp._exports import set_public_module
 from rope_xp.scaling._base import Default, Frequencies, Schedule, inverse_frequencies
 from rope_xp.scaling._llama3 import Llama3
-from rope_xp.scaling._ntk import NTK, DynamicNTK, Linear
+from rope_xp.scaling._ntk import NTK, DynamicNTK, Linear, SteppedNTK
 from rope_xp.scaling._per_pair import Custom, FrequencyFactors, LongRoPE, Negated, Proportional
 from rope_xp.scaling._query_scale import (
     FloorLogScale,
@@ -46,6 +46,7 @@ __all__ = [
     "Proportional",
     "QueryScale",
     "Schedule",
+    "SteppedNTK",
     "YaRN",
     "inverse_frequencies",
 ]

@@ -88,3 +88,32 @@ class DynamicNTK:
             stretch = r(stretch - r(self.factor - 1))
             base = larger_base(base, stretch, rotary_dim, r, self.factor, seq_len=seq_len)
         return Frequencies(inverse_frequencies(rotary_dim, base, precision=precision))
+
+
+@dataclass(frozen=True)
+class SteppedNTK:
+    r"""NTK-aware with a stretch that grows in steps, :math:`2^{k+1} - 1` (Qwen 1's ``use_dynamic_ntk``).
+
+    ``k`` is how often ``max_position_embeddings``, which Qwen 1 calls ``seq_length``, must be doubled to
+    reach the given ``seq_len``: 0 up to there, where nothing changes. As in `DynamicNTK`, nothing is
+    remembered.
+
+    Source: modeling_qwen.py of Qwen-7B, ``get_ntk_alpha`` and ``update_rotary_pos_emb_cache``.
+    """
+
+    max_position_embeddings: int
+
+    def __post_init__(self) -> None:
+        settle_fields(self, max_position_embeddings=require_context_length)
+
+    def __call__(
+        self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
+    ) -> Frequencies:
+        r = rounding(precision)
+        k, length = 0, self.max_position_embeddings
+        while is_longer(seq_len, length):
+            k, length = k + 1, 2 * length
+        if k:
+            stretch = float(2 ** (k + 1) - 1)
+            base = larger_base(base, stretch, rotary_dim, r, stretch, seq_len=seq_len)
+        return Frequencies(inverse_frequencies(rotary_dim, base, precision=precision))

@@ -234,9 +234,9 @@ PLANTED = {
         ["'ultrabert'", "`lists_per_layer` must be true or false, got 'true'"],
     ),
     "a flag as a number": (
-        '"longrope_short_only": true',
-        '"longrope_short_only": 1',
-        ["'phimoe'", "`longrope_short_only` must be true or false, got 1"],
+        '"mscale_softmax": true',
+        '"mscale_softmax": 1',
+        ["`mscale_softmax` must be true or false, got 1"],
     ),
     "a string as a list": (
         '"head_dim_divisor_key": "memory_attention_downsample_rate"',
@@ -451,11 +451,6 @@ PLANTED = {
             '"sliding_attention"], "layer_cycle_key"'
         ),
         ["'modernbert'", "`layer_cycle` must be one layer type and another repeated, got"],
-    ),
-    "short lists of a rope_type that is not accepted": (
-        '"rope_types": ["default", "longrope"], "extra_keys"',
-        '"rope_types": ["default"], "extra_keys"',
-        ["'phimoe'", "`rope_types` must have longrope for longrope_short_only"],
     ),
     "a family twice": (
         '"hy_v4": {',

@@ -605,6 +605,7 @@ TABLE = {
     "scaling.Linear.__call__": Row(schedule(factor=FACTOR), first(lambda self, w: w / self.factor)),
     "scaling.NTK.__call__": Row(schedule(factor=FACTOR)),
     "scaling.DynamicNTK.__call__": Row(schedule(factor=FACTOR, max_position_embeddings=LENGTH)),
+    "scaling.SteppedNTK.__call__": Row(schedule(max_position_embeddings=LENGTH)),
     "scaling.YaRN.__call__": Row(schedule(factor=FACTOR, original_max_position_embeddings=LENGTH)),
     "scaling.NTKByParts.__call__": Row(
         schedule(factor=FACTOR, original_max_position_embeddings=LENGTH)

@@ -24,9 +24,9 @@ SIGNATURES = {
     "RoPE.cos_sin": "(self, positions, *, seq_len=None, dtype=None)",
     "RoPE.rotate": "(self, x, cos, sin, *, seq_axis=-2, inverse=False, out=None)",
     "RoPE.frequencies": "(self, seq_len=None)",
-    "RoPE.from_config": "(config, *, layer_type=None, layout=None, precision='exact')",
-    "configs.layer_ropes": "(config, *, layout=None, precision='exact')",
-    "configs.explain": "(config, seq_len=None, *, layout=None)",
+    "RoPE.from_config": "(config, *, layer_type=None, layout=None, part='text', precision='exact')",
+    "configs.layer_ropes": "(config, *, layout=None, part='text', precision='exact')",
+    "configs.explain": "(config, seq_len=None, *, layout=None, part='text')",
     "cos_sin": "(positions, inv_freq, *, dtype=None, precision='exact', attention_factor=1.0)",
     "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, blocks=None, "
     "out=None)",
