@@ -49,9 +49,9 @@ def read(config: object, *, layout: str | None = None, part: str = "text") -> Mo
     rotations = [rotation_of(model, label, i, len(labels)) for i, label in enumerate(labels)]
     kinds = [*zip(labels, rotations, strict=True)]
     # Layers of one kind are read once, however many there are.
-    read_once = {kind: _layer_of(model, entries, *kind) for kind in dict.fromkeys(kinds)}
-    layers = tuple(read_once[kind] for kind in kinds)
-    _reject_unread_keys(model, [each.spec for each in read_once.values() if each.spec is not None])
+    made = {kind: _layer_of(model, entries, *kind) for kind in dict.fromkeys(kinds)}
+    layers = tuple(made[kind] for kind in kinds)
+    _reject_unread_keys(model, [each.spec for each in made.values() if each.spec is not None])
     return ModelSpec(model.model_type, model.family, layers, has_layer_count, model.max_positions)
 
 
