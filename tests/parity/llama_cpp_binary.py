@@ -10,6 +10,7 @@ llama-context.cpp: another layout fails there, in a sentence.
 import ctypes
 import importlib.metadata
 import importlib.util
+import os
 from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_size_t, c_uint, c_void_p
 from pathlib import Path
 
@@ -55,7 +56,9 @@ ContextParams = structure(
     **of(c_size_t, "n_samplers"),
     **of(c_void_p, "ctx_other"),
 )
-Batch = structure("llama_batch", n_tokens=c_int, **of(c_void_p, "token embd pos n_seq_id seq_id logits"))
+Batch = structure(
+    "llama_batch", n_tokens=c_int, **of(c_void_p, "token embd pos n_seq_id seq_id logits")
+)
 
 # What the source of the two functions sets, for every field that is not zero.
 MODEL_DEFAULTS = {"n_gpu_layers": -1, "split_mode": 1, "load_mode": -1, "lazy_mode": 1}
@@ -99,6 +102,9 @@ class LlamaCpp:
     """The library, loaded and checked; and what it says while it works."""
 
     def __init__(self):
+        os.environ["GGML_NO_BACKTRACE"] = (
+            "1"  # an assertion of C++ aborts with a line, not with gdb
+        )
         found = importlib.util.find_spec("xllamacpp")
         if found is None:
             msg = f"llama.cpp comes from a wheel: pip install xllamacpp=={PINNED}"
@@ -124,7 +130,8 @@ class LlamaCpp:
 
     def _require(self, done, what):
         if not done:
-            raise RuntimeError(f"llama.cpp could not {what}: {''.join(self.said[-6:]).strip()}")
+            msg = f"llama.cpp could not {what}: {''.join(self.said[-6:]).strip()}"
+            raise RuntimeError(msg)
         return done
 
     def logits(self, path, positions, *, tokens=None, embeddings=None, n_ctx=256, n_vocab):
@@ -158,7 +165,9 @@ class LlamaCpp:
             sequences = (POINTER(c_int) * n)(*[sequence] * n)
             arrays = {  # kept to the end of this function: the batch has their addresses only
                 "token": None if tokens is None else np.ascontiguousarray(tokens, np.int32),
-                "embd": None if embeddings is None else np.ascontiguousarray(embeddings, np.float32),
+                "embd": None
+                if embeddings is None
+                else np.ascontiguousarray(embeddings, np.float32),
                 "pos": np.ascontiguousarray(positions, np.int32),
                 "n_seq_id": np.ones(n, np.int32),
                 "logits": np.ones(n, np.int8),

@@ -3,7 +3,7 @@
 One graph for all architectures: what a file has tensors for happens (biases, norms before and after,
 norms of q and k, fused q, k, v, sinks), the rest stands in `Graph`. The last matrix of every MLP is
 zero, so that there are no MLPs, no experts and no difference between parallel and sequential blocks:
-attention alone makes the logits.
+attention alone makes the logits. Gates of its output are zero too, hence constant.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LLAMA = "attn_norm attn_q attn_k attn_v attn_output ffn_norm ffn_gate ffn_up ffn_down"
+MLP = "ffn_gate ffn_up ffn_down"
+LLAMA = f"attn_norm attn_q attn_k attn_v attn_output ffn_norm {MLP}"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Sizes:
     rank: int = 48  # of latent attention
     turned: int = 16  # features of a head of latent attention that are rotated, the last ones
     value_dim: int = 24  # of latent attention
+    q_k_norm: float = 1.5  # about which the weights of norms of q and k are, so that scores differ
 
     @property
     def width(self):
@@ -35,28 +37,24 @@ class Sizes:
 
     def shapes(self):
         """Every tensor of a layer that a case may name → its shape, rows first."""
-        q, kv, width, mlp, n = (
-            self.heads * self.head_dim,
-            self.kv_heads * self.head_dim,
-            self.width,
-            self.mlp,
-            self.experts,
-        )
-        up, kept = (mlp, width), self.head_dim - self.turned
-        return {
-            **dict.fromkeys(("attn_norm", "ffn_norm", "post_ffw_norm"), (width,)),
-            **dict.fromkeys(("post_attention_norm", "ffn_norm_2"), (width,)),
-            **{"attn_q": (q, width), "attn_k": (kv, width), "attn_v": (kv, width)},
-            **{"attn_qkv": (q + 2 * kv, width), "attn_output": (width, q), "attn_sinks": (self.heads,)},
-            **dict.fromkeys(("attn_q_norm", "attn_k_norm"), (self.head_dim,)),
-            **dict.fromkeys(("ffn_gate", "ffn_up"), up),
-            **dict.fromkeys(("ffn_gate_exps", "ffn_up_exps"), (n, *up)),
-            **{"ffn_down": up[::-1], "ffn_down_exps": (n, *up[::-1]), "ffn_gate_inp": (n, width)},
-            **{"attn_kv_a_mqa": (self.rank + self.turned, width), "attn_kv_a_norm": (self.rank,)},
-            "attn_kv_b": (self.heads * (kept + self.value_dim), self.rank),
-            "attn_k_b": (self.heads, self.rank, kept),
-            "attn_v_b": (self.heads, self.value_dim, self.rank),
+        q, kv, width = self.heads * self.head_dim, self.kv_heads * self.head_dim, self.width
+        up, kept = (self.mlp, width), self.head_dim - self.turned
+        norms = "attn_norm ffn_norm post_attention_norm post_ffw_norm"
+        shapes = dict.fromkeys(norms.split(), (width,))
+        shapes |= dict.fromkeys(("attn_q_norm", "attn_k_norm"), (self.head_dim,))
+        shapes |= {"attn_q": (q, width), "attn_k": (kv, width), "attn_v": (kv, width)}
+        shapes |= {"attn_qkv": (q + 2 * kv, width), "attn_output": (width, q)}
+        shapes |= {"attn_sinks": (self.heads,), "attn_gate": (self.heads, width)}
+        shapes |= {"ffn_gate": up, "ffn_up": up, "ffn_down": up[::-1]}
+        shapes |= {f"{name}_exps": (self.experts, *shapes[name]) for name in MLP.split()}
+        shapes |= {"ffn_gate_inp": (self.experts, width)}
+        shapes |= {
+            "attn_kv_a_mqa": (self.rank + self.turned, width),
+            "attn_kv_a_norm": (self.rank,),
         }
+        shapes |= {"attn_kv_b": (self.heads * (kept + self.value_dim), self.rank)}
+        shapes |= {"attn_k_b": (self.heads, self.rank, kept)}
+        return shapes | {"attn_v_b": (self.heads, self.value_dim, self.rank)}
 
 
 def weights(sizes, per_layer, others, seed, **shapes):
@@ -67,12 +65,13 @@ def weights(sizes, per_layer, others, seed, **shapes):
     def draw(name):
         kind, ending = name.rsplit(".", 1)
         kind = kind.split(".")[-1]
-        if kind.startswith("ffn_down"):
+        if kind.startswith(("ffn_down", "attn_gate")):
             return np.zeros(shapes[kind] if ending == "weight" else shapes[kind][:-1], np.float32)
         shape = shapes[kind] if ending == "weight" or "norm" in kind else shapes[kind][:-1]
         x = random.standard_normal(shape)
-        if "norm" in kind:  # about 1; of q and k about 1.5, so that scores differ
-            x = (1.5 if kind in {"attn_q_norm", "attn_k_norm"} else 1.0) * (ending == "weight") + x / 8
+        if "norm" in kind:
+            about = sizes.q_k_norm if kind in {"attn_q_norm", "attn_k_norm"} else 1.0
+            x = about * (ending == "weight") + x / 8
         elif ending == "weight" and len(shape) > 1:
             x *= (1.2 if kind in {"attn_q", "attn_k", "attn_qkv"} else 1.0) / shape[-1] ** 0.5
         else:
@@ -97,10 +96,16 @@ class Graph:
     softmax_scale: float | None = None  # head_dim ** -0.5 where it is None
     softcap: float | None = None
     final_softcap: float | None = None
+    epsilon: float = 1e-5
     mean_removed: bool = False  # layer norm, not root mean square
-    post_norm: bool = True  # post_attention_norm is for the attention's output, not for the MLP's input
+    post_norm: bool = (
+        True  # post_attention_norm is for the attention's output, not for the MLP's input
+    )
     norm_after_rotation: bool = False
     norm_of_rotated: bool = False  # Llama 4: q and k of layers that rotate, without weights
+    bare_norms: bool = False  # OLMo: norms without weights
+    bare_value_norm: bool = False  # Gemma 4
+    value_scale: float = 1.0
     visible: Callable = lambda layer, q, k: True
     query_scale: Callable = lambda layer, position: 1.0
 
@@ -112,19 +117,22 @@ class Decoder:
         self.tensors = {name: x.astype(dtype) for name, x in tensors.items()}
         self.sizes, self.graph, self.dtype = sizes, graph, dtype
 
-    def logits(self, ropes, tokens, positions, *, seq_len, moved=0.0):
-        """Logits (n, vocab). ``moved``: each angle is off by this multiple of what ggml may miss it."""
+    def logits(self, ropes, tokens, positions, *, seq_len, missed=None):
+        """Logits (n, vocab). ``missed`` draws whether each angle is above or below what it should be."""
         at = positions if positions.ndim == 1 else positions[0]
         x = self.tensors["token_embd.weight"][tokens] * self.dtype(self.graph.embedding_scale)
+        bare = self.graph.bare_norms
         for i, rope in enumerate(ropes):
-            turn = Turned(rope, positions, seq_len, moved)
+            turn = Turned(rope, positions, seq_len, missed)
             visible = (at[:, None] >= at) & self.graph.visible(i, at[:, None], at)
             scale = np.vectorize(self.graph.query_scale)(i, at).astype(self.dtype)
-            out = self._attention(i, self._norm(x, f"blk.{i}.attn_norm"), turn, visible, scale)
+            out = self._attention(
+                i, self._norm(x, f"blk.{i}.attn_norm", bare=bare), turn, visible, scale
+            )
             if self.graph.post_norm:
                 out = self._norm(out, f"blk.{i}.post_attention_norm")
             x = x + out * self.dtype(self.graph.residual_scale)
-        x = self._norm(x, "output_norm")
+        x = self._norm(x, "output_norm", bare=bare)
         head = "output" if "output.weight" in self.tensors else "token_embd"
         logits = x @ self.tensors[f"{head}.weight"].T * self.dtype(self.graph.logit_scale)
         return capped(logits, self.graph.final_softcap)
@@ -138,7 +146,7 @@ class Decoder:
             weight = weight[:, None]
         if self.graph.mean_removed:
             x = x - x.mean(-1, keepdims=True)
-        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + self.dtype(1e-5))
+        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + self.dtype(self.graph.epsilon))
         x = x if weight is None else x * weight
         bias = self.tensors.get(f"{name}.bias")
         return x if bias is None else x + bias
@@ -152,6 +160,8 @@ class Decoder:
         layer = f"blk.{i}."
         latent = f"{layer}attn_kv_a_mqa.weight" in self.tensors
         q, k, v = (self._latent if latent else self._heads)(layer, x, turn)
+        if self.graph.bare_value_norm:
+            v = self._norm(v, "", bare=True)
         scale = self.graph.softmax_scale or q.shape[-1] ** -0.5
         q = q * (query_scale * self.dtype(scale * turn.softmax_factor))[:, None]
         groups = q.shape[0] // k.shape[0]
@@ -166,7 +176,7 @@ class Decoder:
         total = p.sum(-1, keepdims=True)
         if sinks is not None:
             total = total + np.exp(sinks[:, None, None] - top)
-        out = (p / total) @ v  # (heads, n, value_dim)
+        out = (p / total) @ v * self.dtype(self.graph.value_scale)  # (heads, n, value_dim)
         return self._linear(np.swapaxes(out, 0, 1).reshape(len(x), -1), f"{layer}attn_output")
 
     def _heads(self, layer, x, turn):
@@ -218,7 +228,7 @@ class Decoder:
 class Turned:
     """``rope`` at positions: called with q or k (heads, n, head_dim)."""
 
-    def __init__(self, rope, positions, seq_len, moved):
+    def __init__(self, rope, positions, seq_len, missed):
         self.rope, self.tables, self.softmax_factor = rope, None, 1.0
         if rope is None:
             return
@@ -230,14 +240,14 @@ class Turned:
             positions = np.stack([positions] * found.inv_freq.shape[0])
         elif rope.axes is not None:
             positions = positions[: found.inv_freq.shape[0]]
-        if not moved:
+        if missed is None:
             self.tables = rope.cos_sin(positions.astype(np.float64), seq_len=seq_len)
             return
         # ggml multiplies the angle by a float32 factor from pair to pair: the factor is off by half a
         # unit in the last place, which i steps multiply by i, and each product by another half.
-        off = 1 + moved * 2.0**-24 * (2 * np.arange(found.inv_freq.shape[-1]) + 2)
-        matrix = np.atleast_2d(found.inv_freq * off)
-        angles = np.atleast_2d(positions).T @ matrix
+        angles = np.atleast_2d(positions).T @ np.atleast_2d(found.inv_freq)
+        off = 2.0**-24 * (2 * np.arange(angles.shape[-1]) + 2)
+        angles = angles * (1 + off * missed.choice([-1, 1], angles.shape))
         factor = found.attention_factor
         self.tables = np.cos(angles) * factor, np.sin(angles) * factor
 
