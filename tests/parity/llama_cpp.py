@@ -558,7 +558,7 @@ def check(case, engine, folder):
         inputs = {"embeddings": tensors["token_embd.weight"][tokens]}
     theirs = engine.logits(path, positions, n_ctx=case.n_ctx, n_vocab=case.sizes.vocab, **inputs)
 
-    ropes = layer_ropes(case.metadata() | case.factors)
+    ropes = layer_ropes(path)
     decoder = Decoder(tensors, case.sizes, case.graph)
     run = {"tokens": tokens, "positions": positions, "seq_len": case.n_ctx}
     ours = decoder.logits(ropes, **run)

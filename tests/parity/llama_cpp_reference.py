@@ -220,9 +220,12 @@ class Decoder:
         else:
             k_kept = low @ self.tensors[f"{layer}attn_k_b.weight"]
             v = low @ self.tensors[f"{layer}attn_v_b.weight"].mT
-        q = np.concatenate((q[..., :kept], turn(q[..., kept:])), -1)
-        k_turned = np.broadcast_to(turn(k_turned[None]), (s.heads, n, s.turned))
-        return q, np.concatenate((k_kept, k_turned), -1), v
+        k_turned = np.broadcast_to(k_turned, (s.heads, n, s.turned))
+        k = np.concatenate((k_kept, k_turned), -1)
+        if turn.rope is None or turn.rope.head_dim == s.head_dim:  # it knows where the turned ones are
+            return turn(q), turn(k), v
+        q, k = (np.concatenate((z[..., :kept], turn(z[..., kept:])), -1) for z in (q, k))
+        return q, k, v
 
 
 class Turned:
