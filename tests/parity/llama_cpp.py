@@ -48,6 +48,7 @@ class Case:
     shapes: dict = field(default_factory=dict)
     start: int = 0  # the first token's position
     n_ctx: int = 256
+    own: dict = field(default_factory=dict)  # layers that have other tensors
     axes: bool = False  # embeddings at positions in time, row and column
 
     def metadata(self):
@@ -74,8 +75,8 @@ class Case:
         return {"general.architecture": self.arch, "tokenizer.ggml.model": "no_vocab", **known}
 
     def weights(self):
-        shapes = self.shapes
-        made = weights(self.sizes, self.tensors.split(), self.others, seed=len(self.name), **shapes)
+        layers = [self.own.get(i, self.tensors) for i in range(self.sizes.layers)]
+        made = weights(layers, self.others, self.sizes, len(self.name), **self.shapes)
         return made | {k: np.asarray(v, np.float32) for k, v in self.factors.items()}
 
     def positions(self, random):
@@ -516,6 +517,155 @@ CASES = [
 ]
 
 
+CONVOLUTION = "attn_norm shortconv.conv shortconv.in_proj shortconv.out_proj ffn_norm ffn_gate ffn_up ffn_down"
+SHARED = " ffn_gate_shexp ffn_up_shexp ffn_down_shexp"
+BIASED_OUTPUT = "token_embd output_norm output_norm.bias output"
+DENSE = EXPERT_KEYS | {"leading_dense_block_count": 64, "expert_shared_count": 1}
+DENSE |= {"expert_weights_scale": 1.0, "expert_shared_feed_forward_length": 32}
+MIXED = EXPERT_KEYS | {"expert_shared_count": 1, "leading_dense_block_count": 0}
+MIXED |= {"expert_shared_feed_forward_length": 32, "expert_gating_func": 2}
+MIXED |= {"expert_weights_scale": 1.0}
+FOUR = Sizes(kv_heads=4)
+SCALES = {"embedding_scale": 6.0, "residual_scale": 0.7, "logit_scale": 2.0}
+SCALED = Graph(embedding_scale=6.0, residual_scale=0.7, logit_scale=0.5)
+
+
+def plain(arch, keys=None, tensors=LLAMA, graph=PLAIN, sizes=USUAL, **more):
+    """A case whose name is its architecture's."""
+    return Case(arch, arch, keys or {}, tensors, graph, sizes, **more)
+
+
+CASES += [
+    plain("arcee", {}, less(LLAMA, "ffn_gate")),
+    plain("internlm2", {"rope.freq_base": 1e6}),
+    plain("xverse"),
+    plain("exaone", {}, factors={"rope_freqs.weight": STEP}),
+    plain("ernie4_5-moe", DENSE | {"interleave_moe_layer_step": 1}),
+    plain("deepseek", DENSE),
+    plain("nanbeige"),
+    plain("orion", {}, LLAMA + NORM_BIAS, LAYER_NORM, others=BIASED_OUTPUT),
+    plain(
+        "falcon",
+        {},
+        less(FUSED, "ffn_norm", "ffn_gate") + " attn_norm.bias",
+        LAYER_NORM,
+        others=BIASED_OUTPUT,
+    ),
+    plain(
+        "codeshell",
+        {},
+        less(LLAMA, "ffn_gate") + NORM_BIAS + " attn_output.bias ffn_up.bias ffn_down.bias",
+        LAYER_NORM,
+        others=BIASED_OUTPUT,
+    ),
+    plain(
+        "phi2",
+        HALVED,
+        less(LLAMA, "ffn_norm", "ffn_gate")
+        + f"{Q_K_V_BIAS} attn_norm.bias attn_output.bias ffn_up.bias ffn_down.bias",
+        LAYER_NORM,
+        others=f"{BIASED_OUTPUT} output.bias",
+    ),
+    plain("qwen", {"feed_forward_length": 64}, FUSED + " attn_qkv.bias", PLAIN, FOUR),
+    plain("qwen2moe", MIXED, MOE + Q_K_V_BIAS + SHARED + " ffn_gate_inp_shexp"),
+    plain("qwen3moe", MIXED | {"rope.freq_base": 1e6}, MOE + Q_K_NORM),
+    plain("olmoe", MIXED, MOE + Q_K_NORM, sizes=FOUR, shapes=dict.fromkeys(ACROSS, (128,))),
+    plain("dots1", DENSE | {"rope.freq_base": 1e7}, LLAMA + Q_K_NORM, sizes=FOUR),
+    plain("bailingmoe", MIXED, MOE + SHARED),
+    plain("bailingmoe2", DENSE | HALVED | {"expert_gating_func": 2}, FUSED + Q_K_NORM),
+    plain(
+        "glm4moe",
+        DENSE | HALVED,
+        less(LLAMA, "ffn_norm") + Q_K_NORM + " post_attention_norm",
+        Graph(post_norm=False),
+    ),
+    plain("hunyuan-moe", MIXED, MOE + SHARED + Q_K_NORM, Graph(norm_after_rotation=True)),
+    plain("granitemoe", MIXED | SCALES, MOE + SHARED, SCALED),
+    plain(
+        "phimoe",
+        MIXED | LONG,
+        MOE + NORM_BIAS + " attn_output.bias",
+        others=f"{BIASED_OUTPUT} output.bias",
+        n_ctx=768,
+        factors=LONG_FACTORS,
+    ),
+    plain("minimax-m2", MIXED | HALVED, MOE + Q_K_NORM + " exp_probs_b.bias", shapes=ACROSS),
+    plain(
+        "dbrx",
+        MIXED | {"attention.clamp_kqv": 100.0},
+        f"attn_norm attn_qkv attn_output attn_output_norm {EXPERTS}",
+        LAYER_NORM,
+        shapes={"attn_output_norm": (128,)},
+    ),
+    plain("bitnet", {}, LLAMA + " attn_sub_norm ffn_sub_norm", others=TIED),
+    plain("maincoder", {}, LLAMA + Q_K_NORM, Graph(norm_after_rotation=True)),
+    plain(
+        "mellum",
+        MIXED | LOCAL | YARN,
+        MOE + Q_K_NORM,
+        Graph(visible=window(48, 4)),
+        Sizes(layers=5),
+    ),
+    plain("pangu-embedded", {}, LLAMA + Q_K_V_BIAS + " attn_output.bias"),
+    plain(
+        "jais2",
+        {},
+        less(LLAMA, "ffn_gate") + f"{NORM_BIAS} attn_output.bias ffn_up.bias ffn_down.bias",
+        LAYER_NORM,
+        others=BIASED_OUTPUT,
+    ),
+    plain(
+        "deci",
+        {"attention.head_count": [4, 0, 4, 4], "attention.head_count_kv": [2, 0, 2, 2]},
+        own={1: "ffn_norm ffn_gate ffn_up ffn_down"},
+    ),
+    plain(
+        "lfm2",
+        {"attention.head_count_kv": [0, 2, 0, 2], "shortconv.l_cache": 3, "rope.freq_base": 1e6},
+        LLAMA + Q_K_NORM,
+        Graph(last_norm="token_embd_norm"),
+        others="token_embd token_embd_norm",
+        shapes={"conv": (128, 3), "in_proj": (384, 128), "out_proj": (128, 128)},
+        own=dict.fromkeys((0, 2), CONVOLUTION),
+    ),
+    plain("plm", LATENT_KEYS, less(LATENT, "ffn_gate") + " attn_kv_b", shapes=LATENT_SHAPES),
+    plain(
+        "mistral4",
+        LATENT_KEYS
+        | ABSORBED
+        | YARN
+        | {"attention.temperature_scale": 0.1, "attention.temperature_length": 64}
+        | {"rope.scaling.yarn_log_multiplier": 0.1},
+        f"{LATENT} attn_k_b attn_v_b",
+        Graph(query_scale=temperature(64, 0.1, 0, lambda i: True)),
+        shapes=LATENT_SHAPES,
+    ),
+    plain(
+        "hunyuan_vl",
+        {"rope.scaling.alpha": 1000.0},
+        LLAMA + Q_K_NORM,
+        Graph(norm_after_rotation=True),
+    ),
+    plain("paddleocr", SECTIONS, axes=True),
+    plain("qwen3vlmoe", SECTIONS | MIXED, MOE + Q_K_NORM, axes=True),
+    plain(
+        "afmoe",
+        DENSE | LOCAL,
+        LLAMA + Q_K_NORM + POST_NORMS + " attn_gate",
+        Graph(value_scale=0.5, embedding_scale=128**0.5, visible=window(48, 4)),
+        Sizes(layers=5),
+        shapes={"attn_gate": (128, 128)},
+    ),
+    plain(
+        "cohere2moe",
+        LOCAL | EXPERT_KEYS | {"logit_scale": 0.25, "leading_dense_block_count": 5},
+        less(LLAMA, "ffn_norm"),
+        replace(LAYER_NORM, logit_scale=0.25, visible=lambda i, q, k: (q - k < 48) | (i % 4 == 0)),
+        Sizes(layers=5),
+    ),
+]
+
+
 # -- running them ----------------------------------------------------------------------------------
 
 
@@ -526,6 +676,9 @@ def neighbours(ropes, axes):
 
     def changed(change, layers=turning):
         return tuple(change(r) if i in layers else r for i, r in enumerate(ropes))
+
+    def whole(rope):
+        return replace(rope, rotary_start=0, rotary_dim=rope.head_dim, scaling=None)
 
     yield (
         "the other pairing",
@@ -542,7 +695,7 @@ def neighbours(ropes, axes):
     if len(turning) < len(ropes):
         yield "all layers rotate", tuple(r or first for r in ropes)
     if first.rotary_dim != first.head_dim:
-        yield "whole heads", changed(lambda r: replace(r, rotary_dim=None, scaling=None))
+        yield "whole heads", changed(whole)
     if axes:
         yield "one axis", changed(lambda r: replace(r, axes=None))
 

@@ -47,7 +47,11 @@ class Sizes:
         shapes |= {"attn_sinks": (self.heads,), "attn_gate": (self.heads, width)}
         shapes |= {"ffn_gate": up, "ffn_up": up, "ffn_down": up[::-1]}
         shapes |= {f"{name}_exps": (self.experts, *shapes[name]) for name in MLP.split()}
-        shapes |= {"ffn_gate_inp": (self.experts, width)}
+        shapes |= {f"{name}_shexp": shapes[name] for name in MLP.split()}
+        shapes |= {"ffn_gate_inp": (self.experts, width), "ffn_gate_inp_shexp": (width,)}
+        shapes |= {"exp_probs_b": (self.experts, 0), "attn_sub_norm": (q,), "ffn_sub_norm": up[:1]}
+        shapes |= {"attn_q_a": (self.rank, width), "attn_q_a_norm": (self.rank,)}
+        shapes |= {"attn_q_b": (q, self.rank)}
         shapes |= {
             "attn_kv_a_mqa": (self.rank + self.turned, width),
             "attn_kv_a_norm": (self.rank,),
@@ -57,15 +61,15 @@ class Sizes:
         return shapes | {"attn_v_b": (self.heads, self.value_dim, self.rank)}
 
 
-def weights(sizes, per_layer, others, seed, **shapes):
-    """Random tensors by name; ``shapes`` are those that this architecture has its own way."""
+def weights(layers, others, sizes, seed, **shapes):
+    """Random tensors of each layer and others; ``shapes``: those that differ from the usual ones."""
     random = np.random.default_rng(seed)
     shapes = {**sizes.shapes(), **shapes}
 
     def draw(name):
         kind, ending = name.rsplit(".", 1)
         kind = kind.split(".")[-1]
-        if kind.startswith(("ffn_down", "attn_gate")):
+        if kind.startswith(("ffn_down", "attn_gate", "out_proj")):
             return np.zeros(shapes[kind] if ending == "weight" else shapes[kind][:-1], np.float32)
         shape = shapes[kind] if ending == "weight" or "norm" in kind else shapes[kind][:-1]
         x = random.standard_normal(shape)
@@ -79,9 +83,9 @@ def weights(sizes, per_layer, others, seed, **shapes):
         return x.astype(np.float32)
 
     shapes.update(token_embd=(sizes.vocab, sizes.width), output=(sizes.vocab, sizes.width))
-    shapes.update(output_norm=(sizes.width,))
+    shapes.update(output_norm=(sizes.width,), token_embd_norm=(sizes.width,))
     ended = [name if "." in name else f"{name}.weight" for name in others.split()]
-    names = [f"blk.{i}.{name}" for i in range(sizes.layers) for name in per_layer]
+    names = [f"blk.{i}.{name}" for i, layer in enumerate(layers) for name in layer.split()]
     ended += [name if name.endswith(".bias") else f"{name}.weight" for name in names]
     return {name: draw(name) for name in ended}
 
@@ -94,6 +98,7 @@ class Graph:
     residual_scale: float = 1.0
     logit_scale: float = 1.0
     softmax_scale: float | None = None  # head_dim ** -0.5 where it is None
+    last_norm: str = "output_norm"
     softcap: float | None = None
     final_softcap: float | None = None
     epsilon: float = 1e-5
@@ -123,6 +128,8 @@ class Decoder:
         x = self.tensors["token_embd.weight"][tokens] * self.dtype(self.graph.embedding_scale)
         bare = self.graph.bare_norms
         for i, rope in enumerate(ropes):
+            if f"blk.{i}.attn_output.weight" not in self.tensors:
+                continue  # no attention in this layer, and what there is adds zeros
             turn = Turned(rope, positions, seq_len, missed)
             visible = (at[:, None] >= at) & self.graph.visible(i, at[:, None], at)
             scale = np.vectorize(self.graph.query_scale)(i, at).astype(self.dtype)
@@ -132,9 +139,9 @@ class Decoder:
             if self.graph.post_norm:
                 out = self._norm(out, f"blk.{i}.post_attention_norm")
             x = x + out * self.dtype(self.graph.residual_scale)
-        x = self._norm(x, "output_norm", bare=bare)
+        x = self._norm(x, self.graph.last_norm, bare=bare)
         head = "output" if "output.weight" in self.tensors else "token_embd"
-        logits = x @ self.tensors[f"{head}.weight"].T * self.dtype(self.graph.logit_scale)
+        logits = self._linear(x, head) * self.dtype(self.graph.logit_scale)
         return capped(logits, self.graph.final_softcap)
 
     def _norm(self, x, name, *, bare=False):
@@ -177,7 +184,8 @@ class Decoder:
         if sinks is not None:
             total = total + np.exp(sinks[:, None, None] - top)
         out = (p / total) @ v * self.dtype(self.graph.value_scale)  # (heads, n, value_dim)
-        return self._linear(np.swapaxes(out, 0, 1).reshape(len(x), -1), f"{layer}attn_output")
+        out = self._norm(np.swapaxes(out, 0, 1).reshape(len(x), -1), f"{layer}attn_sub_norm")
+        return self._linear(out, f"{layer}attn_output")
 
     def _heads(self, layer, x, turn):
         """q, k, v as (heads, n, head_dim), q and k rotated."""
@@ -211,7 +219,12 @@ class Decoder:
         """Latent attention's q and k, [kept | turned], and v, decompressed."""
         s, n = self.sizes, len(x)
         kept = s.head_dim - s.turned
-        q = np.swapaxes(self._linear(x, f"{layer}attn_q").reshape(n, s.heads, -1), 0, 1)
+        if f"{layer}attn_q.weight" in self.tensors:
+            q = self._linear(x, f"{layer}attn_q")
+        else:
+            q = self._norm(self._linear(x, f"{layer}attn_q_a"), f"{layer}attn_q_a_norm")
+            q = self._linear(q, f"{layer}attn_q_b")
+        q = np.swapaxes(q.reshape(n, s.heads, -1), 0, 1)
         low, k_turned = np.split(self._linear(x, f"{layer}attn_kv_a_mqa"), [s.rank], axis=-1)
         low = self._norm(low, f"{layer}attn_kv_a_norm")
         if f"{layer}attn_kv_b.weight" in self.tensors:
@@ -222,7 +235,9 @@ class Decoder:
             v = low @ self.tensors[f"{layer}attn_v_b.weight"].mT
         k_turned = np.broadcast_to(k_turned, (s.heads, n, s.turned))
         k = np.concatenate((k_kept, k_turned), -1)
-        if turn.rope is None or turn.rope.head_dim == s.head_dim:  # it knows where the turned ones are
+        if (
+            turn.rope is None or turn.rope.head_dim == s.head_dim
+        ):  # it knows where the turned ones are
             return turn(q), turn(k), v
         q, k = (np.concatenate((z[..., :kept], turn(z[..., kept:])), -1) for z in (q, k))
         return q, k, v
