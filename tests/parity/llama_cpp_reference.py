@@ -39,7 +39,7 @@ class Sizes:
         """Every tensor of a layer that a case may name → its shape, rows first."""
         q, kv, width = self.heads * self.head_dim, self.kv_heads * self.head_dim, self.width
         up, kept = (self.mlp, width), self.head_dim - self.turned
-        norms = "attn_norm ffn_norm post_attention_norm post_ffw_norm"
+        norms = "attn_norm ffn_norm post_attention_norm post_ffw_norm attn_output_norm"
         shapes = dict.fromkeys(norms.split(), (width,))
         shapes |= dict.fromkeys(("attn_q_norm", "attn_k_norm"), (self.head_dim,))
         shapes |= {"attn_q": (q, width), "attn_k": (kv, width), "attn_v": (kv, width)}
@@ -132,12 +132,12 @@ class Decoder:
                 continue  # no attention in this layer, and what there is adds zeros
             turn = Turned(rope, positions, seq_len, missed)
             visible = (at[:, None] >= at) & self.graph.visible(i, at[:, None], at)
-            scale = np.vectorize(self.graph.query_scale)(i, at).astype(self.dtype)
+            scale = np.broadcast_to(self.dtype(self.graph.query_scale(i, at)), at.shape)
             out = self._attention(
                 i, self._norm(x, f"blk.{i}.attn_norm", bare=bare), turn, visible, scale
             )
-            if self.graph.post_norm:
-                out = self._norm(out, f"blk.{i}.post_attention_norm")
+            if self.graph.post_norm is not None:
+                out = self._norm(out, f"blk.{i}.{self.graph.post_norm}")
             x = x + out * self.dtype(self.graph.residual_scale)
         x = self._norm(x, self.graph.last_norm, bare=bare)
         head = "output" if "output.weight" in self.tensors else "token_embd"
