@@ -40,7 +40,7 @@ def neighbours(ropes, attending, axes):
         return tuple(change(r) if i in layers else r for i, r in enumerate(ropes))
 
     def whole(rope):
-        return replace(rope, rotary_start=0, rotary_dim=rope.head_dim, scaling=None)
+        return replace(rope, rotary_start=0, rotary_dim=rope.head_dim, scaling=None, axes=None)
 
     def paired_otherwise(rope):
         return replace(rope, layout="half" if rope.layout == "interleaved" else "interleaved")

@@ -115,8 +115,11 @@ def chunk(size, dense):
 
 def temperature(length, offset, layers=lambda i: True):
     """Queries far into the text count more, in some layers."""
-    steps = lambda at: 1 + 0.1 * np.log(np.floor((at + offset) / length) + 1)  # noqa: E731
-    return lambda i, at: steps(at) if layers(i) else np.ones(len(at))
+
+    def scale(at):
+        return 1 + 0.1 * np.log(np.floor((at + offset) / length) + 1)
+
+    return lambda i, at: scale(at) if layers(i) else 1.0
 
 
 # Tensors.
@@ -313,7 +316,10 @@ CASES = [
     ),
     Case(
         "cohere2moe",
-        LOCAL | SOME_EXPERTS | {"logit_scale": 0.25, "leading_dense_block_count": 1},
+        LOCAL
+        | SOME_EXPERTS
+        | {"expert_shared_count": None, "expert_shared_feed_forward_length": None}
+        | {"logit_scale": 0.25, "leading_dense_block_count": 1},
         less(MOE, "ffn_norm"),
         replace(LAYER_NORM, logit_scale=0.25, visible=among(48, lambda i: i % 4 == 0)),
         FIVE,

@@ -103,9 +103,7 @@ class Graph:
     final_softcap: float | None = None
     epsilon: float = 1e-5
     mean_removed: bool = False  # layer norm, not root mean square
-    post_norm: bool = (
-        True  # post_attention_norm is for the attention's output, not for the MLP's input
-    )
+    post_norm: str | None = "post_attention_norm"  # None: that is the norm of the MLP's input
     norm_after_rotation: bool = False
     norm_of_rotated: bool = False  # Llama 4: q and k of layers that rotate, without weights
     bare_norms: bool = False  # OLMo: norms without weights
