@@ -69,7 +69,7 @@ class Case:
         at = np.arange(self.start, self.start + N)
         if not self.axes:
             return at
-        return np.stack([at, *random.integers(0, 90, (2, N)), np.zeros(N, int)])
+        return np.stack([at, *random.integers(0, 90, (2, N)), at])
 
 
 def write(path, case, tensors):
