@@ -65,7 +65,7 @@ class Case:
         return made | {k: np.asarray(v, np.float32) for k, v in self.factors.items()}
 
     def positions(self, random):
-        """(N,), or (4, N) with axes: llama.cpp has a fourth for its own use."""
+        """(N,), or (4, N) with axes: time, row, column, and a fourth that only llama.cpp has."""
         at = np.arange(self.start, self.start + N)
         if not self.axes:
             return at
@@ -160,11 +160,16 @@ LOCAL = {"attention.sliding_window": 48}
 PATTERN = {"attention.sliding_window_pattern": [False, True, True, False]}
 TWO_BASES = {"rope.freq_base": 5e6, "rope.freq_base_swa": 20000.0}
 HALVED = {"rope.dimension_count": 16}
-ORIGINAL = {"rope.scaling.original_context_length": 512}
+ORIGINAL = "rope.scaling.original_context_length"
 LINEAR = {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}
-YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0} | ORIGINAL
-LONG = ORIGINAL | {"rope.scaling.attn_factor": 1.19}
+YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0, ORIGINAL: 512}
+ATTN_FACTOR = {"rope.scaling.attn_factor": 1.19}
+LONG = ATTN_FACTOR | {ORIGINAL: 512}
+LONGROPE = LONG | {"rope.scaling.type": "longrope"}
+UNREAD = {"rope.scaling.yarn_beta_fast": 4.0, "rope.scaling.yarn_log_multiplier": 0.1}
 SECTIONS = {"rope.dimension_sections": [6, 5, 5, 0], "rope.freq_base": 1e6}
+UNEVEN = SECTIONS | {"rope.dimension_sections": [8, 4, 4, 0]}
+ALPHA = {"rope.scaling.alpha": 1000.0}
 SOME_EXPERTS = {"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 32}
 SOME_EXPERTS |= {"expert_gating_func": 2, "expert_weights_scale": 1.0, "expert_shared_count": 1}
 SOME_EXPERTS |= {"expert_shared_feed_forward_length": 32, "leading_dense_block_count": 0}
@@ -203,18 +208,16 @@ CASES = [
     Case("llama", {"rope.scale_linear": 4.0}, note="scale_linear"),
     Case("llama", LINEAR, note="rope_freqs and linear", factors=STEPS),
     Case("llama", YARN, note="yarn"),
-    Case("llama", YARN | {"rope.scaling.attn_factor": 1.25}, note="yarn with attn_factor"),
+    Case("llama", YARN | ATTN_FACTOR, note="yarn with attn_factor"),
+    Case("llama", YARN | {ORIGINAL: None}, note="yarn, original context not in the file"),
+    Case("llama", YARN | UNREAD, note="yarn with keys that are not read"),
+    Case("llama", LINEAR | ATTN_FACTOR, note="linear with attn_factor"),
     Case("llama", YARN, note="rope_freqs and yarn", factors=STEPS),
-    Case("llama", LONG | {"rope.scaling.type": "longrope"}, note="short", factors=SHORT_LONG),
-    Case(
-        "llama",
-        LONG | {"rope.scaling.type": "longrope"},
-        note="long",
-        factors=SHORT_LONG,
-        n_ctx=768,
-    ),
+    Case("llama", LONGROPE, note="short", factors=SHORT_LONG),
+    Case("llama", LONGROPE, note="long", factors=SHORT_LONG, n_ctx=768),
     Case("qwen2", YARN, LLAMA + Q_K_V_BIAS, note="yarn"),
     Case("phi3", LONG, note="within the original context", factors=SHORT_LONG, **PHI3),
+    Case("phi3", LONG | LINEAR, note="linear", factors=SHORT_LONG, **PHI3),
     Case("phi3", LONG, note="beyond it", factors=SHORT_LONG, n_ctx=768, **PHI3),
     Case(
         "phi3",
@@ -249,13 +252,17 @@ CASES = [
             softcap=30.0,
         ),
     ),
-    Case("hunyuan_vl", {"rope.scaling.alpha": 1000.0}, LLAMA + Q_K_NORM, NORM_LAST, note="alpha"),
+    Case("hunyuan_vl", ALPHA, LLAMA + Q_K_NORM, NORM_LAST, note="alpha"),
     Case("apertus", {"rope.freq_base": 12e6, **XIELU}, UNGATED + Q_K_NORM, factors=STEPS),
+    Case("apertus", LONGROPE | XIELU, UNGATED + Q_K_NORM, note="longrope", factors=SHORT_LONG),
     Case("exaone", {}, factors=STEPS),
     # Layers that differ.
     Case(
         "gemma2",
-        LOCAL | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 30.0},
+        LOCAL
+        | LINEAR
+        | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 30.0}
+        | {"rope.freq_base_swa": 500.0},
         LLAMA + POST_NORMS,
         replace(GEMMA, softcap=5.0, final_softcap=30.0, visible=window(48, 2)),
         others=TIED,
@@ -275,6 +282,14 @@ CASES = [
         replace(GEMMA, visible=TWO_DENSE),
         note="local base and pattern",
     ),
+    Case(
+        "gemma3",
+        LOCAL | YARN,
+        LLAMA + POST_NORMS + Q_K_NORM,
+        replace(GEMMA, visible=window(48, 6)),
+        Sizes(layers=7),
+        "yarn",
+    ),
     Case("gemma3", LINEAR, LLAMA + POST_NORMS + Q_K_NORM, GEMMA, note="no window"),
     Case(
         "gemma4",
@@ -283,7 +298,7 @@ CASES = [
         | PATTERN
         | {"attention.key_length": 32, "attention.key_length_swa": 32}
         | {"attention.value_length": 32, "attention.value_length_swa": 32}
-        | {"embedding_length_per_layer_input": 0, "rope.dimension_count_swa": 32},
+        | {"embedding_length_per_layer_input": 0, "rope.dimension_count_swa": 16},
         LLAMA + POST_NORMS + Q_K_NORM,
         replace(
             GEMMA, softmax_scale=1.0, final_softcap=30.0, bare_value_norm=True, visible=TWO_DENSE
@@ -327,6 +342,7 @@ CASES = [
     ),
     Case("olmo2", LOCAL | YARN, OLMO2, Graph(visible=window(48, 4)), FIVE, shapes=ACROSS),
     Case("olmo2", YARN, OLMO2, note="no window", shapes=ACROSS),
+    Case("mellum", SOME_EXPERTS | YARN, MOE + Q_K_NORM, note="no window"),
     Case("mellum", SOME_EXPERTS | LOCAL | YARN, MOE + Q_K_NORM, Graph(visible=window(48, 4)), FIVE),
     Case(
         "exaone4",
@@ -337,7 +353,7 @@ CASES = [
         "64 layers",
         factors=STEPS,
     ),
-    Case("exaone4", {"rope.freq_base": 1e6}, OLMO2, note="4 layers", factors=STEPS),
+    Case("exaone4", LINEAR, OLMO2, note="4 layers", factors=STEPS),
     Case("exaone-moe", LOCAL | NO_EXPERTS, LLAMA + Q_K_NORM, Graph(visible=window(48, 4)), FIVE),
     Case(
         "gpt-oss",
@@ -360,6 +376,14 @@ CASES = [
         Graph(visible=TWO_DENSE),
     ),
     Case(
+        "step35",
+        LOCAL | SOME_EXPERTS | PATTERN | TWO_BASES | {"rope.dimension_count_swa": 24},
+        LLAMA + Q_K_NORM,
+        Graph(visible=TWO_DENSE),
+        note="rope_freqs",
+        factors=first(STEPS, 12),
+    ),
+    Case(
         "laguna",
         LOCAL | YARN | HALVED | NO_EXPERTS | TWO_BASES | {"rope.dimension_count_swa": 32},
         LLAMA + Q_K_NORM + " attn_gate",
@@ -377,7 +401,7 @@ CASES = [
     Case(
         "mistral3",
         YARN
-        | {"rope.scaling.original_context_length": 64, "rope.scaling.yarn_log_multiplier": 1.0}
+        | {ORIGINAL: 64, "rope.scaling.yarn_log_multiplier": 1.0}
         | {"rope.scaling.yarn_beta_fast": 4.0, "attention.temperature_scale": 0.1},
         graph=Graph(query_scale=temperature(64, 0)),
     ),
@@ -398,6 +422,7 @@ CASES = [
     Case("granite", SCALES | {"rope.scaling.finetuned": False}, LLAMA, SCALED, note="no rotation"),
     # Latent attention: the last features of a head are rotated.
     Case("deepseek2", LATENT_KEYS, f"{LATENT} attn_kv_b", shapes=LATENT_OUT),
+    Case("deepseek2", LATENT_KEYS | YARN, f"{LATENT} attn_kv_b", note="yarn", shapes=LATENT_OUT),
     Case(
         "deepseek2",
         LATENT_KEYS | YARN | {"rope.scaling.yarn_log_multiplier": 0.0707},
@@ -435,12 +460,16 @@ CASES = [
         "plm", LATENT_KEYS, less(LATENT, "ffn_gate") + " attn_kv_b", others=TIED, shapes=LATENT_OUT
     ),
     # Positions with several axes.
+    # The epsilon of this architecture's norms is not read.
     Case("qwen2vl", SECTIONS, LLAMA + Q_K_V_BIAS, Graph(epsilon=0.0), note="text"),
     Case("qwen2vl", SECTIONS, LLAMA + Q_K_V_BIAS, Graph(epsilon=0.0), note="images", axes=True),
-    Case("qwen3vl", SECTIONS, LLAMA + Q_K_NORM, axes=True),
+    Case("qwen3vl", SECTIONS | YARN, LLAMA + Q_K_NORM, note="yarn", axes=True),
+    # As of 24, 20 and 20 the last sections leave two pairs over. llama.cpp turns them by its fourth
+    # position, which is 0 for its own text and images; transformers by the first, as here.
+    Case("qwen3vl", UNEVEN, LLAMA + Q_K_NORM, note="pairs left over", axes=True),
     Case("qwen3vlmoe", SECTIONS | SOME_EXPERTS, MOE + Q_K_NORM, axes=True),
     Case("paddleocr", SECTIONS, axes=True),
-    Case("hunyuan_vl", SECTIONS, LLAMA + Q_K_NORM, NORM_LAST, note="images", axes=True),
+    Case("hunyuan_vl", SECTIONS | ALPHA, LLAMA + Q_K_NORM, NORM_LAST, note="images", axes=True),
     Case(
         "glm4",
         HALVED | {"rope.dimension_sections": [2, 3, 3, 0]},
@@ -459,6 +488,7 @@ CASES = [
     ),
     # One encoding for all layers: the pairing, and how much of a head rotates.
     Case("arcee", {}, UNGATED),
+    Case("baichuan", {}, sizes=Sizes(layers=32)),
     Case("bailingmoe", SOME_EXPERTS, MOE + SHARED),
     Case("bailingmoe2", NO_EXPERTS | HALVED, FUSED + Q_K_NORM),
     Case("bitnet", {}, LLAMA + " attn_sub_norm ffn_sub_norm", others=TIED),
