@@ -24,7 +24,7 @@ from llama_cpp_cases import CASES, N, write
 from llama_cpp_reference import Decoder
 
 from rope_xp import RoPE
-from rope_xp.configs import layer_ropes
+from rope_xp.configs import LayerRopes, layer_ropes
 
 SLACK = 2  # of the change that float32 makes, the larger of two tries
 FAR = 20  # tolerances between the logits of right and of wrong encodings, at least
@@ -36,8 +36,11 @@ def neighbours(ropes, attending, axes):
     kinds = {ropes[i] for i in attending}
     first = ropes[turning[0]] if turning else RoPE(32, layout="half")
 
+    def besides(others):
+        return LayerRopes(others, ropes.query_scales, ropes.softmax_factors)
+
     def changed(change, layers=turning):
-        return tuple(change(r) if i in layers else r for i, r in enumerate(ropes))
+        return besides(change(r) if i in layers else r for i, r in enumerate(ropes))
 
     def whole(rope):
         return replace(rope, rotary_start=0, rotary_dim=rope.head_dim, scaling=None, axes=None)
@@ -52,9 +55,13 @@ def neighbours(ropes, attending, axes):
     if any(ropes[i].scaling is not None for i in turning):
         yield "no schedule", changed(lambda r: replace(r, scaling=None))
     for rope in kinds - {None} if len(kinds) > 1 else ():
-        yield "layers alike", (rope,) * len(ropes)
+        yield "layers alike", besides([rope] * len(ropes))
     if None in kinds:
-        yield "all layers rotate", tuple(r or first for r in ropes)
+        yield "all layers rotate", besides(r or first for r in ropes)
+    if set(ropes.query_scales) != {None}:
+        yield "no query scales", LayerRopes(ropes, [None] * len(ropes), ropes.softmax_factors)
+    if set(ropes.softmax_factors) != {1.0}:
+        yield "no softmax factors", LayerRopes(ropes, ropes.query_scales, [1.0] * len(ropes))
     if first.rotary_dim != first.head_dim:
         yield "whole heads", changed(whole)
     if axes:

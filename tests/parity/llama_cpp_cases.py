@@ -113,15 +113,6 @@ def chunk(size, dense):
     return lambda i, q, k: (q // size == k // size) | (i % dense == dense - 1)
 
 
-def temperature(length, offset, layers=lambda i: True):
-    """Queries far into the text count more, in some layers."""
-
-    def scale(at):
-        return 1 + 0.1 * np.log(np.floor((at + offset) / length) + 1)
-
-    return lambda i, at: scale(at) if layers(i) else 1.0
-
-
 # Tensors.
 Q_K_V_BIAS = " attn_q.bias attn_k.bias attn_v.bias"
 Q_K_NORM = " attn_q_norm attn_k_norm"
@@ -312,7 +303,6 @@ CASES = [
         graph=Graph(
             visible=chunk(8192, 4),
             norm_of_rotated=True,
-            query_scale=temperature(8192, 1, lambda i: i % 4 == 3),
         ),
         sizes=FIVE,
         factors=STEPS,
@@ -403,7 +393,6 @@ CASES = [
         YARN
         | {ORIGINAL: 64, "rope.scaling.yarn_log_multiplier": 1.0}
         | {"rope.scaling.yarn_beta_fast": 4.0, "attention.temperature_scale": 0.1},
-        graph=Graph(query_scale=temperature(64, 0)),
     ),
     Case(
         "deci",
@@ -444,7 +433,6 @@ CASES = [
         | {"attention.temperature_scale": 0.1, "attention.temperature_length": 64}
         | {"rope.scaling.yarn_log_multiplier": 0.1},
         f"{LATENT} attn_k_b attn_v_b",
-        Graph(query_scale=temperature(64, 0)),
         shapes=LATENT_OUT,
     ),
     Case(

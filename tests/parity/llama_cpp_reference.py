@@ -110,7 +110,6 @@ class Graph:
     bare_value_norm: bool = False  # Gemma 4
     value_scale: float = 1.0
     visible: Callable = lambda layer, q, k: True
-    query_scale: Callable = lambda layer, position: 1.0
 
 
 class Decoder:
@@ -130,7 +129,9 @@ class Decoder:
                 continue  # no attention in this layer, and what there is adds zeros
             turn = Turned(rope, positions, seq_len, missed)
             visible = (at[:, None] >= at) & self.graph.visible(i, at[:, None], at)
-            scale = np.broadcast_to(self.dtype(self.graph.query_scale(i, at)), at.shape)
+            scale = np.full(at.shape, ropes.softmax_factors[i], self.dtype)
+            if ropes.query_scales[i] is not None:
+                scale *= ropes.query_scales[i](at.astype(self.dtype))
             out = self._attention(
                 i, self._norm(x, f"blk.{i}.attn_norm", bare=bare), turn, visible, scale
             )
@@ -161,14 +162,14 @@ class Decoder:
         bias = self.tensors.get(f"{name}.bias")
         return y if bias is None else y + bias
 
-    def _attention(self, i, x, turn, visible, query_scale):
+    def _attention(self, i, x, turn, visible, factor):
         layer = f"blk.{i}."
         latent = f"{layer}attn_kv_a_mqa.weight" in self.tensors
         q, k, v = (self._latent if latent else self._heads)(layer, x, turn)
         if self.graph.bare_value_norm:
             v = self._norm(v, "", bare=True)
         scale = self.graph.softmax_scale or q.shape[-1] ** -0.5
-        q = q * (query_scale * self.dtype(scale * turn.softmax_factor))[:, None]
+        q = q * (factor * self.dtype(scale))[:, None]
         groups = q.shape[0] // k.shape[0]
         k, v = np.repeat(k, groups, 0), np.repeat(v, groups, 0)
         scores = capped(q @ k.mT, self.graph.softcap)
@@ -245,11 +246,10 @@ class Turned:
     """``rope`` at positions: called with q or k (heads, n, head_dim)."""
 
     def __init__(self, rope, positions, seq_len, missed):
-        self.rope, self.tables, self.softmax_factor = rope, None, 1.0
+        self.rope, self.tables = rope, None
         if rope is None:
             return
         found = rope.frequencies(seq_len)
-        self.softmax_factor = found.softmax_factor
         if rope.axes is None and positions.ndim == 2:
             positions = positions[0]
         if rope.axes is not None and positions.ndim == 1:
