@@ -170,7 +170,7 @@ def fuzz(session):
 
 @nox.session(default=False, tags=["full"])
 def parity(session):
-    """Families, default files, relative encodings, positions, grids, sinusoids against their sources."""
+    """What files say, relative encodings, positions, grids and sinusoids: against where they come from."""
     session.install("torch==2.13.*", "transformers==5.24.0", "accelerate", ".")
     session.install("--no-deps", *PEERS)
     session.install("pillow", "requests", "importlib_metadata", "einops")
@@ -180,6 +180,8 @@ def parity(session):
     others = ("relative", "positions", "axes", "sinusoids", "diffusers_configs", "carriers")
     for what in ("defaults", "query_scales", *others):
         session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
+    session.install("xllamacpp==2026.10.11549", "gguf==0.19.0")  # the former is llama.cpp, built
+    session.run("python", "tests/parity/llama_cpp.py", env=ONE_THREAD)
     session.install(*BENCH, ".[fast]")
     # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.
     env = {"HF_HUB_OFFLINE": "1", **COMPILE_ONCE}

@@ -4,6 +4,8 @@ Data flows down this list, and so do imports:
 
 =============== ==================================================================================
 `values`        numbers, flags, lists and mappings out of a config, each refused in a sentence
+`gguf_metadata` `Metadata`: values out of the metadata of a GGUF file, by llama.cpp's keys
+`gguf_file`     a GGUF file or a reader of one → its metadata, with the tensors that matter
 `files`         paths, folders, config objects → a mapping
 `schedules`     what each ``rope_type`` is: its keys and its schedule, the one registry
 `vocabulary`    the closed sets of names that ``families.json`` uses, and what each name means
@@ -21,6 +23,10 @@ Data flows down this list, and so do imports:
 `diffusers`     the config of a transformer of diffusers → a mapping like config.json
 `torchtune`     the model of torchtune's recipe → a mapping like config.json
 `mlx`           the pairing that a config.json of mlx-lm says
+`gguf_table`    ``gguf.json``: how llama.cpp rotates q and k of each architecture
+`gguf_layers`   what the layers of a GGUF file are called, and which rotate
+`gguf_scaling`  llama.cpp's schedules → rope parameters that say the same
+`gguf_tensors`  which tensors have to be handed in with the metadata
 `gguf`          the metadata of a GGUF file → a mapping like config.json
 `families`      which family a config belongs to, and which part of it says how positions are encoded
 `layer_types`   what each layer is called

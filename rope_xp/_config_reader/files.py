@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from rope_xp._config_reader import gguf_file
 from rope_xp._config_reader.values import is_list
 from rope_xp._validation import quote, shorten
 
@@ -52,6 +53,8 @@ def load(config: object) -> dict[str, Any]:
     """
     if isinstance(config, str | Path):
         config = _from_path(config)
+    elif gguf_file.is_reader(config):
+        config = gguf_file.metadata_of(config)
     elif not isinstance(config, Mapping) and hasattr(config, "to_dict"):
         config = config.to_dict()
     if not isinstance(config, Mapping):
@@ -74,7 +77,8 @@ def _from_path(path: str | Path) -> Mapping[str, Any]:
         msg = f"`config` must be a path, got the address {quote(text)}: download the file first"
         raise ValueError(msg)
     try:
-        return _from_file(_file_of(Path(path)))
+        file = _file_of(Path(path))
+        return gguf_file.metadata_of(file) if gguf_file.is_gguf(file) else _from_file(file)
     except FileNotFoundError as error:
         why = f"{error.strerror}{_advice(text)}"
     except (OSError, UnicodeEncodeError) as error:
@@ -98,10 +102,13 @@ def _file_of(path: Path) -> Path:
     for name in NAMES:
         if (path / name).exists():
             return path / name
+    found = gguf_file.in_folder(path)
+    if found is not None:
+        return found
     if (path / PIPELINE).exists():
         return _part_of_pipeline(path)
     msg = (
-        f"`config` must be a folder with a {', '.join(NAMES)} or {PIPELINE}, got {quote(str(path))}"
+        f"`config` must be a folder with a {', '.join(NAMES)}, {PIPELINE} or GGUF file, got {quote(str(path))}"
     )
     raise ValueError(msg)
 

@@ -49,9 +49,9 @@ def read(config: object, *, layout: str | None = None, part: str = "text") -> Mo
     rotations = [rotation_of(model, label, i, len(labels)) for i, label in enumerate(labels)]
     kinds = [*zip(labels, rotations, strict=True)]
     # Layers of one kind are read once, however many there are.
-    read_once = {kind: _layer_of(model, entries, *kind) for kind in dict.fromkeys(kinds)}
-    layers = tuple(read_once[kind] for kind in kinds)
-    _reject_unread_keys(model, [each.spec for each in read_once.values() if each.spec is not None])
+    made = {kind: _layer_of(model, entries, *kind) for kind in dict.fromkeys(kinds)}
+    layers = tuple(made[kind] for kind in kinds)
+    _reject_unread_keys(model, [each.spec for each in made.values() if each.spec is not None])
     return ModelSpec(model.model_type, model.family, layers, has_layer_count, model.max_positions)
 
 
@@ -106,7 +106,7 @@ def _spec_of(
         base=base if rotation.base is None else rotation.base,
         rotary_dim=rotary_dim,
         rotary_start=head_dim - rotary_dim if family.rotary_at_end else 0,
-        scaling=_adapted(model, scaling, is_scaled=rotation.is_scaled),
+        scaling=_adapted(model, layer_type, scaling, is_scaled=rotation.is_scaled),
         axes=scheme_of(model, parameters, rotary_dim // 2),
         source=parameters.source,
     )
@@ -127,10 +127,13 @@ def _rope_type_of(model: ModelConfig, parameters: RopeParameters) -> str:
     return rope_type
 
 
-def _adapted(model: ModelConfig, scaling: Schedule | None, *, is_scaled: bool) -> Schedule | None:
+def _adapted(
+    model: ModelConfig, layer_type: str | None, scaling: Schedule | None, *, is_scaled: bool
+) -> Schedule | None:
     """The schedule of one layer: not that of the config in some layers, or turned the other way."""
-    if model.frequency_factors is not None:
-        scaling = FrequencyFactors(model.frequency_factors)
+    factors = (model.frequency_factors or {}).get(layer_type)
+    if factors is not None:
+        scaling = FrequencyFactors(factors, scaling)
     scaling = scaling if is_scaled else None
     return Negated(scaling) if model.family.direction is Direction.NEGATIVE else scaling
 

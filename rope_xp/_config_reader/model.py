@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rope_xp._config_reader import families
@@ -25,8 +26,8 @@ class ModelConfig:
         The rules of the model_type.
     layout : {"half", "interleaved"}
         The pairing.
-    frequency_factors : tuple of float, optional
-        A divisor for each pair, from a tensor of a GGUF file.
+    frequency_factors : mapping, optional
+        As in `rope_xp._config_reader.found.Found`.
     n_layers : int, optional
         How many layers there are, if the config says it.
     layer_types : tuple of str, optional
@@ -39,7 +40,7 @@ class ModelConfig:
     model_type: str
     family: Family
     layout: str
-    frequency_factors: tuple[float, ...] | None
+    frequency_factors: Mapping[str | None, tuple[float, ...] | None] | None
     n_layers: int | None
     layer_types: LayerTypes | None
     max_positions: int | None

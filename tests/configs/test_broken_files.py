@@ -384,8 +384,8 @@ BROKEN = {
         "^unknown model_type 'gguf new': pass layout=",
     ),
     "unknown scaling in GGUF": (
-        {"general.architecture": "llama", "llama.rope.scaling.type": "longrope"},
-        "rope.scaling.type 'longrope'",
+        {"general.architecture": "llama", "llama.rope.scaling.type": "su"},
+        "rope.scaling.type 'su'; known: none, linear, yarn, longrope",
     ),
     "a text part of another kind": (
         {"model_type": "llava", "text_config": "llama"},

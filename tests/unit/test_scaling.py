@@ -218,6 +218,22 @@ def test_negative_frequencies_turn_the_other_way():
 # -- mistakes --------------------------------------------------------------------------------------
 
 
+def test_frequency_factors_divide_another_schedule():
+    """ggml divides angles by them, then interpolates: both schedules hold, at every length."""
+    factors = (1.0, 2.0, 4.0, 8.0)
+    yarn = YaRN(4.0, 64, mscale_all_dim=1.0)
+    made, inner = FrequencyFactors(factors, yarn)(8, 100.0), yarn(8, 100.0)
+    np.testing.assert_allclose(made.inv_freq, np.asarray(inner.inv_freq) / factors)
+    assert made[1:] == inner[1:]
+    longrope = LongRoPE([1] * 4, [2] * 4, 64)
+    scaled = FrequencyFactors(factors, longrope)
+    for seq_len in (None, 64, 65):
+        expected = np.asarray(longrope(8, 100.0, seq_len=seq_len).inv_freq) / factors
+        np.testing.assert_allclose(scaled(8, 100.0, seq_len=seq_len).inv_freq, expected)
+    rounded = scaled(8, 100.0, precision="float32").inv_freq
+    assert all(f == np.float32(f) for f in rounded)
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "sentence"),
     [
@@ -247,6 +263,9 @@ def test_negative_frequencies_turn_the_other_way():
         (lambda: Custom([math.inf]), ValueError, "`inv_freq[0]` must be finite, got inf"),
         (lambda: FrequencyFactors([0.0]), ValueError, "`factors[0]` must be positive"),
         (lambda: RoPE(8, layout="half", scaling=FrequencyFactors([1, 2])), ValueError, "`factors` must have n_pairs=4"),
+        (lambda: FrequencyFactors([1, 2], Linear(2.0))(8, 1e4), ValueError, "`factors` must have n_pairs=4"),
+        (lambda: FrequencyFactors([1e-300] * 4, Linear(2.0))(8, 1e4), ValueError, "`factors` must keep frequencies below 2**128"),
+        (lambda: FrequencyFactors([1.0], Linear), TypeError, "`scaling` must be None or a value"),
         (lambda: RoPE(8, layout="half", scaling=Linear), TypeError, "`scaling` must be None or a value"),
     ],
 )  # fmt: skip
