@@ -81,6 +81,11 @@ def test_a_talker_by_itself():
             "tower of model_type 'llava' has",
         ),
         (
+            # A tower of a known kind, in a composite whose own tower would rotate.
+            {"model_type": "qwen2_5_vl", "vision_config": {"model_type": "siglip_vision_model"}},
+            "got 'siglip_vision_model': no rotary position encoding",
+        ),
+        (
             {"model_type": "llava", "vision_config": {"model_type": "clip_vision_model"}},
             "got 'clip_vision_model': no rotary position encoding",
         ),

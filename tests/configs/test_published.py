@@ -385,8 +385,10 @@ def test_qwen3_asr_as_published():
 def test_ling():
     """BailingMoeV2RotaryEmbedding: head_dim · partial_rotary_factor features, in halves."""
     config = {"model_type": "bailing_moe_v2", "head_dim": 128, "partial_rotary_factor": 0.5}
-    rope = RoPE.from_config({**config, "rope_theta": 600000, "rotary_dim": 64})
-    assert_turns(rope, inverse(64, 600000), layout="half", head_dim=128)
+    for model_type in ("bailing_moe", "bailing_moe_v2"):  # Ling 2.0 has either name
+        keys = {"model_type": model_type, "rope_theta": 600000, "rotary_dim": 64}
+        rope = RoPE.from_config({**config, **keys})
+        assert_turns(rope, inverse(64, 600000), layout="half", head_dim=128)
     assert RoPE.from_config(llama("bailing_moe", rope_theta=6e5)) == RoPE(
         128, layout="half", base=6e5
     )
@@ -412,7 +414,16 @@ def test_jais_has_a_bias_on_the_scores():
         RoPE.from_config(llama("jais"), layout="half")
 
 
-LLAMA_LIKE = ["aquila", "arctic", "deepseek", "minicpm", "orion", "internlm2", "bailing_moe"]
+LLAMA_LIKE = [
+    "aquila",
+    "arctic",
+    "deepseek",
+    "minicpm",
+    "orion",
+    "internlm2",
+    "bailing_moe",
+    "plamo",
+]
 
 
 @pytest.mark.parametrize("model_type", LLAMA_LIKE)
