@@ -561,7 +561,12 @@ TABLE = {
     "RoPE.cos_sin": Row(rope_tables, oracles.tables),
     "RoPE.rotate": Row(rope_rotate, oracles.rotate_with),
     "RoPE.frequencies": Row(lambda d: encoding(d, "self.")[0] | d.some(seq_len=lambda: 64)),
-    "RoPE.from_config": Row(lambda d: config(d) | d.some(layout=lambda: d.pick(*LAYOUTS))),
+    "RoPE.from_config": Row(
+        lambda d: (
+            config(d)
+            | d.some(layout=lambda: d.pick(*LAYOUTS), part=lambda: d.pick("text", "vision"))
+        )
+    ),
     "positions.token_positions": Row(token_positions, oracles.token_positions),
     "positions.packed_positions": Row(packed, oracles.packed_positions),
     "positions.mask_positions": Row(
@@ -682,7 +687,12 @@ TABLE = {
             "fastest": d.pick(1.0, 2),
         }
     ),
-    "configs.layer_ropes": Row(lambda d: config(d) | d.some(layout=lambda: d.pick(*LAYOUTS))),
+    "configs.layer_ropes": Row(
+        lambda d: (
+            config(d)
+            | d.some(layout=lambda: d.pick(*LAYOUTS), part=lambda: d.pick("text", "vision"))
+        )
+    ),
     "configs.explain": Row(lambda d: config(d) | d.some(seq_len=lambda: d.pick(8, 4096))),
     "configs.plot": Row(lambda d: config(d) | {"path": "plot.svg"}),
 }
