@@ -21,8 +21,15 @@ from rope_xp import (
     positions,
     relative,
     rotation,
+    scaling,
 )
 
+QUERY_SCALES = (
+    scaling.FloorLogScale,
+    scaling.LogScale,
+    scaling.PowerScale,
+    scaling.LearnedLogScale,
+)
 MODULES = (additive, analysis, attention, layouts, phases, positions, relative, rope_xp, rotation)
 
 
@@ -67,7 +74,7 @@ def replace(monkeypatch, module):
         for name, value in list(vars(place).items()):
             if inspect.isfunction(value) and value in functions:
                 monkeypatch.setattr(place, name, functions[value])
-    for kind in (RoPE, attention.KVCache):
+    for kind in (RoPE, attention.KVCache, *QUERY_SCALES):
         for name, value in list(vars(kind).items()):
             if inspect.isfunction(value) and (name == "__call__" or not name.startswith("_")):
                 monkeypatch.setattr(kind, name, jitted(value))

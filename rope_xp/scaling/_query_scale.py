@@ -67,7 +67,8 @@ class FloorLogScale:
     Notes
     -----
     The steps of integers are exact, whatever their dtype; so are those of whole numbers up to 2²⁴ in
-    float32. The factor is right to a few units in the last place. It is 1 before position 0.
+    float32. The factor is right to a few units in the last place. It is 1 before position 0, and NaN
+    where a position is not finite.
 
     Source: Nakanishi 2025, arXiv:2501.19399. Compared with transformers 5.24.0, whose Llama 4 takes the
     place in the cache for the position.
@@ -91,7 +92,6 @@ class FloorLogScale:
         if _backends.is_integer(positions):
             steps = _whole_lengths(positions, self.length, self.offset, xp)
         else:
-            positions = _backends.cast(positions, compute, xp)
             steps = xp.floor(positions / self.length)
             # A quotient can be one off: XLA multiplies by the reciprocal of a constant.
             left = positions - steps * self.length + self.offset
@@ -279,10 +279,15 @@ def _settle(scale: Any) -> None:
 
 
 def _resolve(positions: Array) -> tuple[Namespace, Array, Dtype]:
-    """The namespace, the positions as an array, and the dtype to compute in."""
+    """The namespace, the positions, real ones in the dtype to compute in, and this dtype."""
     xp, positions = _backends.join(positions=positions)
     require_real("positions", positions)
-    return xp, positions, _backends.compute_dtype(xp, positions)
+    compute = _backends.compute_dtype(xp, positions)
+    if not _backends.is_integer(positions):
+        positions = _backends.cast(positions, compute, xp)
+        nan = xp.full_like(positions, math.nan)
+        positions = xp.where(xp.isfinite(positions), positions, nan)  # as in phases
+    return xp, positions, compute
 
 
 def _whole_lengths(positions: Array, length: int, offset: int, xp: Namespace) -> Array:

@@ -326,8 +326,38 @@ def shared(q, k):
     return k if q.ndim < 3 else np.repeat(k, q.shape[-3] // k.shape[-3], -3)
 
 
-def attention(q, k, v, causal=False, bias=None, scale=None):
+def query_scale(self, positions):
+    kind = type(self).__name__
+
+    def factor(p):
+        at = number(p) + self.offset
+        if at != at or abs(at) == math.inf:
+            return math.nan
+        if kind == "FloorLogScale":
+            return 1 + self.beta * math.log1p(max(at // self.length, 0))
+        at = at / self.length
+        if kind == "PowerScale":
+            return (1 + max(at, 0)) ** self.beta
+        beta = 1 / math.log(self.length) if self.beta is None else self.beta
+        return 1 + beta * math.log(max(at, 1))
+
+    return np.vectorize(factor, [float])(positions)
+
+
+def learned_scale(self, positions, weight, bias):
+    weight, bias = (x.astype(float)[:, None] for x in (weight, bias))
+    log = np.log(positions.astype(float) + self.offset)[..., None, :]
+    scale = weight * log + bias
+    return scale if scale.ndim == 3 else scale[None]
+
+
+def attention(q, k, v, causal=False, bias=None, scale=None, query_scale=None):
     q, k, v = (x.astype(float) for x in (q, k, v))
+    if query_scale is not None:
+        factors = query_scale.astype(float)
+        if factors.ndim == 2 and q.ndim > 3:
+            factors = factors[:, None]
+        q = q * factors[..., None]
     k, v = shared(q, k), shared(q, v)
     scores = q @ np.swapaxes(k, -1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if causal:

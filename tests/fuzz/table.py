@@ -412,7 +412,10 @@ def attention(d):
     made = grouped(d)
     shape = made["q"].shape[-2], made["k"].shape[-2]
     bias = lambda: Host(d.pick(mask(d, *shape).astype(bool), d.data(*shape)))
-    return made | d.some(causal=lambda: True, bias=bias, scale=lambda: d.pick(0.5, 1, 0))
+    rows = d.pick((), made["q"].shape[:-2][:1]) + shape[:1]
+    factors = lambda: Host(d.cast(d.rng.uniform(0.5, 2, rows), "floats"))
+    options = {"bias": bias, "scale": lambda: d.pick(0.5, 1, 0), "query_scale": factors}
+    return made | d.some(causal=lambda: True, **options)
 
 
 def linear(d):
@@ -471,6 +474,24 @@ def scheme(method, **fields):
 
 def default(rotary_dim, base, seq_len=None, precision="exact"):
     return np.asarray([float(base) ** (-2 * i / rotary_dim) for i in range(rotary_dim // 2)])
+
+
+def query_scale(**fields):
+    """The fields of a query scale, and positions."""
+
+    def make(d):
+        made = {f"self.{name}": d.pick(*values) for name, values in fields.items()}
+        positions = d.positions(*d.lead())
+        if positions.dtype == "float64" or positions.dtype.kind in "iu":
+            return made | {"positions": positions}
+        return made | {"positions": np.asarray(d.cast(d.small(*positions.shape), "floats"))}
+
+    return make
+
+
+def learned_scale(d):
+    weights = {name: d.cast(d.rng.standard_normal(3), "floats") for name in ("weight", "bias")}
+    return {"self.offset": d.pick(1, 2), "positions": d.small(*d.pick((4,), (2, 4))), **weights}
 
 
 def first(oracle):
@@ -630,6 +651,16 @@ TABLE = {
         schedule(inv_freq=factors()), first(lambda self, w: np.asarray(self.inv_freq))
     ),
     "scaling.Negated.__call__": Row(schedule(scaling=(None, E("scaling.Linear(2.0)")))),
+    "scaling.FloorLogScale.__call__": Row(
+        query_scale(length=(2, 7, 8192), beta=(0.1, 1, 2.5), offset=(0, 1)), oracles.query_scale
+    ),
+    "scaling.LogScale.__call__": Row(
+        query_scale(length=(2, 7, 8192), beta=(0.1, 1, None), offset=(0, 1)), oracles.query_scale
+    ),
+    "scaling.PowerScale.__call__": Row(
+        query_scale(length=(2, 7, 8192), beta=(0.1, 1), offset=(0, 1)), oracles.query_scale, 64
+    ),
+    "scaling.LearnedLogScale.__call__": Row(learned_scale, oracles.learned_scale),
     "axes.golden_directions": Row(
         lambda d: {
             "n_axes": d.pick(1, 2, 3),

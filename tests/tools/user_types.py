@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rope_xp import RoPE, cos_sin, rotate, sinusoidal
-from rope_xp.configs import explain, layer_ropes
+from rope_xp.configs import LayerRopes, explain, layer_ropes
+from rope_xp.scaling import FloorLogScale, QueryScale
 
 
 class Config:
@@ -28,7 +29,10 @@ assert_type(
     rope.inverse(q, k, offset=3, seq_axis=-2), tuple[NDArray[np.float32], NDArray[np.float64]]
 )
 assert_type(RoPE.from_config(Config()), RoPE)
-assert_type(layer_ropes(Config()), tuple[RoPE | None, ...])
+assert_type(layer_ropes(Config()), LayerRopes)
+layers: tuple[RoPE | None, ...] = layer_ropes(Config())
+scale: QueryScale | None = layer_ropes(Config()).query_scales[0]
+RoPE(64, layout="half", query_scale=FloorLogScale(8192, 0.1))
 text: str = explain(Config())
 cos, sin = cos_sin([0, 1, 2, 3], [1.0])
 rotated = rotate(q, cos, sin, layout="interleaved")

@@ -87,7 +87,8 @@ def test_real_positions(lib, scale):
         assert got.dtype == lib.dtype("float32")
         wanted = [formula(scale, p) for p in positions]
         np.testing.assert_allclose(lib.numpy(got), wanted, rtol=6e-7)
-    assert np.isnan(lib.numpy(scale(lib.array(np.asarray([np.nan], np.float32))))).all()
+    no_numbers = lib.array(np.asarray([np.nan, np.inf, -np.inf], np.float32))
+    assert np.isnan(lib.numpy(scale(no_numbers))).all()
 
 
 def test_multiples_of_a_length_whose_reciprocal_is_rounded(lib):
@@ -194,7 +195,7 @@ def test_layer_ropes_are_a_tuple_that_knows_more():
     assert isinstance(ropes, tuple)
     assert ropes == tuple(ropes)
     assert tuple(ropes) == ropes
-    assert not ropes != tuple(ropes)
+    assert (ropes != tuple(ropes)) is False
     assert hash(ropes) == hash(tuple(ropes))
     assert ropes.query_scales == (None, None, None, FloorLogScale(8192, 0.1, 1))
     assert ropes.softmax_factors == (1.0,) * 4
@@ -211,7 +212,7 @@ def test_layers_that_scale_otherwise_are_others():
     assert off.query_scales == (None,) * 4
     assert tuple(off) == tuple(ropes)
     assert off != ropes
-    assert not off == ropes
+    assert (off == ropes) is False
     assert LayerRopes(ropes, softmax_factors=[2.0] * 4) != LayerRopes(ropes)
     with pytest.raises(ValueError, match="`query_scales` must have one entry for each of 4 layers"):
         LayerRopes(ropes, [None])

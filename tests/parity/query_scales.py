@@ -1,0 +1,230 @@
+"""transformers' own attention against ``rope_xp.scaling``'s query scales: ``python tests/parity/query_scales.py``.
+
+One line per family; a mismatch fails the run. A model of one layer and random weights sees one token at
+many positions: the lengths of its queries, as they reach the attention function, change by what they
+are multiplied by and nothing else, because rotation keeps them. They must be those of what `layer_ropes`
+gives for the same config, to 1e-5, in layers that rotate and in layers that do not; and so must be the
+scale of the softmax. What YaRN's mscale_all_dim does to that scale is compared for all families, as far
+as a config with the defaults of its class makes their attention.
+"""
+
+import contextlib
+import importlib
+import inspect
+import os
+import sys
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
+import torch
+from transformers import AutoModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from rope_xp._config_reader.table import known_family, read_table
+from rope_xp.configs import layer_ropes
+from rope_xp.scaling import LearnedLogScale, LogScale
+
+TOLERANCE = 1e-5
+POSITIONS = [0, 1, 2, 6, 7, 8, 13, 14, 15, 20, 99, 100, 101, 2046, 2047, 2048, 8191, 8192, 60000]
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "vocab_size": 8,
+    "pad_token_id": 0,
+    "head_dim": 16,
+}
+MOE = {
+    "n_routed_experts": 2,
+    "num_local_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16,
+    "n_group": 1,
+    "topk_group": 1,
+}
+LATENT = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+LATENT |= {"qk_rope_head_dim": 8, "num_key_value_heads": 2}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}
+INKLING = {"swa_num_attention_heads": 2, "swa_num_key_value_heads": 2, "swa_head_dim": 16} | MOE
+INKLING |= {"unpadded_vocab_size": 8, "log_scaling_n_floor": 13, "log_scaling_alpha": 0.3}
+
+
+def yarn(**options):
+    given = {"original_max_position_embeddings": 7, "mscale": 1.0, "mscale_all_dim": 0.7}
+    return {"rope_parameters": {**YARN, **given, **options}}
+
+
+# Of each family the configs to try, each with one layer.
+CASES = {
+    "ministral3": [yarn(llama_4_scaling_beta=0.3), yarn(llama_4_scaling_beta=0)],
+    "mistral4": [
+        {**LATENT, **MOE, "first_k_dense_replace": 1, **yarn(llama_4_scaling_beta=beta)}
+        for beta in (0.1, 0)
+    ],
+    "mistral_large4_text": [
+        {**LATENT, **MOE, "no_rope_layers": [rotates], "mlp_layer_types": ["dense"], **schedule}
+        for rotates in (0, 1)
+        for schedule in ({}, yarn())
+    ],
+    "llama4_text": [
+        {**MOE, "intermediate_size_mlp": 16, "no_rope_layers": [rotates], "floor_scale": 7, **flag}
+        for rotates in (0, 1)
+        for flag in ({}, {"attn_temperature_tuning": False})
+    ],
+    "beam": [{**MOE, "layer_types": [kind]} for kind in ("full_attention", "sliding_attention")],
+    "inkling2_text": [{**INKLING, "layer_types": [kind]} for kind in ("hybrid", "hybrid_sliding")],
+    "inkling2_loop_text": [
+        {**INKLING, "layer_types": [kind]} for kind in ("hybrid", "hybrid_sliding")
+    ],
+}
+# Llama 4 takes the place in the cache for the position.
+BY_PLACE = {"llama4_text"}
+
+
+class Mismatch(Exception):
+    pass
+
+
+def factors_of(config, attention, positions):
+    """What we say, (1 or heads, seq)."""
+    if config.model_type.startswith("inkling2"):  # no family: it does not rotate
+        is_full = config.layer_types == ["hybrid"]
+        beta = config.log_scaling_alpha if is_full else 1e-9
+        return LogScale(config.log_scaling_n_floor, beta, offset=1)(positions)[None]
+    ropes = layer_ropes(config.to_dict())
+    softmax_factor = attention.scaling * attention_width(attention) ** 0.5
+    if abs(softmax_factor / ropes.softmax_factors[0] - 1) > TOLERANCE:
+        msg = f"softmax factor {ropes.softmax_factors[0]}, theirs {softmax_factor}"
+        raise Mismatch(msg)
+    (scale,) = ropes.query_scales
+    if scale is None:
+        return torch.ones(1, len(positions))
+    if isinstance(scale, LearnedLogScale):
+        learned = attention.softmax_scaling
+        return scale(positions, learned.scale, learned.bias)[0]
+    return scale(positions)[None]
+
+
+def attention_width(attention):
+    return getattr(attention, "qk_head_dim", None) or attention.head_dim
+
+
+def queries(model, module, positions):
+    """The queries of the only layer, (heads, seq, head_dim), and the layer's attention."""
+    seen = []
+
+    def record(attention, query, *args, **options):
+        seen.append((query[0].detach(), attention))
+        return original(attention, query, *args, **options)
+
+    original = module.eager_attention_forward
+    module.eager_attention_forward = record
+    try:
+        model(
+            input_ids=torch.ones_like(positions)[None],
+            position_ids=positions[None],
+            use_cache=False,
+        )
+    finally:
+        module.eager_attention_forward = original
+    return next((q, a) for q, a in seen if type(a).__name__.endswith("Attention"))
+
+
+@torch.no_grad()
+def compare(model_type, overrides):
+    values = {**SMALL, **overrides}
+    known = CONFIG_MAPPING[model_type]
+    fields = known.__dataclass_fields__
+    config = known(**{name: value for name, value in values.items() if name in fields})
+    config._attn_implementation = "eager"
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config).float().eval()
+    for parameter in model.parameters():
+        parameter.normal_(0.5, 0.3)
+    module = sys.modules[type(model).__module__]
+    at = list(range(100)) if model_type in BY_PLACE else POSITIONS
+    positions = torch.tensor(at)
+    query, attention = queries(model, module, positions)
+    ours = factors_of(config, attention, positions).abs()
+    theirs = query.norm(dim=-1)
+    theirs, ours = theirs / theirs[:, :1], (ours / ours[:, :1]).broadcast_to(theirs.shape)
+    worst = float((ours / theirs - 1).abs().max())
+    if not worst < TOLERANCE:
+        msg = f"off by {worst:.1e}: {ours[0].tolist()}, theirs {theirs[0].tolist()}"
+        raise Mismatch(msg)
+    return worst, float(theirs.max())
+
+
+def softmax_factors():
+    """For every family that takes YaRN: what mscale_all_dim changes in the scale of its attention."""
+    equal, without = 0, []
+    for model_type in read_table().lines:
+        family = known_family(model_type)
+        if "yarn" not in family.rope_types or model_type not in CONFIG_MAPPING:
+            continue
+        file = family.source.partition(":")[0].removesuffix(".py").replace("/", ".")
+        module = importlib.import_module(f"transformers.models.{file}")
+        try:
+            config, plain = (
+                CONFIG_MAPPING[model_type](rope_parameters=full_yarn(family, gain))
+                for gain in (0.7, 0.0)
+            )
+            scaled, unscaled = (scales_of(module, each) for each in (config, plain))
+            ours = {round(f, 6) for f in layer_ropes(config.to_dict()).softmax_factors}
+        except Exception:  # noqa: BLE001 - no default config, or of another kind: counted
+            scaled, ours = {}, None
+        theirs = {round(scaled[name] / unscaled[name], 6) for name in scaled}
+        if not theirs or ours is None:
+            without.append(model_type)
+        elif theirs != ours:
+            msg = f"{model_type}: softmax factors {ours}, theirs {theirs}"
+            raise Mismatch(msg)
+        else:
+            equal += 1
+    return f"{equal} families equal, {len(without)} not compared"
+
+
+def full_yarn(family, gain):
+    made = {**yarn(mscale_all_dim=gain)["rope_parameters"], "original_max_position_embeddings": 512}
+    if not family.per_layer_type:
+        return made
+    return {name: default and dict(made) for name, default in family.rope_parameters.items()}
+
+
+def scales_of(module, config):
+    """The scale of each class of attention in a modeling file that a config alone can make."""
+    found = {}
+    for name, kind in inspect.getmembers(module, inspect.isclass):
+        if name.endswith("Attention") and kind.__module__ == module.__name__:
+            with torch.device("meta"), contextlib.suppress(Exception):
+                made = kind(config, layer_idx=0)
+                if isinstance(getattr(made, "scaling", None), float):
+                    found[name] = made.scaling
+    return found
+
+
+def main():
+    failed = 0
+    for model_type in sys.argv[1:] or CASES:
+        for overrides in CASES[model_type]:
+            try:
+                worst, largest = compare(model_type, overrides)
+            except Mismatch as error:
+                failed += 1
+                print(f"{model_type:<20} MISMATCH {error}")
+            else:
+                print(f"{model_type:<20} up to {largest:.3f}, off by {worst:.0e}")
+    if not sys.argv[1:]:
+        try:
+            print(f"{'softmax factors':<20} {softmax_factors()}")
+        except Mismatch as error:
+            failed += 1
+            print(error)
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()
