@@ -331,7 +331,7 @@ def query_scale(self, positions):
 
     def factor(p):
         at = number(p) + self.offset
-        if at != at or abs(at) == math.inf:
+        if not -math.inf < at < math.inf:
             return math.nan
         if kind == "FloorLogScale":
             return 1 + self.beta * math.log1p(max(at // self.length, 0))

@@ -112,6 +112,9 @@ REALS = {
     "scale of attention": lambda v: attention.attention(X, X, X, scale=v),
     "base of inverse_frequencies": lambda v: scaling.inverse_frequencies(8, v),
     "divisors": lambda v: scaling.inverse_frequencies(8, 1e4, divisors=v),
+    "beta": lambda v: scaling.FloorLogScale(8, v)(AT),
+    "beta of LogScale": lambda v: scaling.LogScale(2, 0.5 if v is None else v)(AT),
+    "beta of PowerScale": lambda v: scaling.PowerScale(2, v)(AT),
     "factor in a config": lambda v: config(factor=v),
     "rope_theta": lambda v: RoPE.from_config({**LLAMA, "rope_theta": v}).frequencies(),
 }
@@ -149,6 +152,9 @@ INTS = {
     "num_buckets": lambda v: relative.t5_bucket(AT, num_buckets=v),
     "max_distance of t5_bucket": lambda v: relative.t5_bucket(AT, max_distance=v),
     "n_heads": lambda v: relative.alibi_slopes(v),
+    "length of FloorLogScale": lambda v: scaling.FloorLogScale(v, 0.1)(AT),
+    "offset": lambda v: scaling.LogScale(100, offset=v)(AT),
+    "offset of LearnedLogScale": lambda v: scaling.LearnedLogScale(v)(AT, [0.1], [0.2]),
     "rotary_dim of inverse_frequencies": lambda v: scaling.inverse_frequencies(v, 1e4),
 }
 FLAGS = {
