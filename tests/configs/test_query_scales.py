@@ -145,7 +145,13 @@ REFUSED = {
     ),
     "no length": (
         ministral3()
-        | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "llama_4_scaling_beta": 0.1}},
+        | {
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e6,
+                "llama_4_scaling_beta": 0.1,
+            }
+        },
         "`original_max_position_embeddings` is required for the query scale of 'ministral3'",
     ),
     "length": (llama4(floor_scale=0.5), "`floor_scale` must be an int, got 0.5"),
@@ -163,7 +169,10 @@ def test_what_is_wrong_is_refused_by_its_key(config, sentence):
 
 
 PLANTED = {
-    "kind": ({"kind": "LnScale", "length": 5}, "unknown query_scale.kind 'LnScale'; known: FloorLogScale"),
+    "kind": (
+        {"kind": "LnScale", "length": 5},
+        "unknown query_scale.kind 'LnScale'; known: FloorLogScale",
+    ),
     "layers": (
         {"kind": "LogScale", "length": 5, "layers": "rotating"},
         "unknown query_scale.layers 'rotating'; known: all, without_rotation",

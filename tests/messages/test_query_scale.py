@@ -20,7 +20,10 @@ class NotFrozen:
 
 
 CASES = {
-    "length": (lambda: LogScale(1), "`length` must be an int greater than 1 and below 2**31, got 1"),
+    "length": (
+        lambda: LogScale(1),
+        "`length` must be an int greater than 1 and below 2**31, got 1",
+    ),
     "long": (lambda: LogScale(2**31), "`length` must be an int greater than 1 and below 2**31"),
     "beta": (lambda: FloorLogScale(8, 0), "`beta` must be positive and finite, got 0"),
     "power": (lambda: PowerScale(8, 1.5), "`beta` must be at most 1, got 1.5"),
@@ -32,7 +35,10 @@ CASES = {
         lambda: LearnedLogScale()(AT, np.ones(2), np.ones(3)),
         "`weight` and `bias` must have shape (heads,), got (2,) and (3,)",
     ),
-    "flags": (lambda: LogScale(8)(AT > 2), "`positions` must be integer or real floating, got bool"),
+    "flags": (
+        lambda: LogScale(8)(AT > 2),
+        "`positions` must be integer or real floating, got bool",
+    ),
     "no positions": (lambda: LogScale(8)(None), "`positions` must be an array of a library"),
     "rope": (
         lambda: RoPE(8, layout="half", query_scale=0.5),
@@ -52,8 +58,7 @@ CASES = {
     ),
     "factors": (
         lambda: attention.attention(X, X, X, query_scale=np.ones(4, F32)),
-        "`query_scale` must have shape (q_len,), (batch, q_len) or (..., heads, q_len) for queries of "
-        "shape (2, 3, 5), got (4,)",
+        "(q_len,), (batch, q_len) or (..., heads, q_len) for queries of shape (2, 3, 5), got (4,)",
     ),
     "heads": (
         lambda: attention.attention(X, X, X, query_scale=np.ones((3, 5), F32)),

@@ -184,6 +184,35 @@ def test_rope_describes_and_does_not_apply():
     np.testing.assert_array_equal(rope(q), plain(q))
 
 
+@pytest.mark.backend("torch")
+def test_torch_compiles_them_whole():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    layers = layer_ropes(LLAMA4 | {"head_dim": 8})
+
+    def model(q, at):
+        for rope, scale in zip(layers, layers.query_scales, strict=True):
+            k = q if rope is None else rope(q, positions=at)
+            factors = None if scale is None else scale(at)
+            q = attention(k, k, q, causal=True, query_scale=factors)
+        return q, [scale(at) for scale in SCALES]
+
+    q, at = torch.randn(2, 2, 4, 8), torch.tensor([0, 8190, 8191, 60000])
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    (got, factors), (wanted, expected) = compiled(q, at), model(q, at)
+    torch.testing.assert_close(got, wanted)
+    for each, other in zip(factors, expected, strict=True):
+        assert torch.equal(each, other)
+
+
+@pytest.mark.backend("jax")
+def test_jax_takes_what_layer_ropes_gives_as_an_argument():
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    layers = layer_ropes(LLAMA4)
+    assert jax.tree.leaves(layers) == []
+    found = jax.jit(lambda layers, at: layers.query_scales[3](at))(layers, jax.numpy.arange(9))
+    assert found.shape == (9,)
+
+
 # -- per layer --------------------------------------------------------------------------------------
 
 
