@@ -7,7 +7,6 @@ refused here, in a sentence that names the key.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from rope_xp._config_reader.axes import extra_keys_of, scheme_of
 from rope_xp._config_reader.entries import Entries, base_of, is_list_per_layer, rope_parameters_of
@@ -40,12 +39,10 @@ def read(config: object, *, layout: str | None = None) -> ModelSpec:
     if labels is None:
         labels = (None,) * (model.n_layers or 1)
         has_layer_count = has_layer_count and not model.family.hybrid
-    rotations = [rotation_of(model, label, i, len(labels)) for i, label in enumerate(labels)]
-    made: dict[Any, Layer] = {}  # layers that are alike are read once
-    for kind in zip(labels, rotations, strict=True):
-        if kind not in made:
-            made[kind] = _layer_of(model, entries, *kind)
-    layers = tuple(made[kind] for kind in zip(labels, rotations, strict=True))
+    layers = tuple(
+        _layer_of(model, entries, label, rotation_of(model, label, i, len(labels)))
+        for i, label in enumerate(labels)
+    )
     _reject_unread_keys(model, [layer.spec for layer in layers if layer.spec is not None])
     return ModelSpec(model.model_type, model.family, layers, has_layer_count, model.max_positions)
 
