@@ -170,13 +170,18 @@ def fuzz(session):
 
 @nox.session(default=False, tags=["full"])
 def parity(session):
-    """Families, relative encodings, positions, grids and sinusoids against where they come from."""
-    session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
+    """What files say, relative encodings, positions, grids and sinusoids: against where they come from."""
+    session.install("torch==2.13.*", "transformers==5.24.0", "accelerate", ".")
     session.install("--no-deps", *PEERS)
     session.install("pillow", "requests", "importlib_metadata", "einops")
     session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
-    for what in ("query_scales", "relative", "positions", "axes", "sinusoids"):
+    # Of litgpt and torchtune the files with the rotation alone are run.
+    session.install("--no-deps", "litgpt==0.5.13", "torchtune==0.6.1")
+    others = ("relative", "positions", "axes", "sinusoids", "diffusers_configs", "carriers")
+    for what in ("defaults", "query_scales", *others):
         session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
+    session.install("xllamacpp==2026.10.11549", "gguf==0.19.0")  # the former is llama.cpp, built
+    session.run("python", "tests/parity/llama_cpp.py", env=ONE_THREAD)
     session.install(*BENCH, ".[fast]")
     # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.
     env = {"HF_HUB_OFFLINE": "1", **COMPILE_ONCE}
@@ -229,7 +234,7 @@ def fetch_mathjax(session):
 @nox.session(default=False)
 def goldens(session):
     """Write the golden files again from the libraries that they are taken from."""
-    session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".[llm]")
+    session.install("torch==2.13.*", "transformers==5.24.0", "accelerate", ".[llm]")
     session.install(*MODEL)
     session.env["HF_HUB_OFFLINE"] = "1"
     session.run("python", "tests/goldens/make_llama_tables.py")
@@ -245,7 +250,7 @@ def bench(session):
     are ten of memory; sizes that do not fit are left out, and the table says which. On a GPU:
     ``nox -s gpu``.
     """
-    session.install("torch==2.13.*", "transformers==5.23.0", *BENCH, ".[fast]")
+    session.install("torch==2.13.*", "transformers==5.24.0", *BENCH, ".[fast]")
     session.install("--no-deps", "rotary-embedding-torch==0.9.1")
     session.install("einops")
     gpu = ["jax[cuda12]"] if shutil.which("nvidia-smi") else []
@@ -270,7 +275,7 @@ def gpu(session):
     """
     if shutil.which("nvidia-smi") is None:
         session.skip("this machine has no nvidia-smi, so no GPU that CUDA knows: nothing was run")
-    session.install(*TOOLS, "torch==2.13.*", "cupy-cuda12x[ctk]", "transformers==5.23.0", ".")
+    session.install(*TOOLS, "torch==2.13.*", "cupy-cuda12x[ctk]", "transformers==5.24.0", ".")
     session.install("pytest-benchmark")
     session.install("liger-kernel", success_codes=[0, 1])  # what is missing is said, case by case
     path = session.posargs or ["gpu.json"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 import numpy as np
 
@@ -198,13 +198,17 @@ class RoPE:
         *,
         layer_type: str | None = None,
         layout: Layout | None = None,
+        part: Literal["text", "vision"] = "text",
         precision: Precision = "exact",
     ) -> RoPE:
         """The rotary encoding that a model was trained with, from its config.
 
+        Some models have layers that do not rotate (Llama 4, SmolLM3, Command A, …): this is the encoding
+        of those that do. `rope_xp.configs.layer_ropes` says which is which.
+
         Parameters
         ----------
-        config, layout, precision
+        config, layout, part, precision
             As in `rope_xp.configs.layer_ropes`.
         layer_type : str, optional
             Which layers, by their name in ``layer_types``; required where layers rotate differently.
@@ -229,7 +233,7 @@ class RoPE:
         from rope_xp._config_reader.layers import read  # noqa: PLC0415
 
         require_precision(precision)
-        model = read(config, layout=layout)
+        model = read(config, layout=layout, part=part)
         # All layers are made, so that a mistake in any of them is refused.
         return model.make(cls, precision)[model.only_spec(layer_type)]
 

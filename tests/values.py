@@ -31,6 +31,7 @@ from rope_xp.scaling import (
     NTKByParts,
     PowerScale,
     Proportional,
+    SteppedNTK,
     YaRN,
 )
 
@@ -45,12 +46,14 @@ NEUTRAL = [
     NTK(1.0),
     DynamicNTK(1.0, 2048),
     DynamicNTK(4.0, 2048),  # within the original length
+    SteppedNTK(2048),
     YaRN(1.0, 2048),
     NTKByParts(1.0, 2048),
     LongRoPE(ONES, ONES, 2048),
     Llama3(1.0, 1.0, 4.0, 2048),
     Proportional(),
     FrequencyFactors(ONES),
+    FrequencyFactors(ONES, YaRN(1.0, 2048)),
     Custom(Default()(32, 10000.0).inv_freq),
     Negated(Negated()),
 ]
@@ -65,6 +68,7 @@ SCALED = [
     Llama3(4.0, 1.0, 4.0, 2048),
     Proportional(0.25, 2.0),
     FrequencyFactors([3] * 16),
+    FrequencyFactors([3] * 16, LongRoPE([2] * 16, [4] * 16, 2048, factor=4.0)),
 ]
 
 # -- axis schemes, for rotary_dim=12 and three axes ------------------------------------------------

@@ -20,11 +20,11 @@ from rope_xp._config_reader.schedules import (
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import get_positive
 from rope_xp._config_reader.vocabulary import (
+    ALIASED_KEYS,
     COMPRESS,
     LAYER_TYPES,
     MAIN,
     NO_ATTENTION,
-    SIZE_KEYS,
     LayerRule,
     LayerTypesFrom,
     Rotary,
@@ -32,8 +32,8 @@ from rope_xp._config_reader.vocabulary import (
 from rope_xp.axes import Axial
 
 
-def family_of(model_type: str, entry: Mapping[str, Any]) -> Family:
-    """The `Family` of one line of ``families.json``.
+def family_of(model_type: str, entry: Mapping[str, Any], file: str = "families.json") -> Family:
+    """The `Family` of one line of a table; ``file`` is its name for sentences.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def family_of(model_type: str, entry: Mapping[str, Any]) -> Family:
         for check in CHECKS:
             check(family)
     except ValueError as error:
-        msg = f"families.json, {model_type!r}: {error}"
+        msg = f"{file}, {model_type!r}: {error}"
         raise ValueError(msg) from None
     return family
 
@@ -56,7 +56,7 @@ def _check_sizes(family: Family) -> None:
     if family.rotary is Rotary.GENERIC:
         _refuse("`rotary` must not be 'generic', which is for unknown model_types")
     sizes = {family.hidden_size_key, family.head_dim_divisor_key}
-    _known("key", family.defaults, {*SIZE_KEYS, *sizes} - {None}, "defaults")
+    _known("key", family.defaults, {*ALIASED_KEYS, *sizes} - {None}, "defaults")
     key = "qk_rope_head_dim" if family.rotary is Rotary.MLA else "head_dim"
     heads = {family.hidden_size_key, "num_attention_heads"} <= {*family.defaults}
     if key not in family.defaults and (key == "qk_rope_head_dim" or not heads):
@@ -129,8 +129,6 @@ def _check_layers_that_differ(family: Family) -> None:
 
 
 def _check_rope_parameters(family: Family) -> None:
-    if family.longrope_short_only and "longrope" not in family.rope_types:
-        _refuse("`rope_types` must have longrope for longrope_short_only")
     if family.rope_parameters is None:
         return
     if not family.per_layer_type:

@@ -12,7 +12,13 @@ from typing import Any
 
 from rope_xp._config_reader.model import ModelConfig
 from rope_xp._config_reader.schedules import RopeParameters
-from rope_xp._config_reader.values import get_mapping, get_positive, is_list, require_consistent
+from rope_xp._config_reader.values import (
+    get_mapping,
+    get_positive,
+    is_list,
+    lookup,
+    require_consistent,
+)
 from rope_xp._config_reader.vocabulary import ATTENTION, COMPRESS, MAIN
 from rope_xp._validation import quote, shorten
 
@@ -137,7 +143,10 @@ def top_level_bases(model: ModelConfig, layer_type: str | None) -> dict[str, flo
     bases: dict[str, float | None] = {}
     for key in family.base_keys_of(layer_type):
         if not is_list_per_layer(model, key):
-            bases[f"as {key} at the top level"] = get_positive(config, key)
+            aliases = (old for old, new in family.aliases.items() if new == key)
+            named = next((old for old in aliases if lookup(config, old) is not None), None)
+            place = f"as {key} at the top level" if named is None else f"as {named}"
+            bases[place] = get_positive(config, key)
     base = listed_value(model, "rope_theta", layer_type)
     if base is not None:
         bases["as rope_theta at the top level"] = get_positive({"rope_theta": base}, "rope_theta")
@@ -201,4 +210,5 @@ def base_of(model: ModelConfig, parameters: RopeParameters, layer_type: str | No
     if base is None:
         msg = f"`rope_theta` is required for model_type {quote(model.model_type)}"
         raise ValueError(msg)
-    return float(base)
+    factor = get_positive(model.values, family.base_factor_key) if family.base_factor_key else None
+    return float(base) * (factor or 1.0)

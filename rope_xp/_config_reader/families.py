@@ -3,83 +3,110 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from rope_xp._config_reader import files, gguf
+from rope_xp._config_reader import diffusers, files, gguf, litgpt, mlx, params, torchtune
 from rope_xp._config_reader.found import Found
+from rope_xp._config_reader.parts import find_part
 from rope_xp._config_reader.schema import Family
-from rope_xp._config_reader.table import known_family, read_table
+from rope_xp._config_reader.table import is_known, known_family
 from rope_xp._config_reader.unlisted import unlisted_family
-from rope_xp._config_reader.values import Config, get_mapping, require_consistent
+from rope_xp._config_reader.values import Config, get_int, lookup, require_consistent
+from rope_xp._config_reader.vocabulary import SIZE_KEYS
 from rope_xp._validation import quote
 
-# Where a composite has the config of its language model.
-TEXT_PARTS = ("text_config", "thinker_config", "llm_config", "language_config", "decoder_config")
 # What a model's own file must say; a part of a composite is often written without it.
 REQUIRED = frozenset(
     {"hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings"}
 )
+INTEGERS = SIZE_KEYS - {"layer_types"}
 
 
 # The kinds of file other than transformers' config.json. Each returns None for a mapping of another kind.
-CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (gguf.find,)
+CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (
+    gguf.find,
+    diffusers.find,
+    params.find,
+    litgpt.find,
+    torchtune.find,
+)
 
 
-def find(config: object, layout: str | None) -> Found:
+def find(config: object, layout: str | None, part: str = "text") -> Found:
     """The part of a config that says how positions are encoded, with its model_type and family.
 
     Raises
     ------
     ValueError
-        If the family is not covered, or not known and no ``layout`` is given.
+        If the family is not covered, or not known and no ``layout`` is given, or there is no such part.
     TypeError
         If ``config`` is neither a mapping nor a path.
     """
     loaded = files.load(config)
     for find_in in CARRIERS:
         read = find_in(loaded, layout)
+        if read is not None and part != "text":
+            msg = f"`part` must be 'text' for a file without parts, got {quote(part)}"
+            raise ValueError(msg)
         if read is not None:
             return read
-    part, model_type, is_inside = _text_part(loaded)
-    if model_type in read_table().lines:
-        found = known_family(model_type)
-    else:
-        found = unlisted_family(part, model_type, layout)
-    part = _canonical(part, found, has_defaults=is_inside or found.is_component)
-    return Found(part, model_type, found, layout)
+    values, model_type, name, is_inside = find_part(loaded, part)
+    family = known_family(name) if is_known(name) else None
+    own = None if family is None else family.layout.value
+    layout = mlx.layout_of(values, model_type, layout, own)
+    if family is None:
+        family = unlisted_family(values, model_type, layout, name=name)
+    has_defaults = is_inside or family.is_component
+    values = _canonical(values, family, model_type, has_defaults=has_defaults)
+    return Found(values, model_type, family, layout)
 
 
-def _text_part(config: Config) -> tuple[Config, str, bool]:
-    """The part of a config that is looked for, its model_type, and whether it was inside of another.
-
-    Of a composite that is the part of the language model. A vision part by itself can have the name of
-    its composite: it is the one that has patches.
-    """
-    is_inside = False
-    model_type = config.get("model_type")
-    while True:
-        if model_type is not None and not isinstance(model_type, str):
-            msg = f"`model_type` must be a string, got {quote(model_type)}"
-            raise ValueError(msg)
-        if model_type in read_table().lines:
-            return config, str(model_type), is_inside
-        part = next(filter(None, (get_mapping(config, key) for key in TEXT_PARTS)), None)
-        part_type = read_table().text_part_of.get(model_type or "")
-        if part is None and "patch_size" in config and "vision_config" not in config:
-            part_type = read_table().vision_part_of.get(model_type or "") or part_type
-        if part is None:
-            # Old files of some composites have the keys of the text part at the top.
-            return config, part_type or model_type or "", is_inside
-        config, is_inside = part, True
-        model_type = config.get("model_type") or part_type
-
-
-def _canonical(config: Config, family: Family, *, has_defaults: bool) -> Config:
+def _canonical(
+    config: Config, family: Family, model_type: str, *, has_defaults: bool
+) -> dict[str, Any]:
     """The config with the usual names of its keys, and with defaults where they may be left out."""
     found = dict(config)
     for old, new in family.aliases.items():
-        places = {f"as {key}": found.get(key) for key in (new, old)}
-        value = require_consistent(new, places)
+        given = lookup(config, old)
+        if new in INTEGERS:
+            get_int({old: given}, old)  # refused by the name that it has in the file
+        value = require_consistent(new, {f"as {new}": found.get(new), f"as {old}": given})
         if value is not None:
             found[new] = value
+    _require_values(found, family, model_type)
+    flat = _flat_schedule(found, family)
+    if flat is not None:
+        found["rope_scaling"] = flat
     defaults = {k: v for k, v in family.defaults.items() if has_defaults or k not in REQUIRED}
     return {**defaults, **found}
+
+
+def _require_values(config: Config, family: Family, model_type: str) -> None:
+    """ValueError for a switch of published code that is on another position than the one that is read."""
+    for key, wanted in family.required_values.items():
+        value = lookup(config, key)
+        if value is not None and (
+            value != wanted or isinstance(value, bool) != isinstance(wanted, bool)
+        ):
+            only = "absent" if wanted is None else f"{quote(wanted)} or absent"
+            msg = f"`{key}` must be {only} for model_type {quote(model_type)}, got {quote(value)}"
+            raise ValueError(msg)
+
+
+def _flat_schedule(config: Config, family: Family) -> dict[str, Any] | None:
+    """The rope_scaling of a config that has the parameters of its schedule as keys of its own."""
+    rule = family.flat_schedule
+    if rule is None or config.get("rope_scaling") or config.get("rope_parameters"):
+        return None
+    switch = lookup(config, rule.key)
+    switch = rule.default if switch is None else switch
+    if rule.rope_types and switch is not None and switch not in rule.rope_types:
+        known = ", ".join(map(str, rule.rope_types))
+        msg = f"unknown {rule.key} {quote(switch)}; known: {known}"
+        raise ValueError(msg)
+    rope_type = rule.rope_types.get(str(switch)) if rule.rope_types else rule.rope_type
+    if not switch or rope_type in (None, "default"):
+        return None
+    given = {name: lookup(config, key) for name, key in rule.keys.items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    return {"rope_type": rope_type, **rule.values, **given}

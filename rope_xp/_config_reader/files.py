@@ -1,11 +1,38 @@
-"""A path, a folder or a config object → the mapping in it."""
+"""A path, a folder or a config object → the mapping in it, within bounds.
+
+What is read is a regular file of at most `MAX_BYTES`, and a mapping that is nested at most `MAX_DEPTH`
+deep; a mapping that is handed over has the same bounds, and may not contain itself.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
+
+from rope_xp._config_reader import gguf_file
+from rope_xp._config_reader.values import is_list
+from rope_xp._validation import quote, shorten
+
+# The largest published configs, which list every quantized tensor, have less than 2 MB; JSON of this
+# size is at most some hundred MB in memory, and takes less than a second.
+MAX_BYTES = 16 * 2**20
+MAX_YAML_BYTES = 2**20  # which takes ten times as long to read
+# Published configs are nested six deep.
+MAX_DEPTH = 64
+MAX_PARTS = 2**16
+# Longer lists hold numbers or names, as the vocabulary in the metadata of a GGUF file: they are not
+# looked through for mappings.
+MAX_LIST = 4096
+
+# The files of a folder that say how a model is made, the first one that is there.
+NAMES = ("config.json", "params.json", "lit_config.json", "model_config.yaml")
+# A pipeline of diffusers: its parts are folders.
+PIPELINE = "model_index.json"
 
 
 class SupportsToDict(Protocol):
@@ -14,22 +41,21 @@ class SupportsToDict(Protocol):
     def to_dict(self) -> Mapping[str, Any]: ...
 
 
-from rope_xp._validation import quote
-
-
 def load(config: object) -> dict[str, Any]:
     """The mapping itself, or what is in a file, a folder or a config object.
 
     Raises
     ------
     ValueError
-        If the file cannot be read or has no JSON mapping in it.
+        If the file cannot be read, is too large, or has no mapping in it; if a mapping contains itself.
     TypeError
         If ``config`` is none of these.
     """
     if isinstance(config, str | Path):
-        return _from_file(Path(config))
-    if not isinstance(config, Mapping) and hasattr(config, "to_dict"):
+        config = _from_path(config)
+    elif gguf_file.is_reader(config):
+        config = gguf_file.metadata_of(config)
+    elif not isinstance(config, Mapping) and hasattr(config, "to_dict"):
         config = config.to_dict()
     if not isinstance(config, Mapping):
         msg = (
@@ -37,20 +63,161 @@ def load(config: object) -> dict[str, Any]:
             f"got {type(config).__name__}"
         )
         raise TypeError(msg)
+    _require_bounded(config)
     return dict(config)
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def _from_path(path: str | Path) -> Mapping[str, Any]:
+    """What is in the file, or in the file of the folder that says how the model is made."""
+    text = str(path)
+    if not text or "\0" in text:
+        msg = f"`config` must be a path, got {quote(text)}"
+        raise ValueError(msg)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        msg = f"`config` must be a path, got the address {quote(text)}: download the file first"
+        raise ValueError(msg)
     try:
-        path = path / "config.json" if path.is_dir() else path
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"`config` must be a readable config.json, got {quote(str(path))}: {error.strerror}"
+        file = _file_of(Path(path))
+        return gguf_file.metadata_of(file) if gguf_file.is_gguf(file) else _from_file(file)
+    except FileNotFoundError as error:
+        why = f"{error.strerror}{_advice(text)}"
+    except (OSError, UnicodeEncodeError) as error:
+        why = getattr(error, "strerror", None) or "no name of a file"
+    msg = f"`config` must be a readable config.json, got {quote(text)}: {why}"
+    raise ValueError(msg)
+
+
+def _advice(text: str) -> str:
+    """After "No such file", for what looks like a model on a hub."""
+    is_name = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", text) and Path(text).suffix != ".json"
+    return (
+        "; if it is the name of a model on a hub, download its config.json first" if is_name else ""
+    )
+
+
+def _file_of(path: Path) -> Path:
+    """``path``, or the file in the folder that says how the model is made."""
+    if not path.is_dir():
+        return path
+    for name in NAMES:
+        if (path / name).exists():
+            return path / name
+    found = gguf_file.in_folder(path)
+    if found is not None:
+        return found
+    if (path / PIPELINE).exists():
+        return _part_of_pipeline(path)
+    msg = (
+        f"`config` must be a folder with a {', '.join(NAMES)}, {PIPELINE} or GGUF file, got {quote(str(path))}"
+    )
+    raise ValueError(msg)
+
+
+def _part_of_pipeline(path: Path) -> Path:
+    """The config of the one transformer that a pipeline of diffusers has."""
+    parts = [
+        name
+        for name, value in _from_file(path / PIPELINE).items()
+        if is_list(value) and re.fullmatch(r"[\w-]*transformer[\w-]*", name)
+    ]
+    found = [name for name in parts if (path / name / NAMES[0]).exists()]
+    if len(found) == 1:
+        return path / found[0] / NAMES[0]
+    listed = (
+        f"has {shorten(', '.join(found))}" if found else "has no transformer with a config.json"
+    )
+    msg = f"`config` must be the folder of one transformer, got {quote(str(path))}, which {listed}"
+    raise ValueError(msg)
+
+
+def _from_file(path: Path) -> Mapping[str, Any]:
+    """The mapping in a JSON or YAML file."""
+    is_yaml = path.suffix in {".yaml", ".yml"}
+    data = _read(path, MAX_YAML_BYTES if is_yaml else MAX_BYTES)
+    kind = "YAML" if is_yaml else "JSON"
+    try:
+        text = data.decode("utf-8-sig")
+        loaded = _parse_yaml(text) if is_yaml else json.loads(text, object_pairs_hook=_as_mapping)
+    except RecursionError:
+        msg = f"`config` must be nested at most {MAX_DEPTH} deep, got a deeper one in {quote(str(path))}"
         raise ValueError(msg) from None
     except ValueError as error:
-        msg = f"`config` must be a JSON file, got {quote(str(path))}: {error}"
+        what = "text in UTF-8" if isinstance(error, UnicodeDecodeError) else f"a {kind} file"
+        msg = f"`config` must be {what}, got {quote(str(path))}: {shorten(str(error))}"
         raise ValueError(msg) from None
-    if not isinstance(loaded, dict):
-        msg = f"`config` must be a JSON mapping, got {type(loaded).__name__} in {quote(str(path))}"
+    if not isinstance(loaded, Mapping):
+        msg = (
+            f"`config` must be a {kind} mapping, got {type(loaded).__name__} in {quote(str(path))}"
+        )
         raise ValueError(msg)
     return loaded
+
+
+def _read(path: Path, most: int) -> bytes:
+    """The bytes of a regular file, at most ``most`` of them; a device or a pipe is not opened."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        msg = f"`config` must be a regular file, got {quote(str(path))}"
+        raise ValueError(msg)
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        msg = f"`config` must be a file of at most {most // 2**20} MiB, got {quote(str(path))}"
+        raise ValueError(msg)
+    return data
+
+
+def _as_mapping(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; json itself would let the last of several values of one key win."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found and found[key] != value:
+            msg = f"{quote(key)} has conflicting values: {quote(found[key])} and {quote(value)}"
+            raise ValueError(msg)
+        found[key] = value
+    return found
+
+
+def _parse_yaml(text: str) -> Any:
+    try:
+        import yaml  # noqa: PLC0415 - YAML alone needs it
+    except ImportError:
+        msg = "YAML needs PyYAML: pip install pyyaml, or pass the mapping in it"
+        raise ValueError(msg) from None
+
+    def construct_mapping(self: Any, node: Any, deep: bool = True) -> dict[Any, Any]:
+        return _as_mapping(
+            [tuple(self.construct_object(n, deep) for n in pair) for pair in node.value]
+        )
+
+    # PyYAML's own would let the last of several values of one key win.
+    loader = type("Loader", (yaml.SafeLoader,), {"construct_mapping": construct_mapping})
+    try:
+        return yaml.load(text, loader)
+    except (yaml.YAMLError, TypeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _require_bounded(config: Mapping[Any, Any]) -> None:
+    """ValueError if a mapping is nested too deep, as one that contains itself, or is too large."""
+    for key in config:
+        if not isinstance(key, str):
+            msg = f"the keys of `config` must be strings, got {quote(key)}"
+            raise ValueError(msg)
+    parts: list[Any] = [config]
+    count = 0
+    for _ in range(MAX_DEPTH):
+        inside = (
+            value
+            for part in parts
+            for value in (part.values() if isinstance(part, Mapping) else part)
+            if isinstance(value, Mapping) or (is_list(value) and len(value) <= MAX_LIST)
+        )
+        parts = list(islice(inside, MAX_PARTS))
+        count += len(parts)
+        if not parts:
+            return
+        if count >= MAX_PARTS:
+            msg = f"`config` must have fewer than {MAX_PARTS:,} mappings and lists in it, got more"
+            raise ValueError(msg)
+    msg = f"`config` must be nested at most {MAX_DEPTH} deep, got a deeper one"
+    raise ValueError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from rope_xp._config_reader.schema import Family
@@ -21,12 +22,13 @@ class Found(NamedTuple):
         How it rotates.
     layout : str, optional
         The pairing; None: that of the family.
-    frequency_factors : tuple of float, optional
-        A divisor for each pair, from a tensor of the file.
+    frequency_factors : mapping, optional
+        Layer type, or None for all layers → a divisor for each pair, from a tensor of the file; None
+        where there are none.
     """
 
     config: Config
     model_type: str
     family: Family
     layout: str | None
-    frequency_factors: tuple[float, ...] | None = None
+    frequency_factors: Mapping[str | None, tuple[float, ...] | None] | None = None

@@ -1,111 +1,371 @@
-"""The metadata of a GGUF file → a mapping with the keys of config.json."""
+"""The metadata of a GGUF file → a mapping with the keys of config.json, and the family that it is read by.
+
+What llama.cpp does with a file is what the file means: `rope_xp._config_reader.gguf_table` has it by
+architecture, `gguf_layers` layer by layer, `gguf_scaling` for the schedule.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-import numpy as np
-
+from rope_xp._config_reader import schema
 from rope_xp._config_reader.found import Found
+from rope_xp._config_reader.gguf_layers import COMPRESSED, FULL, Layers, count_layers, layers_of
+from rope_xp._config_reader.gguf_metadata import ROPE_FREQS, Metadata
+from rope_xp._config_reader.gguf_scaling import (
+    DEFAULT_BASE,
+    base_of,
+    original_context_of,
+    rope_parameters_of,
+    unread_of,
+)
+from rope_xp._config_reader.gguf_table import (
+    Architecture,
+    LongFactors,
+    RopeFreqs,
+    Sections,
+    Window,
+    architecture_of,
+)
+from rope_xp._config_reader.gguf_tensors import require_tensors
+from rope_xp._config_reader.schema import Family, HeadDim
 from rope_xp._config_reader.unlisted import unlisted_family
 from rope_xp._config_reader.values import Config
-from rope_xp._validation import quote, require_list
+from rope_xp._config_reader.vocabulary import LayerRule, Layout, Rotary
+from rope_xp._validation import as_size, quote
 
-# Which pairing a file of this architecture has. Its converter permutes the q and k weights of the
-# Llama line, so there pairs are adjacent although the original model has halves.
-LAYOUTS = {
-    **dict.fromkeys(("llama", "granite", "arcee", "olmo", "command-r", "chatglm"), "interleaved"),
-    **dict.fromkeys(("qwen2", "qwen2moe", "qwen3", "qwen3moe", "phi2", "phi3"), "half"),
-    **dict.fromkeys(("gemma", "gemma2", "gptneox", "falcon", "stablelm", "starcoder2"), "half"),
-    **dict.fromkeys(("olmo2", "olmoe", "nemotron", "bitnet", "dbrx"), "half"),
-}
-
-# Keys after the architecture's name, and what config.json calls them.
-SIZES = {
-    "attention.key_length": "head_dim",
-    "embedding_length": "hidden_size",
-    "attention.head_count": "num_attention_heads",
-    "block_count": "num_hidden_layers",
-    "context_length": "max_position_embeddings",
-    "rope.freq_base": "rope_theta",
-    "rope.dimension_count": "rotary_dim",
-}
-SCALING = {
-    "factor": "factor",
-    "original_context_length": "original_max_position_embeddings",
-    "yarn_beta_fast": "beta_fast",
-    "yarn_beta_slow": "beta_slow",
-    "type": None,
-    "finetuned": None,
-}
-SCALING_TYPES = ("none", "linear", "yarn")
-# Keys that make layers or axes differ. The rest of their names is a layer type or a list of sizes.
-NOT_READ = ("rope.freq_base_", "rope.dimension_sections", "rope.dimension_count_")
+# Keys that make layers differ, of which an unknown architecture can have none.
+OF_KNOWN = (
+    "rope.freq_base_swa",
+    "rope.dimension_count_swa",
+    "rope.dimension_sections",
+    "attention.key_length_swa",
+    "attention.key_length_mla",
+    "attention.sliding_window_pattern",
+    "attention.rope_pattern",
+    "attention.compress_ratios",
+    "attention.recurrent_layers",
+)
 
 
-def find(metadata: Config, layout: str | None) -> Found | None:
+class Kind(NamedTuple):
+    """Layers that are alike: their base, sizes of a head, and rope parameters."""
+
+    base: float
+    head_dim: int
+    rotary_dim: int
+    parameters: dict[str, Any]
+    frequency_factors: tuple[float, ...] | None
+
+
+def find(values: Config, layout: str | None) -> Found | None:
     """GGUF metadata with the keys of config.json; None for another mapping.
 
     Raises
     ------
     ValueError
-        If a key is missing or of the wrong kind, or layers differ and the file does not say how.
+        If the architecture is not covered, a key is missing, unknown or of the wrong kind, or the
+        schedule can be in a tensor that was not handed in.
     """
-    if "general.architecture" not in metadata:
+    if "general.architecture" not in values:
         return None
-    architecture = metadata["general.architecture"]
-    if not isinstance(architecture, str):
-        msg = f"`general.architecture` must be a string, got {quote(architecture)}"
+    name = values["general.architecture"]
+    if not isinstance(name, str):
+        msg = f"`general.architecture` must be a string, got {quote(name)}"
         raise ValueError(msg)
-    prefix = f"{architecture}."
-    values = {k.removeprefix(prefix): v for k, v in metadata.items() if k.startswith(prefix)}
-    for key in sorted(values):
-        if key.startswith(NOT_READ):
-            msg = (
-                f"`{prefix}{key}` must be absent: layers or axes that differ are not read from GGUF"
-            )
-            raise ValueError(msg)
-    _require_even_count(values, prefix)
-    config = {new: values[old] for old, new in SIZES.items() if old in values}
-    scaling = _rope_scaling(values, prefix)
-    if scaling is not None:
-        config["rope_scaling"] = scaling
-    factors = metadata.get("rope_freqs.weight")
-    model_type = f"gguf {architecture}"
-    layout = layout or LAYOUTS.get(architecture)
+    _require_model(values)
+    metadata, model_type = Metadata(values, f"{name}."), f"gguf {name}"
+    known = architecture_of(name)
+    if known is None:
+        unlisted_family({}, model_type, layout)  # refuses without a layout
+    architecture = known or Architecture(
+        source="",
+        layout=Layout(layout or "half"),
+        rope_freqs=RopeFreqs.RARE,
+        long_factors=LongFactors.IF_LONGROPE,
+    )
+    metadata.require_known_keys()
+    if known is None:
+        _require_absent(metadata)
+    require_tensors(metadata, architecture)
+    layers = layers_of(metadata, architecture)
+    kinds = _kinds_of(metadata, architecture, layers)
+    sections = _sections_of(metadata, architecture, next(iter(kinds.values())).rotary_dim // 2)
+    pairing = Layout.HALF if sections is not None else architecture.layout
+    family = _family_of(metadata, architecture, layers, kinds)
+    if sections is not None:
+        family = replace(family, layout=pairing, axes=_axes_of(architecture, sections))
     return Found(
-        config,
+        _config_of(metadata, layers, kinds),
         model_type,
-        unlisted_family(config, model_type, layout),
-        layout,
-        None if factors is None else require_list("rope_freqs.weight", factors),
+        family,
+        layout or pairing.value,
+        {label: kind.frequency_factors for label, kind in kinds.items()},
     )
 
 
-def _require_even_count(values: Config, prefix: str) -> None:
-    """ValueError unless the number of rotated features is even, if it is an integer."""
-    count = values.get("rope.dimension_count")
-    if isinstance(count, int | np.integer) and count % 2:
-        msg = f"`{prefix}rope.dimension_count` must be even, got {quote(count)}"
+def _require_model(values: Config) -> None:
+    kind = values.get("general.type", "model")
+    if kind != "model":
+        msg = f"`general.type` must be 'model', got {quote(kind)}: take the file of the language model"
+        raise ValueError(msg)
+    number = values.get("split.no", 0)
+    if number != 0:
+        msg = (
+            "`split.no` must be 0, got "
+            f"{quote(number)}: the first of the parts of a model has its metadata"
+        )
         raise ValueError(msg)
 
 
-def _rope_scaling(values: Config, prefix: str) -> dict[str, Any] | None:
-    rope_type = values.get("rope.scaling.type", "none")
-    if rope_type not in SCALING_TYPES:
-        known = ", ".join(SCALING_TYPES)
-        msg = f"unknown {prefix}rope.scaling.type {quote(rope_type)}; known: {known}"
-        raise ValueError(msg)
-    scaling: dict[str, Any] = {"rope_type": rope_type}
-    for key, value in values.items():
-        short = key.removeprefix("rope.scaling.")
-        if key == short:
-            continue
-        if short not in SCALING:
-            known = ", ".join(SCALING)
-            msg = f"unknown key {quote(prefix + key)}; known under rope.scaling: {known}"
+def _require_absent(metadata: Metadata) -> None:
+    for key in OF_KNOWN:
+        if metadata.has(key):
+            msg = (
+                f"`{metadata.prefix}{key}` must be absent for an architecture that is not known: "
+                "what its layers or axes do is not known"
+            )
             raise ValueError(msg)
-        name = SCALING[short]
-        if name is not None:
-            scaling[name] = value
-    return None if rope_type == "none" else scaling
+
+
+def _kinds_of(
+    metadata: Metadata, architecture: Architecture, layers: Layers
+) -> dict[str | None, Kind]:
+    """The layers that are alike, by what they are called; under None if all are."""
+    window = layers.window
+    types = set(layers.types or ())
+    full = _kind(metadata, architecture, None)
+    if architecture.compress:
+        compressed = metadata.positive("attention.compress_rope_freq_base")
+        if compressed is None:
+            msg = f"`{metadata.prefix}attention.compress_rope_freq_base` is required"
+            raise ValueError(msg)
+        plain = full._replace(parameters={})
+        return {COMPRESSED: full._replace(base=compressed), "sliding_attention": plain}
+    _require_read(metadata, architecture, window, full)
+    if window is None or window.name not in types:
+        return {None: full}
+    if FULL not in types:
+        return {None: _kind(metadata, architecture, window)}
+    windowed = _kind(metadata, architecture, window)
+    return {None: full} if windowed == full else {FULL: full, window.name: windowed}
+
+
+def _kind(metadata: Metadata, architecture: Architecture, window: Window | None) -> Kind:
+    """Layers with ``window``, or those without."""
+    head_dim = _head_dim_of(metadata, architecture, window)
+    rotary_dim = metadata.count("rope.dimension_count") or head_dim
+    key = "rope.dimension_count"
+    if window is not None and window.reads_rotary_dim and metadata.has(f"{key}_swa"):
+        key = f"{key}_swa"
+        rotary_dim = metadata.count(key) or rotary_dim
+    if window is None and architecture.full_layers_rotate_half:
+        rotary_dim //= 2
+    if rotary_dim % 2 or rotary_dim > head_dim:
+        rule = "even" if rotary_dim % 2 else f"at most the size of a head, {head_dim}"
+        msg = f"`{metadata.prefix}{key}` must be {rule}, got {rotary_dim}"
+        raise ValueError(msg)
+    if architecture.whole_head and rotary_dim != head_dim:
+        msg = (
+            f"`{metadata.prefix}{key}` must be the size of a head, {head_dim}, for this architecture, "
+            f"got {rotary_dim}"
+        )
+        raise ValueError(msg)
+    base = base_of(metadata)
+    if window is not None:
+        base = window.base or base
+        if window.reads_base:
+            base = metadata.positive("rope.freq_base_swa") or base
+    has_factors = architecture.rope_freqs_in in (None, FULL if window is None else window.name)
+    factors = None
+    if has_factors:
+        is_padded = architecture.rope_freqs_in is not None
+        factors = metadata.tensor(ROPE_FREQS, rotary_dim // 2, is_padded=is_padded)
+    parameters = rope_parameters_of(
+        metadata, architecture, rotary_dim // 2, has_rope_freqs=factors is not None
+    )
+    if architecture.fixed and (parameters or base != DEFAULT_BASE):
+        msg = (
+            f"`{metadata.prefix}rope.freq_base` must be absent or 10000, without a schedule: llama.cpp "
+            f"reads neither for this architecture, got {base} and {quote(parameters)}"
+        )
+        raise ValueError(msg)
+    if window is not None and not window.scaled:
+        if (metadata.positive("rope.scaling.attn_factor") or 1.0) != 1:
+            msg = (
+                f"`{metadata.prefix}rope.scaling.attn_factor` must be absent or 1 where layers with a "
+                "window have no schedule: what it does in them is not described"
+            )
+            raise ValueError(msg)
+        parameters = {}
+    return Kind(base, head_dim, rotary_dim, parameters, factors)
+
+
+def _head_dim_of(metadata: Metadata, architecture: Architecture, window: Window | None) -> int:
+    keys = ["attention.key_length"]
+    if architecture.head_key:
+        keys.insert(0, architecture.head_key)
+    if window is not None and window.head_key:
+        keys.insert(0, window.head_key)
+    for key in keys:
+        size = metadata.count(key, minimum=0)
+        if size:
+            return int(as_size(metadata.prefix + key, size))
+    width = metadata.count("embedding_length")
+    counts = metadata.numbers("attention.head_count") or [
+        metadata.count("attention.head_count") or 0
+    ]
+    n_heads = next(filter(None, counts), 0)
+    if width is None or not 0 < n_heads <= width:
+        missing = "embedding_length" if width is None else "attention.head_count"
+        rule = "" if width is None or not n_heads else f" and at most embedding_length={width}"
+        msg = (
+            f"`{metadata.prefix}{missing}` is required{rule} where there is no "
+            f"{metadata.prefix}attention.key_length"
+        )
+        raise ValueError(msg)
+    return int(as_size(f"{metadata.prefix}embedding_length", width // n_heads))  # as llama.cpp
+
+
+def _require_read(
+    metadata: Metadata, architecture: Architecture, window: Window | None, full: Kind
+) -> None:
+    """ValueError for a key of layers with a window that llama.cpp does not read here."""
+    used = {
+        "rope.freq_base_swa": window is not None and window.reads_base,
+        "rope.dimension_count_swa": window is not None and window.reads_rotary_dim,
+        "attention.key_length_swa": window is not None
+        and window.head_key == "attention.key_length_swa",
+    }
+    values = (full.base, full.rotary_dim, full.head_dim)
+    for (key, is_used), value in zip(used.items(), values, strict=True):
+        if not is_used and metadata.has(key) and metadata.positive(key) != value:
+            why = "llama.cpp does not read it for this architecture"
+            if architecture.window is not None and window is None:
+                why = f"`{metadata.prefix}attention.sliding_window` says that no layer has a window"
+            msg = (
+                f"`{metadata.prefix}{key}` must be absent or {value}, as for layers without a window: "
+                f"{why}, got {quote(metadata.values[metadata.prefix + key])}"
+            )
+            raise ValueError(msg)
+
+
+def _sections_of(
+    metadata: Metadata, architecture: Architecture, n_pairs: int
+) -> tuple[int, ...] | None:
+    """The pairs of each axis; None for one axis."""
+    key, rule = "rope.dimension_sections", architecture.sections
+    sections = metadata.numbers(key)
+    if sections is None and metadata.has(key):
+        msg = f"`{metadata.prefix}{key}` must be a list of integers, got {quote(metadata.values[metadata.prefix + key])}"
+        raise ValueError(msg)
+    if sections is None:
+        if rule in {Sections.REQUIRED, Sections.INTERLEAVED}:
+            msg = f"`{metadata.prefix}{key}` is required, the pairs of each axis"
+            raise ValueError(msg)
+        return None
+    sections = sections + [0] * (3 - len(sections))
+    if rule is Sections.NOT_USED or (rule is Sections.OPTIONAL and not all(sections[:2])):
+        return None
+    if rule is Sections.NONE:
+        if any(sections[1:]):
+            msg = (
+                f"`{metadata.prefix}{key}` must be absent: llama.cpp has one axis for this "
+                f"architecture, got {quote(sections)}"
+            )
+            raise ValueError(msg)
+        return None
+    if len(sections) > 4 or sum(sections) != n_pairs:
+        msg = (
+            f"`{metadata.prefix}{key}` must be at most 4 numbers with the sum {n_pairs}, the number of "
+            f"rotated pairs, got {quote(sections)}"
+        )
+        raise ValueError(msg)
+    return tuple(sections[:3] if len(sections) == 4 and not sections[3] else sections)
+
+
+def _config_of(
+    metadata: Metadata, layers: Layers, kinds: Mapping[str | None, Kind]
+) -> dict[str, Any]:
+    """The keys of config.json that say the same."""
+    first = next(iter(kinds.values()))
+    config: dict[str, Any] = {
+        "head_dim": first.head_dim,
+        "num_hidden_layers": count_layers(metadata),
+        "max_position_embeddings": metadata.count("context_length"),
+        "layer_types": layers.types,
+        "no_rope_layers": layers.rotates,
+    }
+    if None in kinds:
+        config["rope_parameters"] = {**first.parameters, "rope_theta": first.base}
+        config["rotary_dim"] = first.rotary_dim
+    else:
+        config["rope_parameters"] = {
+            label: {
+                **kind.parameters,
+                "rope_theta": kind.base,
+                "partial_rotary_factor": _fraction(kind.rotary_dim, kind.head_dim),
+            }
+            for label, kind in kinds.items()
+        }
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def _fraction(rotary_dim: int, head_dim: int) -> float:
+    """A fraction of ``head_dim`` that int() does not round down below ``rotary_dim``."""
+    fraction = rotary_dim / head_dim
+    return fraction if int(head_dim * fraction) == rotary_dim else math.nextafter(fraction, 1.0)
+
+
+def _family_of(
+    metadata: Metadata,
+    architecture: Architecture,
+    layers: Layers,
+    kinds: Mapping[str | None, Kind],
+) -> Family:
+    differ = None not in kinds
+    unread = unread_of(metadata, architecture)
+    note = f"llama.cpp does not read {', '.join(unread)} for this architecture" if unread else None
+    return Family(
+        layout=architecture.layout,
+        rotary=Rotary.GENERIC,
+        per_layer_type=differ,
+        source=architecture.source,
+        base=None if differ else DEFAULT_BASE,
+        extra_keys=("alpha",) if architecture.reads_alpha else (),
+        mscale_softmax=architecture.yarn.scales_softmax,
+        layers=LayerRule.EVERY_LAYER if layers.rotates is None else LayerRule.NO_ROPE_LAYERS,
+        head_dim_of_layer_type={
+            str(label): HeadDim("", kind.head_dim) for label, kind in kinds.items() if differ
+        },
+        rotary_at_end=architecture.at_end,
+        query_scale=_query_scale_of(metadata, architecture, layers),
+        note=note,
+    )
+
+
+def _query_scale_of(
+    metadata: Metadata, architecture: Architecture, layers: Layers
+) -> schema.QueryScaleRule | None:
+    """The rule with the numbers of the file; None where it has none."""
+    rule = architecture.query_scale
+    if rule is None or rule.length_key is None or rule.beta_key is None:
+        return None if layers.window is None else rule  # llama4.cpp:9
+    beta = metadata.positive_or_zero(rule.beta_key)
+    if not beta:
+        return None
+    is_original = rule.length_key == "rope.scaling.original_context_length"
+    length = original_context_of(metadata) if is_original else metadata.count(rule.length_key)
+    if length is None:
+        msg = f"`{metadata.prefix}{rule.length_key}` is required beside {metadata.prefix}{rule.beta_key}"
+        raise ValueError(msg)
+    return replace(rule, length=length, length_key=None, beta=beta, beta_key=None)
+
+
+def _axes_of(architecture: Architecture, sections: tuple[int, ...]) -> schema.AxesRule:
+    if architecture.sections is Sections.INTERLEAVED:
+        return schema.InterleavedSections(sections)
+    return schema.Sections(sections)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from rope_xp._config_reader.schema import Family
-from rope_xp._config_reader.values import Config, get_int, get_list
+from rope_xp._config_reader.values import (
+    MAX_LAYERS,
+    Config,
+    get_int,
+    get_list,
+    get_numbers,
+)
 from rope_xp._config_reader.vocabulary import (
     LAYER_TYPES,
     OLD_LAYER_TYPES,
@@ -71,7 +77,7 @@ def _by_key(config: Config, family: Family, n_layers: int | None) -> LayerTypes 
         return tuple(block[i % len(block)] for i in range(n_layers or len(block)))
     if key is None or n_layers is None or key.value not in config:
         return None
-    numbers = get_list(config, key.value) or []
+    numbers = get_numbers(config, key.value) or []
     return tuple("full_attention" if i in numbers else "linear_attention" for i in range(n_layers))
 
 
@@ -84,7 +90,8 @@ def _by_cycle(
     if config.get("first_k_dense_replace") and family.layers is LayerRule.SLIDING_OR_DENSE_PREFIX:
         msg = f"`layer_types` is required for model_type {quote(model_type)} with first_k_dense_replace"
         raise ValueError(msg)
-    length = get_int(config, family.layer_cycle_key) if family.layer_cycle_key else None
+    key = family.layer_cycle_key
+    length = get_int(config, key, maximum=MAX_LAYERS) if key else None
     if length is not None:
         cycle = _cycle_of_length(cycle, length)
     count = n_layers or len(cycle)

@@ -1,6 +1,6 @@
 """`read`: from a config to a plain description of every layer.
 
-The rules follow transformers 5.23.0, with one difference: what it ignores or fills in silently is
+The rules follow transformers 5.24.0, with one difference: what it ignores or fills in silently is
 refused here, in a sentence that names the key.
 """
 
@@ -12,6 +12,7 @@ from rope_xp._config_reader.axes import extra_keys_of, scheme_of
 from rope_xp._config_reader.entries import Entries, base_of, is_list_per_layer, rope_parameters_of
 from rope_xp._config_reader.layer_rules import Rotation, rotation_of
 from rope_xp._config_reader.model import ModelConfig, model_config
+from rope_xp._config_reader.parts import PARTS
 from rope_xp._config_reader.query_scales import query_scale_of
 from rope_xp._config_reader.schedules import (
     Context,
@@ -22,28 +23,35 @@ from rope_xp._config_reader.schedules import (
 )
 from rope_xp._config_reader.sizes import head_dim_of, partial_rotary_factor_of, rotary_dim_of
 from rope_xp._config_reader.spec import Layer, LayerSpec, ModelSpec
+from rope_xp._config_reader.unread import InUse, misspelt, unread
+from rope_xp._config_reader.values import lookup
 from rope_xp._config_reader.vocabulary import BASE_KEYS, NO_ATTENTION, Direction, Rotary
 from rope_xp._validation import quote
 from rope_xp.layouts import require_layout
 from rope_xp.scaling import FrequencyFactors, Negated, Schedule
 
 
-def read(config: object, *, layout: str | None = None) -> ModelSpec:
+def read(config: object, *, layout: str | None = None, part: str = "text") -> ModelSpec:
     """All that follows from a config. Parameters and errors as in `rope_xp.configs.layer_ropes`."""
     if layout is not None:
         require_layout("layout", layout)
-    model = model_config(config, layout)
+    if part not in PARTS:
+        known = " or ".join(map(repr, PARTS))
+        msg = f"`part` must be {known}, got {quote(part)}"
+        raise ValueError(msg)
+    model = model_config(config, layout, part)
     entries = rope_parameters_of(model)
     has_layer_count = model.n_layers is not None
     labels: tuple[str | None, ...] | None = model.layer_types
     if labels is None:
         labels = (None,) * (model.n_layers or 1)
         has_layer_count = has_layer_count and not model.family.hybrid
-    layers = tuple(
-        _layer_of(model, entries, label, rotation_of(model, label, i, len(labels)))
-        for i, label in enumerate(labels)
-    )
-    _reject_unread_keys(model, [layer.spec for layer in layers if layer.spec is not None])
+    rotations = [rotation_of(model, label, i, len(labels)) for i, label in enumerate(labels)]
+    kinds = [*zip(labels, rotations, strict=True)]
+    # Layers of one kind are read once, however many there are.
+    made = {kind: _layer_of(model, entries, *kind) for kind in dict.fromkeys(kinds)}
+    layers = tuple(made[kind] for kind in kinds)
+    _reject_unread_keys(model, [each.spec for each in made.values() if each.spec is not None])
     return ModelSpec(model.model_type, model.family, layers, has_layer_count, model.max_positions)
 
 
@@ -84,7 +92,6 @@ def _spec_of(
         model.values,
         is_per_layer_type=layer_type is not None,
         mscale_softmax=family.mscale_softmax,
-        longrope_short_only=family.longrope_short_only,
         yarn_attention_factor=family.yarn_attention_factor,
     )
     require_keys(context, rope_type, extra_keys_of(model, parameters))
@@ -99,7 +106,7 @@ def _spec_of(
         base=base if rotation.base is None else rotation.base,
         rotary_dim=rotary_dim,
         rotary_start=head_dim - rotary_dim if family.rotary_at_end else 0,
-        scaling=_adapted(model, scaling, is_scaled=rotation.is_scaled),
+        scaling=_adapted(model, layer_type, scaling, is_scaled=rotation.is_scaled),
         axes=scheme_of(model, parameters, rotary_dim // 2),
         source=parameters.source,
     )
@@ -120,19 +127,28 @@ def _rope_type_of(model: ModelConfig, parameters: RopeParameters) -> str:
     return rope_type
 
 
-def _adapted(model: ModelConfig, scaling: Schedule | None, *, is_scaled: bool) -> Schedule | None:
+def _adapted(
+    model: ModelConfig, layer_type: str | None, scaling: Schedule | None, *, is_scaled: bool
+) -> Schedule | None:
     """The schedule of one layer: not that of the config in some layers, or turned the other way."""
-    if model.frequency_factors is not None:
-        scaling = FrequencyFactors(model.frequency_factors)
+    factors = (model.frequency_factors or {}).get(layer_type)
+    if factors is not None:
+        scaling = FrequencyFactors(factors, scaling)
     scaling = scaling if is_scaled else None
     return Negated(scaling) if model.family.direction is Direction.NEGATIVE else scaling
 
 
 def _reject_unread_keys(model: ModelConfig, specs: list[LayerSpec]) -> None:
     """ValueError for a base or a rotated part that the family does not read and that differs."""
+    family = model.family
+    sentence = misspelt(model.values, family.aliases)
+    if sentence is not None:
+        raise ValueError(sentence)
     if not specs:
         return
-    family, first = model.family, specs[0]
+    first = specs[0]
+    if not family.is_listed:
+        _reject_unknown_meanings(model, specs)
     for key in BASE_KEYS:
         value = model.values.get(key)
         is_read = key in family.top_level_base_keys or is_list_per_layer(model, key)
@@ -154,3 +170,16 @@ def _reject_unread_keys(model: ModelConfig, specs: list[LayerSpec]) -> None:
                 f"{used}, got {quote(value)}"
             )
             raise ValueError(msg)
+
+
+def _reject_unknown_meanings(model: ModelConfig, specs: list[LayerSpec]) -> None:
+    """ValueError for a key of an unknown family that nothing reads and that could change the rotation."""
+    first = specs[0]
+    bases = tuple(spec.base for spec in specs)
+    found = InUse(first.layout, bases, first.head_dim, first.rotary_dim)
+    for key, remedy in unread(model.values, found):
+        msg = (
+            f"`{key}` could change the rotation, and is not read for the unknown model_type "
+            f"{quote(model.model_type)}, got {quote(lookup(model.values, key))}: {remedy}"
+        )
+        raise ValueError(msg)

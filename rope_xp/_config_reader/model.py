@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rope_xp._config_reader import families
 from rope_xp._config_reader.layer_types import LayerTypes, layer_types_of
 from rope_xp._config_reader.schema import Family
-from rope_xp._config_reader.values import Config, get_bool, get_int
+from rope_xp._config_reader.values import MAX_LAYERS, Config, get_bool, get_int
 from rope_xp._config_reader.vocabulary import Layout
 
 
@@ -25,8 +26,8 @@ class ModelConfig:
         The rules of the model_type.
     layout : {"half", "interleaved"}
         The pairing.
-    frequency_factors : tuple of float, optional
-        A divisor for each pair, from a tensor of a GGUF file.
+    frequency_factors : mapping, optional
+        As in `rope_xp._config_reader.found.Found`.
     n_layers : int, optional
         How many layers there are, if the config says it.
     layer_types : tuple of str, optional
@@ -39,13 +40,13 @@ class ModelConfig:
     model_type: str
     family: Family
     layout: str
-    frequency_factors: tuple[float, ...] | None
+    frequency_factors: Mapping[str | None, tuple[float, ...] | None] | None
     n_layers: int | None
     layer_types: LayerTypes | None
     max_positions: int | None
 
 
-def model_config(config: object, layout: str | None) -> ModelConfig:
+def model_config(config: object, layout: str | None, part: str) -> ModelConfig:
     """The `ModelConfig` of a mapping, a path, a folder or a config object.
 
     Raises
@@ -53,10 +54,11 @@ def model_config(config: object, layout: str | None) -> ModelConfig:
     ValueError, TypeError
         As `rope_xp.configs.layer_ropes`.
     """
-    values, model_type, family, layout, frequency_factors = families.find(config, layout)
-    n_layers = get_int(values, "num_hidden_layers")
-    if n_layers is None and family.attentions_per_layer_key is not None:
-        n_layers = 2 * (get_int(values, family.attentions_per_layer_key) or 0) or None
+    values, model_type, family, layout, frequency_factors = families.find(config, layout, part)
+    n_layers = get_int(values, "num_hidden_layers", maximum=MAX_LAYERS)
+    key = family.attentions_per_layer_key
+    if n_layers is None and key is not None:
+        n_layers = 2 * (get_int(values, key, maximum=MAX_LAYERS // 2) or 0) or None
     layer_types = layer_types_of(values, family, model_type, n_layers)
     if values.get("layer_types") is not None and layer_types is not None:
         n_layers = len(layer_types)
@@ -75,5 +77,6 @@ def model_config(config: object, layout: str | None) -> ModelConfig:
 def _layout_of(values: Config, family: Family) -> str:
     if family.interleaved_key is None:
         return family.layout.value
-    is_interleaved = get_bool(values, family.interleaved_key, default=True)
+    default = family.layout is Layout.INTERLEAVED
+    is_interleaved = get_bool(values, family.interleaved_key, default=default)
     return (Layout.INTERLEAVED if is_interleaved else Layout.HALF).value

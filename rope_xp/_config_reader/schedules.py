@@ -54,7 +54,7 @@ class Context:
         from the top level than where all layers are alike.
     partial_rotary_factor : float
         The rotated fraction of the head.
-    mscale_softmax, longrope_short_only, yarn_attention_factor
+    mscale_softmax, yarn_attention_factor
         As in `rope_xp._config_reader.schema.Family`.
     """
 
@@ -63,7 +63,6 @@ class Context:
     is_per_layer_type: bool
     partial_rotary_factor: float = 1.0
     mscale_softmax: bool = False
-    longrope_short_only: bool = False
     yarn_attention_factor: float | None = None
 
     def original_max_positions(self) -> int | None:
@@ -134,7 +133,7 @@ def rope_type_of(
     if "type" in found and "rope_type" not in found and not reads_type:
         msg = (
             f"`type` in {parameters.source} must be called rope_type for this model_type, got type="
-            f"{quote(found['type'])}: transformers 5.23.0 ignores the old name here"
+            f"{quote(found['type'])}: transformers 5.24.0 ignores the old name here"
         )
         raise ValueError(msg)
     places = {f"as {key} in {parameters.source}": name for key, name in found.items()}
@@ -149,8 +148,8 @@ def require_keys(context: Context, rope_type: str, extra: Collection[str] = ()) 
     source, values = context.parameters.source, context.parameters.values
     entry = ROPE_TYPES[rope_type]
     known = {*entry.required, *entry.optional, *COMMON_KEYS, *extra}
-    for key in values:
-        if key not in known:
+    for key, value in values.items():
+        if key not in known and not _is_harmless(key, value, values):
             msg = (
                 f"unknown key {quote(key)} in {source} for rope_type {quote(rope_type)}; "
                 f"known: {', '.join(sorted(known))}"
@@ -162,6 +161,17 @@ def require_keys(context: Context, rope_type: str, extra: Collection[str] = ()) 
         if values.get(key) is None and not (is_null or is_outside):
             msg = f"`{key}` is required in {source} for rope_type {quote(rope_type)}"
             raise ValueError(msg)
+
+
+def _is_harmless(key: str, value: Any, values: Config) -> bool:
+    """Whether a key that is not known changes nothing.
+
+    That is null; YaRN's remark that a model was trained with it; and what Qwen 3 Omni and Qwen 3 ASR
+    have beside mrope_interleaved, if it says the same.
+    """
+    if value is None or (key == "finetuned" and isinstance(value, bool)):
+        return True
+    return key == "interleaved" and value is not None and value == values.get("mrope_interleaved")
 
 
 def schedule(context: Context, rope_type: str) -> Schedule | None:
@@ -192,14 +202,19 @@ def _with_source(sentence: str, source: str) -> str:
 
 
 def _dynamic_ntk(
-    factor: float, max_position_embeddings: int = 0, alpha: float | None = None
+    factor: float,
+    max_position_embeddings: int = 0,
+    alpha: float | None = None,
+    stepped_from: int | None = None,
 ) -> Schedule:
-    """With HunYuan's ``alpha``, a stretch that does not depend on the length."""
+    """With HunYuan's ``alpha``, a stretch that does not depend on the length; Qwen 1's grows in steps."""
+    if stepped_from:
+        return scaling.SteppedNTK(stepped_from)
     return scaling.NTK(alpha) if alpha else scaling.DynamicNTK(factor, max_position_embeddings)
 
 
 def _complete_dynamic(fields: Fields, context: Context) -> None:
-    if not fields.get("alpha"):
+    if not fields.get("alpha") and not fields.get("stepped_from"):
         fields["max_position_embeddings"] = context.max_positions("dynamic")
 
 
@@ -223,8 +238,6 @@ def _complete_yarn(fields: Fields, context: Context) -> None:
 
 
 def _complete_longrope(fields: Fields, context: Context) -> None:
-    if context.longrope_short_only:  # as its module does: see the note of the family
-        fields["long_factor"] = fields["short_factor"]
     for key in ("short_factor", "long_factor"):
         if not is_list(fields[key]):
             msg = f"`{key}` in {context.parameters.source} must be a list of numbers, got {quote(fields[key])}"

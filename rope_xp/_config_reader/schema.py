@@ -13,10 +13,10 @@ from typing import Annotated, Any, assert_never
 from rope_xp._config_reader.convert import Known, Tagged
 from rope_xp._config_reader.schedules import ROPE_TYPES
 from rope_xp._config_reader.vocabulary import (
+    ALIASED_KEYS,
     BASE_KEYS,
     LAYER_TYPES,
     PARTIAL_KEYS,
-    SIZE_KEYS,
     AxesKind,
     Direction,
     LayerRule,
@@ -34,7 +34,7 @@ MROPE_KEYS = ("mrope_section", "mrope_interleaved")
 LayerType = Annotated[str, Known(LAYER_TYPES)]
 RopeType = Annotated[str, Known(ROPE_TYPES)]
 BaseKey = Annotated[str, Known(BASE_KEYS)]
-SizeKey = Annotated[str, Known(SIZE_KEYS)]
+AliasedKey = Annotated[str, Known(ALIASED_KEYS)]
 PartialKey = Annotated[str, Known(PARTIAL_KEYS)]
 
 
@@ -62,15 +62,41 @@ class HeadDim:
 
 @dataclass(frozen=True)
 class EnabledIf:
-    """A model rotates only if the config has ``equals`` under ``key``; ``default`` where it is absent."""
+    """A model rotates only if the config has ``equals`` under ``key``; ``default`` where it is absent.
+
+    A name must be ``equals``, ``default`` or one of ``others``.
+    """
 
     key: str
     equals: str | bool
     default: str | bool | None
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.default is not None and type(self.default) is not type(self.equals):
             msg = f"`default` must be of the type of equals={self.equals!r}, got {self.default!r}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class FlatSchedule:
+    """A schedule whose parameters are keys of a config instead of a mapping; a dot leads into mappings.
+
+    What the config has under ``key``, or else ``default``, is a name in ``rope_types``; without
+    ``rope_types`` it means ``rope_type``, unless it is null, false or 0. ``keys`` says where each rope
+    parameter is, ``values`` what it is where there is none.
+    """
+
+    key: str
+    rope_type: RopeType | None = None
+    rope_types: Mapping[str, RopeType] = field(default_factory=dict)
+    default: str | bool | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if bool(self.rope_type) == bool(self.rope_types):
+            msg = f"`rope_type` or `rope_types` is required for {self.key!r}, and not both"
             raise ValueError(msg)
 
 
@@ -167,7 +193,8 @@ class Family:
     rotary: Rotary
     #: Whether rope parameters are one mapping per layer type.
     per_layer_type: bool
-    #: Where the rotation is, as file:line in ``transformers/models``; empty for an unknown family.
+    #: Where the rotation is, as file:line in ``transformers/models`` or as repository/file of the
+    #: published code; empty for an unknown family.
     source: str
     #: What the class has where a config has nothing. Sizes of a head and of the model only inside of
     #: a composite, whose parts are often written without them.
@@ -179,8 +206,14 @@ class Family:
     base_keys: tuple[BaseKey, ...] | Mapping[str, BaseKey] | None = None
     #: Rope parameters where a config has none; with per_layer_type a mapping or null by layer type.
     rope_parameters: Mapping[str, Any] | None = None
-    #: Other names of keys.
-    aliases: Mapping[str, SizeKey] = field(default_factory=dict)
+    #: Other names of keys; a dot leads into a mapping.
+    aliases: Mapping[str, AliasedKey] = field(default_factory=dict)
+    #: What these keys, a dot leads into mappings, must have where a config has them; null: nothing.
+    required_values: Mapping[str, Any] = field(default_factory=dict)
+    #: Key of a number that multiplies the base.
+    base_factor_key: str | None = None
+    #: Where the schedule is, if it is not in rope_scaling or rope_parameters.
+    flat_schedule: FlatSchedule | None = None
 
     #: The rope_types that the family accepts; default: all.
     rope_types: tuple[RopeType, ...] = tuple(ROPE_TYPES)
@@ -198,8 +231,6 @@ class Family:
     mscale_softmax: bool = False
     #: YaRN's factor on cos and sin where an old rope_scaling has none.
     yarn_attention_factor: float | None = None
-    #: LongRoPE takes the short list at every length.
-    longrope_short_only: bool = False
 
     #: Which layers rotate, of those with attention.
     layers: LayerRule = LayerRule.EVERY_LAYER
@@ -229,7 +260,7 @@ class Family:
     head_dim_divisor_key: str | None = None
     #: Layer types whose heads are of another size than the others.
     head_dim_of_layer_type: Mapping[LayerType, HeadDim] = field(default_factory=dict)
-    #: With latent attention: head_dim is the whole head, not the slice that rotates.
+    #: With latent attention: head_dim may be another part than the slice that rotates, or the whole head.
     head_dim_is_composed: bool = False
     #: With latent attention: partial_rotary_factor is a fraction of the slice.
     partial_of_slice: bool = False
@@ -243,7 +274,7 @@ class Family:
     ignored_keys: tuple[PartialKey, ...] = ()
     #: The last features of a head rotate, not the first.
     rotary_at_end: bool = False
-    #: Key of a flag, true by default: interleaved, else half.
+    #: Key of a flag: interleaved, else half. Default: layout.
     interleaved_key: str | None = None
     #: Which way pairs turn.
     direction: Direction = Direction.POSITIVE
@@ -259,7 +290,7 @@ class Family:
 
     @property
     def is_listed(self) -> bool:
-        """Whether it is a line of ``families.json`` and not the rule for unknown model_types."""
+        """Whether it is a line of a table and not the rule for unknown model_types."""
         return bool(self.source)
 
     @property

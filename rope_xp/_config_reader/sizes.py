@@ -19,6 +19,8 @@ from rope_xp._config_reader.values import (
 from rope_xp._config_reader.vocabulary import Rotary
 from rope_xp._validation import quote
 
+# No head is wider, and a typing error must not ask for as many frequencies.
+MAX_HEAD_DIM = 2**16
 WHOLE_HEADS = {Rotary.WHOLE, Rotary.AXES, Rotary.SPECIAL_GPTJ, Rotary.SPECIAL_CLVP}
 
 
@@ -31,10 +33,14 @@ def head_dim_of(model: ModelConfig, layer_type: str | None) -> int:
         If a size is missing, or two contradict each other.
     """
     key = "qk_rope_head_dim" if model.family.rotary is Rotary.MLA else "head_dim"
-    special = _head_dim_of_layer_type(model, key, layer_type)
-    if special is not None:
-        return special
-    return _slice(model) if model.family.rotary is Rotary.MLA else _whole_head(model)
+    size = _head_dim_of_layer_type(model, key, layer_type)
+    if size is None:
+        size = _slice(model) if model.family.rotary is Rotary.MLA else _whole_head(model)
+    if size > MAX_HEAD_DIM:
+        named = key if model.values.get(key) is not None else "hidden_size // num_attention_heads"
+        msg = f"`{named}` must be at most {MAX_HEAD_DIM}, got {size}"
+        raise ValueError(msg)
+    return size
 
 
 def _slice(model: ModelConfig) -> int:

@@ -115,7 +115,13 @@ class ModelSpec:
         labels = sorted({layer.label for layer in self.layers if layer.label})
         model = f"model_type {quote(self.model_type)}"
         if layer_type is not None and not labels:
-            msg = f"`layer_type` must be None for {model}, whose layers are alike, got {quote(layer_type)}"
+            rotate = {layer.spec is not None for layer in self.layers}
+            are = (
+                "are alike"
+                if len(rotate) == 1
+                else "have no types; some do not rotate: use layer_ropes"
+            )
+            msg = f"`layer_type` must be None for {model}, whose layers {are}, got {quote(layer_type)}"
             raise ValueError(msg)
         if layer_type is not None and layer_type not in labels:
             known = ", ".join(map(repr, labels))
@@ -136,9 +142,7 @@ class ModelSpec:
             msg = f"`layer_type` is required for {model}, whose layers differ: {', '.join(labels)}"
             raise ValueError(msg)
         if len(found) > 1:
-            msg = (
-                f"`layer_type` must name layers that agree, got {quote(layer_type)} of {model}: "
-                "use layer_ropes"
-            )
+            which = "its layers" if layer_type is None else f"layers of type {quote(layer_type)}"
+            msg = f"{which} rotate differently in {model}: use layer_ropes"
             raise ValueError(msg)
         return found.pop()

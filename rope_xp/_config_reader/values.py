@@ -14,11 +14,15 @@ from rope_xp._validation import quote, require_bool, require_positive
 
 Config = Mapping[str, Any]
 
-# No size of a model is larger, and a typing error must not ask for as many layers.
+# No size of a model is larger.
 MAX_SIZE = 2**31
+# No model has more layers, and a typing error must not ask for as many.
+MAX_LAYERS = 10_000
 
 
-def get_int(config: Config, key: str, where: str = "", *, minimum: int = 1) -> int | None:
+def get_int(
+    config: Config, key: str, where: str = "", *, minimum: int = 1, maximum: int = MAX_SIZE
+) -> int | None:
     """The integer under ``key``; None if there is none. ``where`` follows the key in sentences."""
     value = config.get(key)
     if value is None:
@@ -28,9 +32,11 @@ def get_int(config: Config, key: str, where: str = "", *, minimum: int = 1) -> i
         rule = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
         msg = f"`{key}`{where} must be {rule}, got {quote(value)}"
         raise ValueError(msg)
-    if value > MAX_SIZE:
+    if value > maximum:
         power = int(value).bit_length() - 1
-        msg = f"`{key}`{where} must be at most 2**31, got 2**{power} or more"
+        given = str(value) if power < 64 else f"2**{power} or more"
+        limit = "2**31" if maximum == MAX_SIZE else str(maximum)
+        msg = f"`{key}`{where} must be at most {limit}, got {given}"
         raise ValueError(msg)
     return int(value)
 
@@ -60,7 +66,10 @@ def get_bool(config: Config, key: str, where: str = "", *, default: bool) -> boo
 
 
 def get_list(config: Config, key: str, n_layers: int | None = None) -> list[Any] | None:
-    """The list under ``key``, of one entry per layer if ``n_layers`` is given; None if there is none."""
+    """The list under ``key``, of one entry per layer if ``n_layers`` is given; None if there is none.
+
+    It is about layers: one that is longer than `MAX_LAYERS` is refused.
+    """
     value = config.get(key)
     if value is None:
         return None
@@ -70,7 +79,42 @@ def get_list(config: Config, key: str, n_layers: int | None = None) -> list[Any]
     if n_layers is not None and len(value) != n_layers:
         msg = f"`{key}` must have num_hidden_layers={n_layers} entries, got {len(value)}"
         raise ValueError(msg)
+    if len(value) > MAX_LAYERS:
+        msg = f"`{key}` must have at most {MAX_LAYERS} entries, got {len(value)}"
+        raise ValueError(msg)
     return list(value)
+
+
+def get_numbers(config: Config, key: str) -> list[int] | None:
+    """The list of numbers of layers under ``key``; None if there is none."""
+    found = get_list(config, key)
+    for number in found or ():
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 0:
+            msg = f"`{key}` must be a list of numbers of layers, got {quote(number)} in it"
+            raise ValueError(msg)
+    return found
+
+
+def get_flags(config: Config, key: str, n_layers: int | None) -> list[bool] | None:
+    """The list of one flag for each layer under ``key``, 0 and 1 or false and true; None if there is none.
+
+    An empty list counts as none: Llama 4 Scout was published with one.
+    """
+    found = get_list(config, key, n_layers if config.get(key) else None)
+    for flag in found or ():
+        if not isinstance(flag, int | np.integer | np.bool_) or flag not in (0, 1):
+            msg = f"`{key}` must be a list of 0 and 1, got {quote(flag)} in it"
+            raise ValueError(msg)
+    return [bool(flag) for flag in found] if found else None
+
+
+def lookup(config: Config, path: str) -> Any:
+    """What is under a key; a dot leads into a mapping. None if there is nothing."""
+    first, _, rest = path.partition(".")
+    value = config.get(path) if path in config else config.get(first)
+    if not rest or path in config:
+        return value
+    return lookup(value, rest) if isinstance(value, Mapping) else None
 
 
 def get_mapping(config: Config, key: str) -> dict[str, Any] | None:

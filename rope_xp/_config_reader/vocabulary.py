@@ -39,13 +39,18 @@ BASE_KEYS = (
     "rotary_emb_base",
     "rotary_embedding_base",
     "rope_base",
+    "rotary_base",
+    "rope_freq_base",
+    "rope_base_freq",
+    "rope_embedding_base",
+    "rope_freq_constant",
     "rope_local_base_freq",
     "global_rope_theta",
     "local_rope_theta",
     "swa_rope_theta",
     "compress_rope_theta",
 )
-# The keys of a config that the reader asks for; a family's ``aliases`` are other names of them.
+# The sizes of a config that the reader asks for.
 SIZE_KEYS = frozenset(
     {
         "head_dim",
@@ -59,6 +64,8 @@ SIZE_KEYS = frozenset(
         "qk_rope_head_dim",
     }
 )
+# What a family's ``aliases`` may be other names of.
+ALIASED_KEYS = SIZE_KEYS | {"partial_rotary_factor", "rope_theta", "rotary_dim"}
 # Keys that say how much of a head rotates, and that a family can have without reading them.
 PARTIAL_KEYS = frozenset({"partial_rotary_factor", "rotary_dim", "rotary_pct"})
 
@@ -118,6 +125,8 @@ class LayerRule(StrEnum):
     NO_CROSS_ATTENTION = "no_cross_attention"
     #: All, but only those whose numbers are in rope_scaling_layers are scaled.
     ROPE_SCALING_LAYERS = "rope_scaling_layers"
+    #: All but those whose mapping in block_configs says that there is no attention.
+    BLOCK_CONFIGS = "block_configs"
     #: All; sliding_attention by the rope parameters "main", the others by "compress".
     MAIN_OR_COMPRESS = "main_or_compress"
 

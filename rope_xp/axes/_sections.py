@@ -137,7 +137,7 @@ class InterleavedSections(_PairsPerAxis):
 
     Notes
     -----
-    Source: Bai et al. 2025, arXiv:2511.21631 (Qwen3-VL); compared with transformers 5.23.0.
+    Source: Bai et al. 2025, arXiv:2511.21631 (Qwen3-VL); compared with transformers 5.24.0.
 
     Examples
     --------

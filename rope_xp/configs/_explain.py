@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,12 +24,13 @@ def explain(
     seq_len: int | None = None,
     *,
     layout: Layout | None = None,
+    part: Literal["text", "vision"] = "text",
 ) -> str:
     """What a config says about positions, as text: one table per kind of layer.
 
     Parameters
     ----------
-    config, layout
+    config, layout, part
         As in `layer_ropes`.
     seq_len : int, optional
         The length in use; matters only to schedules that depend on it. Default: within the original
@@ -63,7 +64,7 @@ def explain(
       wavelengths       6.28 to 5.06e+06 tokens per turn
       whole turns       41 of 64 pairs within 40,960 tokens
     """
-    model, kinds = read_kinds(config, layout)
+    model, kinds = read_kinds(config, layout, part)
     n_layers = len(model.layers)
     parts = [model.model_type + (f": {n_layers} layers" if model.has_layer_count else "")]
     for label, rope, numbers, query_scale in kinds:

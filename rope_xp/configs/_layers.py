@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from rope_xp import _backends
 from rope_xp._config_reader.files import SupportsToDict
@@ -97,6 +97,7 @@ def layer_ropes(
     config: Mapping[str, Any] | SupportsToDict | str | Path,
     *,
     layout: Layout | None = None,
+    part: Literal["text", "vision"] = "text",
     precision: Precision = "exact",
 ) -> LayerRopes:
     """The rotary encoding of every layer of a model.
@@ -105,12 +106,17 @@ def layer_ropes(
     ----------
     config : mapping, config object or path
         A ``config.json`` of transformers as a mapping (old style with ``rope_theta`` and
-        ``rope_scaling``, or new with ``rope_parameters``), its path or its folder; or GGUF metadata,
-        ``{name: field.contents()}`` of gguf's reader. A config object of transformers, or any other with
-        ``to_dict()``, is read as the mapping that this returns.
+        ``rope_scaling``, or new with ``rope_parameters``), its path or its folder. A config object of
+        transformers, or any other with ``to_dict()``, is read as the mapping that this returns. Or the
+        path of a GGUF file, its ``gguf.GGUFReader``, or its metadata, ``{name: field.contents()}``, with
+        the tensors ``rope_freqs.weight``, ``rope_factors_short.weight`` and ``rope_factors_long.weight``
+        beside them: a list of numbers, or None where the file has none.
     layout : {"half", "interleaved"}, optional
         The pairing, instead of the one that the family has: needed for a ``model_type`` that is not
-        in ``families.json``, or where weights were permuted.
+        known, which is then read by Llama's rule, or where weights were permuted. A key that could change
+        the rotation and is not part of that rule is refused by name.
+    part : {"text", "vision"}
+        Of a composite, text with images, the language model or the vision tower.
     precision : {"exact", "float32"}
         As in `RoPE`.
 
@@ -129,13 +135,25 @@ def layer_ropes(
 
     Notes
     -----
-    Of a composite (text with images) the part of the language model is read. Where its positions have
-    several axes, time, row and column, the result has ``axes``; called without positions, it rotates
-    text as an encoding of one axis does.
+    Where positions of text with images have several axes, time, row and column, the result has ``axes``;
+    called without positions, it rotates text as an encoding of one axis does.
 
-    For the vision tower pass the ``vision_config``: its positions are row and column, and with three
-    axes time, row and column. They begin at 0, but for Llama 4 at 1, with the class token, the last
+    The vision tower is read from the composite or from its ``vision_config``. Its positions are row and
+    column, and with three axes time, row and column. They begin at 0, but for Llama 4 at 1, with the class token, the last
     one, at (0, 0); DINOv3's are the centers of patches in [−1, 1].
+
+    Where transformers departs from the code that was published with the weights, the latter is followed:
+    PhiMoE takes its long factors beyond the original context, and DBRX's base is that of attn_config.
+
+    A GGUF file is read as llama.cpp reads it. Its metadata alone are refused where the schedule can be in
+    a tensor: that of Llama 3.1 is, and no key says so. Heads of latent attention are described whole, their
+    last features rotate. Without a key the base is 10000, and a factor without a type is linear. YaRN's
+    factor on cos and sin is 0.1 ln(factor) + 1 times ``attn_factor`` (over that of
+    ``yarn_log_multiplier`` where it is read), whatever ``yarn_attn_factor`` says, and the ends of its ramp
+    are whole pairs, also for gpt-oss. LongRoPE's factor is ``attn_factor``, and llama.cpp chooses the list
+    once, by the length that was allocated. With three sections that take turns (Qwen 3 VL) llama.cpp turns
+    pairs that no section has by a fourth axis, 0 for text; here they are the first axis's, as in
+    transformers.
 
     Examples
     --------
@@ -144,9 +162,11 @@ def layer_ropes(
     [True, True, True, False]
     """
     require_precision(precision)
-    model = read(config, layout=layout)
+    model = read(config, layout=layout, part=part)
     if not model.has_layer_count:
         key = "layer_types" if model.family.hybrid else "num_hidden_layers"
+        if model.model_type.startswith("gguf "):
+            key = f"{model.model_type.removeprefix('gguf ')}.block_count"
         msg = f"`{key}` is required for one encoding per layer"
         raise ValueError(msg)
     ropes = model.make(RoPE, precision)

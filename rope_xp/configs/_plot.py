@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rope_xp import analysis
 from rope_xp._config_reader.files import SupportsToDict
@@ -20,12 +20,13 @@ def plot(
     seq_len: int | None = None,
     *,
     layout: Layout | None = None,
+    part: Literal["text", "vision"] = "text",
 ) -> None:
     """Draw the wavelengths before and after scaling against the context, one panel per kind of layer.
 
     Parameters
     ----------
-    config, seq_len, layout
+    config, seq_len, layout, part
         As in `explain`.
     path : str or Path
         The picture to write; its ending says which kind.
@@ -45,7 +46,7 @@ def plot(
     if not isinstance(path, str | Path):
         msg = f"`path` must be a str or a Path, got {quote(path)}"
         raise TypeError(msg)
-    model, kinds = read_kinds(config, layout)
+    model, kinds = read_kinds(config, layout, part)
     ropes: dict[RoPE, str] = {}
     for kind in kinds:
         if kind.rope is not None:

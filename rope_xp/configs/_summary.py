@@ -28,10 +28,12 @@ class Kind(NamedTuple):
 
 
 def read_kinds(
-    config: Mapping[str, Any] | SupportsToDict | str | Path, layout: Layout | None
+    config: Mapping[str, Any] | SupportsToDict | str | Path,
+    layout: Layout | None,
+    part: str = "text",
 ) -> tuple[ModelSpec, list[Kind]]:
     """A config, and its layers by kind."""
-    model = read(config, layout=layout)
+    model = read(config, layout=layout, part=part)
     kinds: dict[tuple[str | None, RoPE | None, QueryScale | None], list[int]] = {}
     ropes = model.make(RoPE, "exact")
     for i, layer in enumerate(model.layers):

@@ -95,8 +95,9 @@ def text_image_positions(
       ``(time_axis(t, tokens_per_second * second_per_grid, truncate=True), h, w)``.
     - Qwen3-VL, Qwen3.5 and GLM-4V write times as text between the frames, so each frame is a separate
       part (1, h, w).
+    - Hy4-VL has a token at the end of each row, and starts every frame anew: (1, h, w + merge) each.
 
-    Compared with ``get_rope_index`` of each model in transformers 5.23.0. For a batch, stack the
+    Compared with ``get_rope_index`` of each model in transformers 5.24.0. For a batch, stack the
     positions of the rows along axis 1.
 
     Examples

@@ -293,7 +293,7 @@ def mask_grid_positions(
 
     Notes
     -----
-    Source: Carion et al. 2020, arXiv:2005.12872; compared with transformers 5.23.0.
+    Source: Carion et al. 2020, arXiv:2005.12872; compared with transformers 5.24.0.
     `rope_xp.sinusoidal` turns these positions into encodings (..., rows, columns, dim), channels last.
 
     Examples

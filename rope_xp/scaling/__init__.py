@@ -5,7 +5,7 @@ with the rotated size, the base and a length it returns `Frequencies`: Python fl
 host, the same for every array library. A schedule of your own needs what `Schedule` lists.
 
 Every formula is written once for both precisions: with ``precision="float32"`` each step is rounded
-as transformers 5.23.0 rounds it, so that 99 of 100 of its frequencies are reproduced to the last bit
+as transformers 5.24.0 rounds it, so that 99 of 100 of its frequencies are reproduced to the last bit
 (the others differ because torch's float32 power is not always the nearest float). Where
 implementations differ, the schedules follow transformers, and the docstring names the others.
 
@@ -16,7 +16,7 @@ returns what their queries are multiplied by.
 from rope_xp._exports import set_public_module
 from rope_xp.scaling._base import Default, Frequencies, Schedule, inverse_frequencies
 from rope_xp.scaling._llama3 import Llama3
-from rope_xp.scaling._ntk import NTK, DynamicNTK, Linear
+from rope_xp.scaling._ntk import NTK, DynamicNTK, Linear, SteppedNTK
 from rope_xp.scaling._per_pair import Custom, FrequencyFactors, LongRoPE, Negated, Proportional
 from rope_xp.scaling._query_scale import (
     FloorLogScale,
@@ -46,6 +46,7 @@ __all__ = [
     "Proportional",
     "QueryScale",
     "Schedule",
+    "SteppedNTK",
     "YaRN",
     "inverse_frequencies",
 ]

@@ -107,7 +107,7 @@ def inverse_frequencies(
     r"""The geometric frequencies :math:`b^{-2i/d_r} / c_i`, :math:`i = 0 … d_r/2 - 1`, radians per step.
 
     With ``precision="float32"`` exponent, power, product and reciprocal are each rounded to float32,
-    as in transformers 5.23.0: its frequencies differ from the exact ones in the last bit or two, which
+    as in transformers 5.24.0: its frequencies differ from the exact ones in the last bit or two, which
     at position 100,000 is an angle of 0.01.
 
     Raises

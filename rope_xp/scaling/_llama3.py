@@ -17,9 +17,10 @@ class Llama3:
     r"""Short wavelengths unchanged, long ones stretched by ``factor``, a blend of both between.
 
     Short means below :math:`n_0` / ``high_freq_factor`` tokens, long above :math:`n_0` /
-    ``low_freq_factor``, with :math:`n_0` the original context.
+    ``low_freq_factor``, with :math:`n_0` the original context. Where both are equal (Llama 4) nothing
+    is between: wavelengths above :math:`n_0` / ``low_freq_factor`` are stretched, the others are not.
 
-    Source: Meta, Llama 3.1, 2024. Compared with transformers 5.23.0. Book: :eq:`eq-llama3`.
+    Source: Meta, Llama 3.1, 2024. Compared with transformers 5.24.0. Book: :eq:`eq-llama3`.
     """
 
     factor: float
@@ -35,9 +36,9 @@ class Llama3:
             high_freq_factor=require_positive,
             original_max_position_embeddings=require_context_length,
         )
-        if self.high_freq_factor <= self.low_freq_factor:
+        if self.high_freq_factor < self.low_freq_factor:
             msg = (
-                f"`high_freq_factor` must be above low_freq_factor={self.low_freq_factor}, "
+                f"`high_freq_factor` must be at least low_freq_factor={self.low_freq_factor}, "
                 f"got {self.high_freq_factor}"
             )
             raise ValueError(msg)
@@ -55,10 +56,10 @@ class Llama3:
         for f in inverse_frequencies(rotary_dim, base, precision=precision):
             wavelength = r(r(2 * math.pi) * r(1 / f))
             slower = r(f / r(self.factor))
-            if wavelength < r(length / high):
-                scaled.append(f)
-            elif wavelength > r(length / low):
+            if wavelength > r(length / low):
                 scaled.append(slower)
+            elif wavelength < r(length / high) or high == low:
+                scaled.append(f)
             else:
                 keep = r(r(r(r(length) * r(1 / wavelength)) - r(low)) / r(high - low))
                 scaled.append(r(r(r(r(1 - keep) * f) / r(self.factor)) + r(keep * f)))

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from rope_xp._validation import (
+    MAX_FREQUENCY,
     as_frequencies,
     require_context_length,
     require_factor,
@@ -37,7 +38,7 @@ class LongRoPE:
     :math:`\sqrt{1 + \ln s / \ln n_0}` with s = ``factor``, or ``max_position_embeddings`` divided by
     the original context; ``short_mscale`` and ``long_mscale`` replace it (PhiMoE).
 
-    Source: Ding et al. 2024, arXiv:2402.13753. Compared with transformers 5.23.0.
+    Source: Ding et al. 2024, arXiv:2402.13753. Compared with transformers 5.24.0.
     Book: :eq:`eq-longrope`.
     """
 
@@ -102,7 +103,7 @@ class Proportional:
     :math:`b^{-2i/d_r}` over ``factor``, the others get 0. Unlike a partial rotation, pairs and
     exponents are those of the whole head.
 
-    Source: Barbero et al. 2024, arXiv:2410.06205. Compared with transformers 5.23.0.
+    Source: Barbero et al. 2024, arXiv:2410.06205. Compared with transformers 5.24.0.
     """
 
     partial_rotary_factor: float = 1.0
@@ -144,19 +145,36 @@ class Custom:
 
 @dataclass(frozen=True)
 class FrequencyFactors:
-    """A divisor for every pair at every length: ggml's ``freq_factors``, GGUF's ``rope_freqs``."""
+    """A divisor for every pair: ggml's ``freq_factors``, GGUF's ``rope_freqs``.
+
+    It divides the frequencies of ``scaling``, another schedule, where ggml divides the angles before
+    it interpolates them: the result is the same. Default: the frequencies without a schedule.
+    """
 
     factors: tuple[float, ...]
+    scaling: Schedule | None = None
 
     def __post_init__(self) -> None:
         settle_fields(self, factors=require_list)
+        require_schedule(self.scaling)
 
     def __call__(
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
-        return Frequencies(
-            divided_frequencies(rotary_dim, base, "factors", self.factors, precision)
+        if self.scaling is None:
+            return Frequencies(
+                divided_frequencies(rotary_dim, base, "factors", self.factors, precision)
+            )
+        require_pairs("factors", self.factors, rotary_dim)
+        made = checked_frequencies(
+            self.scaling, rotary_dim, base, seq_len=seq_len, precision=precision
         )
+        r, smallest = rounding(precision), min(self.factors)
+        if max(map(abs, made.inv_freq)) >= MAX_FREQUENCY * smallest:
+            msg = f"`factors` must keep frequencies below 2**128, got {smallest}"
+            raise ValueError(msg)
+        pairs = zip(made.inv_freq, self.factors, strict=True)
+        return made._replace(inv_freq=tuple(r(w / r(c)) for w, c in pairs))
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class YaRN:
     With ``mscale_softmax`` the ``softmax_factor`` is g(mscale_all_dim)², by which DeepSeek's latent
     attention multiplies the scale of the softmax; False is for models that do not.
 
-    Source: Peng et al. 2023, arXiv:2309.00071. Compared with transformers 5.23.0.
+    Source: Peng et al. 2023, arXiv:2309.00071. Compared with transformers 5.24.0.
     Book: :eq:`eq-yarn`.
     """
 

@@ -11,27 +11,45 @@ import rope_xp
 from rope_xp import RoPE, _config_reader
 from rope_xp._config_reader import schedules, vocabulary
 from rope_xp._config_reader.schema import Family
-from rope_xp._config_reader.table import known_family, read_table
+from rope_xp._config_reader.table import known_family, tables
 
-TABLE = read_table()
+TABLE, PUBLISHED = tables()
+LINES = {**TABLE.lines, **PUBLISHED.lines}
 
 
-@pytest.mark.parametrize("model_type", TABLE.lines)
+@pytest.mark.parametrize("model_type", LINES)
 def test_every_line_is_a_family_with_its_source(model_type):
     family = known_family(model_type)
     assert isinstance(family, Family)
     assert family.is_listed
-    assert re.fullmatch(r"\w+/modeling_\w+\.py(:\d+)?", family.source)
+    # A file of transformers, or one of a repository.
+    source = r"\w+/modeling_\w+" if model_type in TABLE.lines else r"[\w.-]+/[\w.-]+/[\w./-]+"
+    assert re.fullmatch(source + r"\.py(:\d+)?", family.source)
 
 
 def test_every_model_type_is_in_one_place():
-    assert len(TABLE.lines) >= 239
+    assert len(TABLE.lines) >= 244
     assert set(TABLE.vision_part_of.values()) <= set(TABLE.lines)
     assert not set(TABLE.vision_part_of) & set(TABLE.lines)
     left_out = [name for names in TABLE.left_out.values() for name in names]
     assert len(left_out) == len(set(left_out))
     assert not set(left_out) & set(TABLE.lines)
     assert set(TABLE.text_part_of.values()) <= set(TABLE.lines)
+
+
+def test_what_is_published_is_not_in_transformers():
+    """But as a variant, which a key of the config tells apart."""
+    left_out = {name for names in TABLE.left_out.values() for name in names}
+    composites = {*TABLE.text_part_of, *TABLE.vision_part_of}
+    own = {*PUBLISHED.lines, *PUBLISHED.same_as}
+    own |= {name for names in PUBLISHED.left_out.values() for name in names}
+    assert not own & {*TABLE.lines, *left_out, *composites}
+    assert not {*PUBLISHED.text_part_of} & {*TABLE.text_part_of, *LINES}
+    parts = [PUBLISHED.text_part_of, PUBLISHED.vision_part_of, PUBLISHED.same_as]
+    assert {name for names in parts for name in names.values()} <= {*LINES}
+    variants = {one.name for rules in PUBLISHED.variants.values() for one in rules}
+    assert variants <= {*LINES, *(name for names in PUBLISHED.left_out.values() for name in names)}
+    assert {name for name in PUBLISHED.lines if " " in name} <= variants
 
 
 def test_a_config_makes_the_one_family_that_it_needs():
@@ -43,7 +61,7 @@ def test_a_config_makes_the_one_family_that_it_needs():
 def test_every_key_is_used_by_a_family_and_read_by_the_code():
     """A key that nothing reads says something that does not hold."""
     known = {one.name for one in fields(Family)}
-    assert known == {key for line in TABLE.lines.values() for key in line}
+    assert known == {key for line in LINES.values() for key in line}
     files = Path(rope_xp.__file__).parent.rglob("*.py")
     code = "\n".join(path.read_text(encoding="utf-8") for path in files)
     assert not [name for name in known if not re.search(rf"\.{name}\b", code)]
@@ -61,7 +79,7 @@ def test_every_key_is_used_by_a_family_and_read_by_the_code():
 )
 def test_every_name_is_used_by_a_family(field, names, unused):
     """But for the defaults, which the lines do not repeat."""
-    used = {line[field] for line in TABLE.lines.values() if field in line}
+    used = {line[field] for line in LINES.values() if field in line}
     assert used == {*names} - unused
 
 

@@ -122,6 +122,16 @@ LAYERS = {
         {"model_type": "lfm3", "num_hidden_layers": 5},
         "..a.b",
     ),
+    "lara mini: windows rotate, the others have no positions": (
+        {"model_type": "lara_mini", "num_hidden_layers": 7},
+        ".a..a.a",
+    ),
+    "dory": ({"model_type": "dory", "num_hidden_layers": 5}, "aaaba"),
+    "dory, with the entries for MLPs that its files have": (
+        {"model_type": "dory", "num_hidden_layers": 4}
+        | {"layer_types": ["sliding_attention", "mlp", "full_attention", "mlp"]},
+        "a.b.",
+    ),
     "mllama": (
         llama("mllama_text_model", num_hidden_layers=3, cross_attention_layers=[1]),
         "a.a",

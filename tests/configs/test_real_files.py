@@ -80,6 +80,25 @@ ONE = {
         {"model_type": "minimax_m2", "head_dim": 128, "rotary_dim": 64, "rope_theta": 5e6},
         RoPE(128, layout="half", rotary_dim=64, base=5e6),
     ),
+    "minimax m3, whose rotary_dim transformers does not read": (
+        {"model_type": "minimax_m3_vl_text", "head_dim": 128, "rotary_dim": 64, "rope_theta": 5e6},
+        RoPE(128, layout="half", rotary_dim=64, base=5e6),
+    ),
+    "hy4, whose pairs are adjacent": (
+        {"model_type": "hy_v4", "qk_rope_head_dim": 64, "head_dim": 64, "rope_theta": 1e7},
+        RoPE(64, layout="interleaved", base=1e7),
+    ),
+    "exaone 3, with its old name of the layers": (
+        {"model_type": "exaone", "hidden_size": 4096, "num_attention_heads": 32, "num_layers": 32}
+        | {"max_position_embeddings": 4096, "rope_theta": 5e5},
+        RoPE(128, layout="half", base=5e5),
+    ),
+    "sarvam, its own name of YaRN and the head of a compressed cache": (
+        {"model_type": "sarvam_mla", "head_dim": 576, "qk_rope_head_dim": 64, "rope_theta": 1e4}
+        | {"rope_scaling": {"type": "deepseek_yarn", "factor": 40.0, "mscale": 1.0}}
+        | {"original_max_position_embeddings": 4096},
+        RoPE(64, layout="interleaved", scaling=YaRN(40.0, 4096, mscale=1.0)),
+    ),
     "phi": (
         llama("phi", hidden_size=2560, partial_rotary_factor=0.4),
         RoPE(80, layout="half", rotary_dim=32),
@@ -192,7 +211,7 @@ ONE = {
     ),
     "gemma 4, vision": (
         {"model_type": "gemma4_vision"},
-        RoPE(64, layout="half", base=100.0, axes=Axial(2, split=True)),
+        RoPE(64, layout="half", base=100.0, axes=Axial(2, axis_order=(1, 0), split=True)),
     ),
     "llama 4, vision": (
         {"model_type": "llama4_vision_model", "rope_parameters": {"rope_theta": 1e4}},
@@ -209,7 +228,7 @@ ONE = {
     "sam 2, the memory attention": (
         {"model_type": "sam2_video", "memory_attention_hidden_size": 256}
         | {"memory_attention_downsample_rate": 2, "memory_attention_num_attention_heads": 4},
-        RoPE(32, layout="interleaved", axes=Axial(2)),
+        RoPE(32, layout="interleaved", axes=Axial(2, axis_order=(1, 0))),
     ),
     "both spellings that agree": (
         {**LLAMA31, "rope_parameters": {**LLAMA31["rope_scaling"], "rope_theta": 500000.0}},

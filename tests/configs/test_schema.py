@@ -38,10 +38,10 @@ PLANTED = {
     "a key that is missing": (
         '{"layout": "half", "rotary": "mla", "per_layer_type": false,',
         '{"layout": "half", "rotary": "mla",',
-        ["'hy_v4'", "`per_layer_type` is required"],
+        ["'minicpm3'", "`per_layer_type` is required"],
     ),
     "no source": (
-        '"source": "qwen3/modeling_qwen3.py:85", ',
+        '"source": "qwen3/modeling_qwen3.py:86", ',
         "",
         ["'qwen3'", "`source` is required"],
     ),
@@ -234,9 +234,9 @@ PLANTED = {
         ["'ultrabert'", "`lists_per_layer` must be true or false, got 'true'"],
     ),
     "a flag as a number": (
-        '"longrope_short_only": true',
-        '"longrope_short_only": 1',
-        ["'phimoe'", "`longrope_short_only` must be true or false, got 1"],
+        '"mscale_softmax": true',
+        '"mscale_softmax": 1',
+        ["`mscale_softmax` must be true or false, got 1"],
     ),
     "a string as a list": (
         '"head_dim_divisor_key": "memory_attention_downsample_rate"',
@@ -244,19 +244,19 @@ PLANTED = {
         ["'edgetam_video'", "`head_dim_divisor_key` must be a string or null, got ['memory"],
     ),
     "a list as a string": (
-        '"ignored_keys": ["rotary_dim"]',
-        '"ignored_keys": "rotary_dim"',
-        ["'minimax_m3_vl_text'", "`ignored_keys` must be a list, got 'rotary_dim'"],
+        '"ignored_keys": ["partial_rotary_factor"]',
+        '"ignored_keys": "partial_rotary_factor"',
+        ["'dots3_note_text'", "`ignored_keys` must be a list, got 'partial_rotary_factor'"],
     ),
     "null": (
-        '"ignored_keys": ["rotary_dim"]',
+        '"ignored_keys": ["partial_rotary_factor"]',
         '"ignored_keys": null',
-        ["'minimax_m3_vl_text'", "`ignored_keys` must be a list, got None"],
+        ["'dots3_note_text'", "`ignored_keys` must be a list, got None"],
     ),
     "a key that is ignored": (
-        '"ignored_keys": ["rotary_dim"]',
+        '"ignored_keys": ["partial_rotary_factor"]',
         '"ignored_keys": ["rotary_dims"]',
-        ["'minimax_m3_vl_text'", "unknown ignored_keys[0] 'rotary_dims'; known: partial_rotary_f"],
+        ["'dots3_note_text'", "unknown ignored_keys[0] 'rotary_dims'; known: partial_rotary_f"],
     ),
     "a direction": (
         '"direction": "negative"',
@@ -452,15 +452,10 @@ PLANTED = {
         ),
         ["'modernbert'", "`layer_cycle` must be one layer type and another repeated, got"],
     ),
-    "short lists of a rope_type that is not accepted": (
-        '"rope_types": ["default", "longrope"], "extra_keys"',
-        '"rope_types": ["default"], "extra_keys"',
-        ["'phimoe'", "`rope_types` must have longrope for longrope_short_only"],
-    ),
     "a family twice": (
-        '"hy_v4": {',
-        '"minicpm3": {',
-        ["'minicpm3' must be there once, got it twice"],
+        '"axk2": {',
+        '"axk1": {',
+        ["'axk1' must be there once, got it twice"],
     ),
     "a family in two groups": (
         '"hy_v4": {',
@@ -483,8 +478,8 @@ PLANTED = {
         ["families.json: `models` must be a mapping, got None"],
     ),
     "a family as a list": (
-        '"helium": {"source": "helium/modeling_helium.py:63"',
-        '"hellium": [], "helium": {"source": "helium/modeling_helium.py:63"',
+        '"helium": {"source": "helium/modeling_helium.py:64"',
+        '"hellium": [], "helium": {"source": "helium/modeling_helium.py:64"',
         ["families.json: 'hellium' must be a mapping, got []"],
     ),
     "a part as a number": (

@@ -20,7 +20,7 @@ ANGLES = {
     "shared frequencies": ("pixtral", None, [3, 0.03, 0.5, 0.005]),
     "columns first": ("llama4_vision_model", None, [5, 0.05, 3, 0.03]),
     "alternating, columns first": ("kimi_k25_vision", None, [5, 3, 0.05, 0.03]),
-    "split": ("gemma4_vision", None, [3, 0.03, 5, 0.05]),
+    "split, columns first": ("gemma4_vision", None, [5, 0.05, 3, 0.03]),
 }
 
 
@@ -81,5 +81,5 @@ def test_gemma_4_pairs_the_features_of_each_axis_by_themselves():
     x = np.random.default_rng(0).standard_normal((2, 8))
     one = RoPE(4, layout="half", base=100.0)
     rows, columns = np.array([1, 7]), np.array([3, 0])
-    parts = one(x[:, :4], positions=rows), one(x[:, 4:], positions=columns)
+    parts = one(x[:, :4], positions=columns), one(x[:, 4:], positions=rows)
     np.testing.assert_allclose(rope(x, positions=np.stack((rows, columns))), np.hstack(parts))

@@ -1,6 +1,6 @@
 """Write llama_tables.json: cos and sin as transformers' Llama computes them.
 
-pip install "torch==2.13.*" transformers==5.23.0; python tests/goldens/make_llama_tables.py
+pip install "torch==2.13.*" transformers==5.24.0; python tests/goldens/make_llama_tables.py
 """
 
 import json

@@ -1,6 +1,6 @@
 """Write schedules.json: frequencies and attention factors of transformers' schedules.
 
-pip install "torch==2.13.*" transformers==5.23.0; python tests/goldens/make_schedules.py
+pip install "torch==2.13.*" transformers==5.24.0; python tests/goldens/make_schedules.py
 """
 
 import json

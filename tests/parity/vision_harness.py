@@ -33,6 +33,16 @@ from rope_xp._config_reader.table import known_family
 PREFIX = 5  # class and register tokens before the patches, where a family has them
 MEMORY = ("edgetam_video", "sam2_video", "sam3_tracker_video")
 NORMALISED = ("dinov3_vit", "eomt_dinov3", "sapiens2")
+# Their columns come first, and their rotary class is given the positions so: Sam3ViTLayer and the
+# memory attentions stack (wpos_ids, hpos_ids), MuseSparkVisionModel and MuseGlimmerVisionModel flip them,
+# and Gemma 4's image processor makes (x, y).
+COLUMNS_FIRST = (
+    *MEMORY,
+    "gemma4_vision",
+    "muse_glimmer_vision",
+    "muse_spark_vision",
+    "sam3_vit_model",
+)
 PAIRWISE = (*MEMORY, "inkling2_vision", "llama4_vision_model", "sam3_vit_model")
 
 
@@ -86,7 +96,7 @@ def queries_and_keys(head_dim, grid):
 def positions(model_type, grid):
     """Where the patches are, row by row, (n_axes, seq)."""
     at = np.indices(grid).reshape(len(grid), -1)
-    if model_type == "llama4_vision_model":
+    if model_type in ("inkling2_vision", "llama4_vision_model"):
         return at + 1
     if model_type in NORMALISED:
         return (2 * (at.T + 0.5) / np.array(grid) - 1).T
@@ -123,6 +133,7 @@ def load(model_type):
         with torch.no_grad():
             module, rotary = _source(model_type)
             at = torch.from_numpy(positions(model_type, grid)).T  # (seq, n_axes)
+            at = at.flip(-1) if model_type in COLUMNS_FIRST else at
             found = run(module, rotary, config, grid, at, torch.tensor(q), torch.tensor(k))
             cos, sin, q, k = (x.numpy() for x in found)
         cos, sin = (narrow(model_type, x.reshape(-1, x.shape[-1])) for x in (cos, sin))
@@ -138,9 +149,9 @@ def narrow(model_type, repeated):
     if model_type in PAIRWISE:
         return repeated[:, ::2]
     half = repeated.shape[-1] // 2
-    if model_type == "gemma4_vision":  # rows, rows, columns, columns
-        rows, columns = repeated[:, : half // 2], repeated[:, half : half + half // 2]
-        return np.concatenate((rows, columns), axis=-1)
+    if model_type == "gemma4_vision":  # columns, columns, rows, rows
+        columns, rows = repeated[:, : half // 2], repeated[:, half : half + half // 2]
+        return np.concatenate((columns, rows), axis=-1)
     return repeated[:, :half]
 
 

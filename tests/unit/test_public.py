@@ -24,9 +24,9 @@ SIGNATURES = {
     "RoPE.cos_sin": "(self, positions, *, seq_len=None, dtype=None)",
     "RoPE.rotate": "(self, x, cos, sin, *, seq_axis=-2, inverse=False, out=None)",
     "RoPE.frequencies": "(self, seq_len=None)",
-    "RoPE.from_config": "(config, *, layer_type=None, layout=None, precision='exact')",
-    "configs.layer_ropes": "(config, *, layout=None, precision='exact')",
-    "configs.explain": "(config, seq_len=None, *, layout=None)",
+    "RoPE.from_config": "(config, *, layer_type=None, layout=None, part='text', precision='exact')",
+    "configs.layer_ropes": "(config, *, layout=None, part='text', precision='exact')",
+    "configs.explain": "(config, seq_len=None, *, layout=None, part='text')",
     "cos_sin": "(positions, inv_freq, *, dtype=None, precision='exact', attention_factor=1.0)",
     "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, blocks=None, "
     "out=None)",
@@ -41,6 +41,7 @@ SIGNATURES = {
     "sinusoidal": "(positions, dim, *, base=10000.0, order='interleaved', shift=0.0, axes=None, "
     "dtype=None)",
     "convert_layout": "(x, *, source, target, head_dim, rotary_dim=None, rotary_start=0, axis=-1)",
+    "layouts.guess_layout": "(q_weight, k_weight, head_dim, *, significance=0.001)",
     "positions.token_positions": "(n, *, offset=0, xp=None, dtype=None, device=None)",
     "positions.packed_positions": "(cu_seqlens, total)",
     "positions.mask_positions": "(mask)",

@@ -152,7 +152,7 @@ def test_t5(lib, bidirectional, num_buckets, max_distance):
 
 
 def test_t5_at_boundaries(lib):
-    """Where the logarithm is an integer, rounding to float32 decides, as in transformers 5.23.0."""
+    """Where the logarithm is an integer, rounding to float32 decides, as in transformers 5.24.0."""
     distances = lib.array([-64, -32, -16, -15, 16, 32, 64, 127, 128])
     got = lib.numpy(buckets(lib, distances))
     np.testing.assert_array_equal(got, [14, 12, 10, 9, 26, 28, 30, 31, 31])

@@ -21,6 +21,7 @@ from rope_xp.scaling import (
     LongRoPE,
     NTKByParts,
     Proportional,
+    SteppedNTK,
     YaRN,
 )
 
@@ -59,7 +60,7 @@ def from_golden(case):
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: f"{c['rope_type']}-{c['seq_len']}")
 def test_transformers(case):
     """goldens/make_schedules.py. In float32 to the last bit or two, exact to a few parts in 10⁶."""
-    assert GOLDEN["source"].startswith("transformers 5.23.0")
+    assert GOLDEN["source"].startswith("transformers 5.24.0")
     schedule, theirs = from_golden(case), np.asarray(case["inv_freq"])
     options = {"seq_len": case["seq_len"]}
     rounded = schedule(case["head_dim"], case["base"], precision="float32", **options)
@@ -171,6 +172,31 @@ def test_llama3_bands():
     assert between.sum() > 3
 
 
+def test_llama3_with_equal_factors_is_a_step():
+    """Llama 4 Scout: wavelengths above 8192 are stretched by 16, the others stay."""
+    own = np.asarray(Default()(128, 500000.0).inv_freq)
+    got = np.asarray(Llama3(16.0, 1.0, 1.0, 8192)(128, 500000.0).inv_freq)
+    stretched = 2 * math.pi / own > 8192
+    np.testing.assert_allclose(got, np.where(stretched, own / 16, own), rtol=1e-15)
+    assert 0 < stretched.sum() < 64
+    # A pair whose wavelength is exactly the limit: base 1 makes all wavelengths 2π; n0 / low is 2π, too.
+    at_the_limit = Llama3(16.0, 1 / math.pi, 1 / math.pi, 2)(4, 1.0)
+    assert at_the_limit.inv_freq == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("seq_len", "stretch"),
+    [(None, 1), (8192, 1), (8193, 3), (16384, 3), (16385, 7), (32768, 7), (10**6, 255)],
+)
+def test_stepped_ntk(seq_len, stretch):
+    """2^⌈log2(n / n0) + 1⌉ − 1, at least 1, as Qwen 1 has it."""
+    if seq_len is not None:
+        assert max(2 ** math.ceil(math.log2(seq_len / 8192) + 1) - 1, 1) == stretch
+    got = SteppedNTK(8192)(128, 10000.0, seq_len=seq_len).inv_freq
+    base = 10000.0 * stretch ** (128 / 126)
+    np.testing.assert_allclose(got, base ** (-np.arange(0, 128, 2) / 128), rtol=1e-13)
+
+
 def test_proportional_is_not_a_partial_rotation():
     got = Proportional(0.25)(32, 10000.0).inv_freq
     np.testing.assert_array_equal(got[:4], DEFAULT[:4])  # exponents of the whole head
@@ -190,6 +216,22 @@ def test_negative_frequencies_turn_the_other_way():
 
 
 # -- mistakes --------------------------------------------------------------------------------------
+
+
+def test_frequency_factors_divide_another_schedule():
+    """ggml divides angles by them, then interpolates: both schedules hold, at every length."""
+    factors = (1.0, 2.0, 4.0, 8.0)
+    yarn = YaRN(4.0, 64, mscale_all_dim=1.0)
+    made, inner = FrequencyFactors(factors, yarn)(8, 100.0), yarn(8, 100.0)
+    np.testing.assert_allclose(made.inv_freq, np.asarray(inner.inv_freq) / factors)
+    assert made[1:] == inner[1:]
+    longrope = LongRoPE([1] * 4, [2] * 4, 64)
+    scaled = FrequencyFactors(factors, longrope)
+    for seq_len in (None, 64, 65):
+        expected = np.asarray(longrope(8, 100.0, seq_len=seq_len).inv_freq) / factors
+        np.testing.assert_allclose(scaled(8, 100.0, seq_len=seq_len).inv_freq, expected)
+    rounded = scaled(8, 100.0, precision="float32").inv_freq
+    assert all(f == np.float32(f) for f in rounded)
 
 
 @pytest.mark.parametrize(
@@ -214,13 +256,16 @@ def test_negative_frequencies_turn_the_other_way():
         (lambda: LongRoPE("ab", [1, 1], 2048), TypeError, "`short_factor` must be a list of numbers, got 'ab'"),
         (lambda: LongRoPE([1], [1], 2048, short_mscale=1.0), ValueError, "`short_mscale` and `long_mscale` must be given together"),
         (lambda: LongRoPE([1] * 3, [1] * 3, 2048)(8, 1e4), ValueError, "`short_factor` must have n_pairs=4 numbers for rotary_dim=8, got 3"),
-        (lambda: Llama3(8.0, 4.0, 4.0, 8192), ValueError, "`high_freq_factor` must be above low_freq_factor=4.0, got 4.0"),
+        (lambda: Llama3(8.0, 4.0, 3.5, 8192), ValueError, "`high_freq_factor` must be at least low_freq_factor=4.0, got 3.5"),
         (lambda: Proportional(1.5), ValueError, "`partial_rotary_factor` must be at most 1, got 1.5"),
         (lambda: Proportional(0.0), ValueError, "`partial_rotary_factor` must be positive"),
         (lambda: Custom([1.0])(8, 1e4), ValueError, "`inv_freq` must have n_pairs=4 numbers for rotary_dim=8, got 1"),
         (lambda: Custom([math.inf]), ValueError, "`inv_freq[0]` must be finite, got inf"),
         (lambda: FrequencyFactors([0.0]), ValueError, "`factors[0]` must be positive"),
         (lambda: RoPE(8, layout="half", scaling=FrequencyFactors([1, 2])), ValueError, "`factors` must have n_pairs=4"),
+        (lambda: FrequencyFactors([1, 2], Linear(2.0))(8, 1e4), ValueError, "`factors` must have n_pairs=4"),
+        (lambda: FrequencyFactors([1e-300] * 4, Linear(2.0))(8, 1e4), ValueError, "`factors` must keep frequencies below 2**128"),
+        (lambda: FrequencyFactors([1.0], Linear), TypeError, "`scaling` must be None or a value"),
         (lambda: RoPE(8, layout="half", scaling=Linear), TypeError, "`scaling` must be None or a value"),
     ],
 )  # fmt: skip

@@ -1,0 +1,341 @@
+"""Keys that could change the rotation and that nothing reads: which, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from rope_xp._config_reader.values import Config, is_list
+from rope_xp._config_reader.vocabulary import ATTENTION, BASE_KEYS
+from rope_xp._validation import quote
+
+
+class InUse(NamedTuple):
+    """What was found of a config's rotation; None where it is not known yet."""
+
+    layout: str | None = None
+    bases: tuple[float, ...] = ()
+    head_dim: int | None = None
+    rotary_dim: int | None = None
+
+
+class Meaning(NamedTuple):
+    """What a key means in published code: which values agree with what was found, and the remedy."""
+
+    agrees: Callable[[Any, InUse], bool]
+    remedy: str
+
+
+def _fraction(value: Any, found: InUse) -> bool:
+    if found.head_dim is None or found.rotary_dim is None:
+        return bool(value == 1)
+    return bool(value == found.rotary_dim / found.head_dim)
+
+
+def _interleaved(value: Any, found: InUse) -> bool:
+    return isinstance(value, bool) and found.layout == ("interleaved" if value else "half")
+
+
+def _half(value: Any, found: InUse) -> bool:
+    return isinstance(value, bool) and found.layout == ("half" if value else "interleaved")
+
+
+def _no_layers(value: Any, found: InUse) -> bool:  # noqa: ARG001 - all rules have two arguments
+    return value in (False, 0, 1) if isinstance(value, int) else is_list(value) and not value
+
+
+def _is_rope(value: Any, found: InUse) -> bool:  # noqa: ARG001
+    names = {"rope", "rotary", "rotary_embedding", "rotary_embeddings", "default"}
+    return isinstance(value, str) and value.lower() in names
+
+
+FRACTION = Meaning(_fraction, "write the share of the head that rotates as partial_rotary_factor")
+HEAD = Meaning(lambda v, found: v == found.head_dim, "write the size of a head as head_dim")
+WIDTH = Meaning(
+    lambda v, found: v == found.rotary_dim, "write the number of rotated features as rotary_dim"
+)
+FACTOR = Meaning(
+    lambda v, _: v == 1 and not isinstance(v, bool),
+    "if it multiplies the base, write the product as rope_theta; if it is a schedule, as rope_scaling",
+)
+ON = Meaning(lambda v, _: v is True, "the model must rotate: true or absent")
+OFF = Meaning(lambda v, _: v is False or v == 0, "it must be false or absent: it is not read")
+INTERLEAVED = Meaning(_interleaved, "true is layout='interleaved', false layout='half'")
+HALF = Meaning(_half, "true is layout='half', false layout='interleaved'")
+KIND = Meaning(_is_rope, "it must be 'rope' or 'rotary'")
+LAYERS = Meaning(
+    _no_layers,
+    "layers differ: write layer_types, and rope_parameters with a mapping or null for each type",
+)
+AXES = Meaning(
+    lambda v, _: v is False, "positions of several axes are read for families that are known"
+)
+MEANINGS: Mapping[str, Meaning] = {
+    **dict.fromkeys(
+        [
+            "rotary_pct",
+            "rope_pct",
+            "rotary_percentage",
+            "rotary_percent",
+            "rope_percentage",
+            "rope_percent",
+            "rotary_emb_fraction",
+            "rotary_fraction",
+            "rope_fraction",
+            "rotary_ratio",
+            "pct_rotary",
+        ],
+        FRACTION,
+    ),
+    **dict.fromkeys(
+        ["kv_channels", "attention_head_dim", "attention_head_size", "head_size", "dim_head"], HEAD
+    ),
+    **dict.fromkeys(
+        [
+            "rope_dim",
+            "rope_dims",
+            "rotary_dims",
+            "rotary_ndims",
+            "rotary_emb_dim",
+            "rope_head_dim",
+            "n_rot",
+        ],
+        WIDTH,
+    ),
+    **dict.fromkeys(
+        [
+            "rope_ratio",
+            "rope_scale",
+            "rope_factor",
+            "rope_scaling_factor",
+            "rotary_scaling_factor",
+            "rope_position_scale",
+            "rope_scaling_factors",
+            "rotary_emb_scale",
+        ],
+        FACTOR,
+    ),
+    **dict.fromkeys(
+        [
+            "use_rope",
+            "rope",
+            "use_rotary",
+            "rotary",
+            "use_rotary_embedding",
+            "use_rotary_embeddings",
+            "use_rope_embeddings",
+            "use_rotary_emb",
+            "use_rotary_pos_emb",
+            "apply_rope",
+            "apply_rotary",
+            "original_rope",
+            "rope_enabled",
+        ],
+        ON,
+    ),
+    **dict.fromkeys(
+        [
+            "alibi",
+            "use_alibi",
+            "use_dynamic_ntk",
+            "use_dynamic_ntk_rope",
+            "use_logn_attn",
+            "position_encoding_2d",
+            "use_xpos",
+            "xpos",
+            "rotary_emb_scale_base",
+            "rotary_value",
+            "use_nope",
+            "nope",
+        ],
+        OFF,
+    ),
+    **dict.fromkeys(
+        [
+            "rotary_emb_interleaved",
+            "rope_interleave",
+            "rope_interleaved",
+            "rotary_interleaved",
+            "interleaved_rope",
+            "use_interleaved_rope",
+            "rope_traditional",
+        ],
+        INTERLEAVED,
+    ),
+    **dict.fromkeys(
+        ["is_neox_style", "rope_is_neox_style", "use_neox_rotary_style", "neox_style"], HALF
+    ),
+    **dict.fromkeys(
+        [
+            "position_embedding_type",
+            "position_encoding_type",
+            "positional_embedding_type",
+            "pos_embedding_type",
+            "pos_emb_type",
+            "rope_type",
+            "rope_scaling_type",
+            "rotary_type",
+        ],
+        KIND,
+    ),
+    **dict.fromkeys(
+        [
+            "no_rope_layers",
+            "no_rope_layer_interval",
+            "nope_layers",
+            "nope_layer_interval",
+            "rope_layers",
+            "block_configs",
+            "layer_rope_theta",
+            "rope_scaling_layers",
+            "sliding_window_pattern",
+            "full_attention_interval",
+            "global_attn_every_n_layers",
+            "global_attention_layers",
+            "full_attn_idxs",
+            "attn_layer_indices",
+            "attn_layer_period",
+            "attn_layer_offset",
+            "attn_type_list",
+            "hybrid_layer_pattern",
+            "hybrid_override_pattern",
+            "layers_block_type",
+            "block_types",
+            "layer_group_size",
+            "compress_ratios",
+            "cross_attention_layers",
+        ],
+        LAYERS,
+    ),
+    **dict.fromkeys(
+        [
+            "mrope_section",
+            "mrope_interleaved",
+            "xdrope_section",
+            "rope_section",
+            "rope_axes",
+            "use_mrope",
+            "rope_2d",
+        ],
+        AXES,
+    ),
+}
+# What the rule for unknown families reads, or checks elsewhere.
+READ = frozenset(
+    {
+        *BASE_KEYS,
+        "original_max_position_embeddings",
+        "partial_rotary_factor",
+        "qk_rope_head_dim",
+        "rope_parameters",
+        "rope_scaling",
+        "rotary_dim",
+    }
+)
+# Names of rotary encodings, at the borders of words: "property" has none.
+ROPE_LIKE = re.compile(r"rotary|theta|yarn|mscale|(?<![a-z])[a-z]{0,2}rope(?![a-z])", re.IGNORECASE)
+# … and of how code stores or evaluates them.
+IMPLEMENTATION = re.compile(r"dtype|fp32|float32|fus(?:ed|ion)|cache|max_len|_impl$|backend|kernel")
+# Mappings that are about something else than the attention of the text.
+OTHER_MAPPINGS = re.compile(
+    r"vision|visual|vit|image|audio|speech|video|talker|diffusion|projector|adapter|adaptor|quant|"
+    r"draft|mtp|spec|auto_map|task|generation|label|lora|peft|^rope_(?:scaling|parameters)$"
+)
+# What known families read; a typing error in one of them would be passed over.
+NAMES = (
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "rotary_emb_base",
+    "rope_local_base_freq",
+    "partial_rotary_factor",
+    "rotary_dim",
+    "rotary_pct",
+    "no_rope_layers",
+    "layer_rope_theta",
+    "max_position_embeddings",
+    "original_max_position_embeddings",
+)
+CORRECT = frozenset(
+    {*NAMES, *READ, *MEANINGS, "partial_rotary_factors", "no_rope_layer_interval", "rope_thetas"}
+)
+HINTS = re.compile(r"ro[tp]|theta|positi|rpoe")
+# Ratios of difflib: rope_thetha and rope_theta have 0.95, rope_ratio and rope_theta 0.7.
+CUTOFF = 0.87
+# Longer names are alike sooner: num_position_embeddings of Qwen 3 VL's tower has 0.91.
+CUTOFF_OF_POSITIONS = 0.95
+
+
+def misspelt(config: Config, known: Iterable[str]) -> str | None:
+    """A sentence for a key that is nearly one of `NAMES`; None if there is none."""
+    for key, value in config.items():
+        if value is None or key in CORRECT or key in known or not HINTS.search(str(key)):
+            continue
+        cutoff = CUTOFF_OF_POSITIONS if "position" in key else CUTOFF
+        nearest = difflib.get_close_matches(key, NAMES, 1, cutoff)
+        if nearest:
+            return (
+                f"`{key}` must be called {nearest[0]}, or be absent if it is another key: nothing reads it, "
+                f"got {quote(value)}"
+            )
+    return None
+
+
+def unread(config: Config, found: InUse) -> Iterator[tuple[str, str]]:
+    """Each key that could change the rotation and that the rule for unknown families does not read.
+
+    Yields
+    ------
+    key : str
+        With a dot where it is inside of a mapping.
+    remedy : str
+        What would make the config acceptable.
+    """
+    yield from _among(config, "", found)
+    for name, value in config.items():
+        if isinstance(value, Mapping) and not OTHER_MAPPINGS.search(str(name)):
+            yield from _among(value, f"{name}.", found)
+    layer_types: Any = config.get("layer_types")
+    rope_parameters = config.get("rope_parameters")
+    by_type = isinstance(rope_parameters, Mapping) and any(
+        isinstance(value, Mapping) for value in rope_parameters.values()
+    )
+    kinds = sorted({*layer_types} & ATTENTION) if is_list(layer_types) else []
+    if len(kinds) > 1 and not by_type:
+        yield (
+            "layer_types",
+            "write rope_parameters with a mapping, or null for no rotation, for each of "
+            + ", ".join(kinds),
+        )
+
+
+def _is_rope_like(key: str, value: Any) -> bool:
+    is_switched_off = value is False or (isinstance(value, Mapping) and not value)
+    return bool(ROPE_LIKE.search(key)) and not (is_switched_off or IMPLEMENTATION.search(key))
+
+
+def _among(config: Config, prefix: str, found: InUse) -> Iterator[tuple[str, str]]:
+    has_layer_types = "layer_types" in config
+    for key, value in config.items():
+        if value is None or not isinstance(key, str):
+            continue
+        meaning = MEANINGS.get(key)
+        if prefix and key in BASE_KEYS:
+            if value not in found.bases:
+                yield prefix + key, "write the base as rope_theta at the top level"
+        elif meaning is ON and isinstance(value, Mapping):
+            yield (
+                prefix + key,
+                "write what it says as rope_theta, rope_scaling and partial_rotary_factor",
+            )
+        elif meaning is not None:
+            is_about_layers = meaning is LAYERS and has_layer_types
+            if not meaning.agrees(value, found) and not is_about_layers:
+                yield prefix + key, meaning.remedy
+        elif _is_rope_like(key, value) and (prefix or key not in READ):
+            yield (
+                prefix + key,
+                "write what it means with the keys of transformers, or leave it out if it changes nothing",
+            )
