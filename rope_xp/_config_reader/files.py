@@ -107,9 +107,7 @@ def _file_of(path: Path) -> Path:
         return found
     if (path / PIPELINE).exists():
         return _part_of_pipeline(path)
-    msg = (
-        f"`config` must be a folder with a {', '.join(NAMES)}, {PIPELINE} or GGUF file, got {quote(str(path))}"
-    )
+    msg = f"`config` must be a folder with a {', '.join(NAMES)}, {PIPELINE} or GGUF file, got {quote(str(path))}"
     raise ValueError(msg)
 
 
