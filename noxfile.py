@@ -175,7 +175,7 @@ def parity(session):
     session.install("--no-deps", *PEERS)
     session.install("pillow", "requests", "importlib_metadata", "einops")
     session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
-    for what in ("relative", "positions", "axes", "sinusoids"):
+    for what in ("relative", "positions", "axes", "sinusoids", "to_config"):
         session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
     session.install(*BENCH, ".[fast]")
     # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.
