@@ -177,8 +177,8 @@ def parity(session):
     session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
     # Of litgpt and torchtune the files with the rotation alone are run.
     session.install("--no-deps", "litgpt==0.5.13", "torchtune==0.6.1")
-    others = ("relative", "positions", "axes", "sinusoids", "diffusers_configs", "carriers")
-    for what in ("defaults", "query_scales", *others):
+    files = ("defaults", "query_scales", "to_config", "diffusers_configs", "carriers")
+    for what in (*files, "relative", "positions", "axes", "sinusoids"):
         session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
     session.install("xllamacpp==2026.10.11549", "gguf==0.19.0")  # the former is llama.cpp, built
     session.run("python", "tests/parity/llama_cpp.py", env=ONE_THREAD)

@@ -365,6 +365,17 @@ NUMPY = [
     ("configs", "abs(s - 1) < 1e-9", "s < 0"),
     ("configs", "np.linalg.norm(inv_freq, axis=0)", "inv_freq.sum(axis=0)"),
     ("configs", "if owners is None:", "if False:"),
+    ("configs", "if not is_same(layer.rope, got.rope):", "if False:"),
+    ("configs", "if shapes[0] != shapes[1]:", "if False:"),
+    ("configs", "found |= {length + 1, 2 * length, 8 * length}", "pass"),
+    ("configs", "where=apart > NOTHING", "where=scale > 0"),
+    ("configs", '"" if carriers.get("half") else carriers.get("interleaved", "")', '"".join(carriers.values())'),
+    ("configs", "if summary.slice and ends and", "if ends and"),
+    ("configs", "factor = math.nextafter(factor, 1.0)", "pass"),
+    ("configs", "is_all and layer.rope is None and layer != got", "False"),
+    ("configs", 'any(rope.precision != "exact" for rope in ropes)', "False"),
+    ("__main__", "return int(not found.is_same)", "return 0"),
+    ("__main__", 'encode(encoding, "backslashreplace")', "encode(encoding)"),
 ]
 
 # torch: what decides whether memory is read and written behind its back, and the step of its graph.
