@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, axes, relative
+from rope_xp import RoPE, axes, layouts, relative
 
 F32 = np.float32
 X = np.ones((2, 3, 5, 8), dtype=F32)
@@ -28,6 +28,10 @@ def rotate(x=X, cos=COS, sin=SIN, **options):
 def convert(x=X, **options):
     defaults = {"source": "half", "target": "interleaved", "head_dim": 8}
     return rope_xp.convert_layout(x, **{**defaults, **options})
+
+
+def guess(q=X[0, 0].T, k=X[0, 0].T, **options):
+    return layouts.guess_layout(q, k, **{"head_dim": 8, **options})
 
 
 def shaw(**changes):

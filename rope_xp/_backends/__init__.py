@@ -58,6 +58,7 @@ from rope_xp._backends.namespaces import (
     shared_namespace,
     size_along,
     strides,
+    to_host,
     widest,
 )
 from rope_xp._backends.registration import register_rows_at_length, register_values
@@ -121,5 +122,6 @@ __all__ = [
     "shared_namespace",
     "size_along",
     "strides",
+    "to_host",
     "widest",
 ]

@@ -57,6 +57,7 @@ LIBRARY = Library(
     load,
     missing_dtypes=lambda device: frozenset(),
     is_dtype=is_dtype,
+    to_host=lambda array: array.get(),
     cuda=Cuda(
         is_accessible=is_accessible,
         empty=empty,

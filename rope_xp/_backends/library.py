@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 Array = Any
 Namespace = Any
 Dtype = Any
@@ -135,6 +137,8 @@ class Library:
         The values of ``array`` where they are at hand: here and now, without waiting for a device, a
         compiler or a transform. They are looked at to refuse what is wrong and to be faster, never for
         another result.
+    to_host : (array) -> numpy.ndarray
+        The values of ``array``, wherever they are: waits for them and copies them, without a gradient.
     is_near_host : (array) -> bool
         Whether a few numbers are sooner made on the host and copied to ``array`` than made beside it.
         Not where copies wait for a device, or cannot be recorded (CUDA graphs).
@@ -171,6 +175,7 @@ class Library:
         xp.asarray([0.5], device=device).dtype
     )
     host_values: Callable[[Array], Any] = lambda array: None
+    to_host: Callable[[Array], Any] = np.asarray
     is_near_host: Callable[[Array], bool] = lambda array: False
     count: Callable[[Array, int], Any] = lambda array, axis: None
     reshape: Callable[..., Array] | None = None

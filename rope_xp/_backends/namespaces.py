@@ -273,6 +273,11 @@ def host_values(array: Array) -> Any:
     return values
 
 
+def to_host(array: Array) -> Any:
+    """A NumPy array in float64 of the values of ``array``, wherever they are."""
+    return library_of(array).to_host(array).astype(np.float64)
+
+
 def is_near_host(array: Array) -> bool:
     """Whether a few numbers are sooner made on the host and copied to ``array`` than made beside it."""
     return library_of(array).is_near_host(array)

@@ -261,6 +261,14 @@ def host_values(array: Array) -> Any:
     ).numpy()
 
 
+def to_host(array: Array) -> Any:
+    array = array.detach().cpu()
+    # NumPy has no bfloat16, nor the dtypes of eight bits.
+    return (
+        array.float() if array.is_floating_point() and array.dtype.itemsize < 4 else array
+    ).numpy()
+
+
 def read_only(array: Array) -> str:
     import torch
 
@@ -380,6 +388,7 @@ LIBRARY = Library(
     # Not torch.get_default_dtype(): a program may set it to bfloat16, which skips integers from 257 on.
     real_dtype=lambda xp, device: xp.float32,
     host_values=host_values,
+    to_host=to_host,
     is_near_host=lambda array: is_plain(array) and array.device.type == "cpu",
     read_only=read_only,
     has_no_bits=has_no_bits,

@@ -241,6 +241,17 @@ def convert(d):
     return made | {"head_dim": head_dim, "rotary_dim": width, "rotary_start": start}
 
 
+def guess(d):
+    """Mostly refused, being chance; sometimes with partners of q that are those of k, turned."""
+    head_dim, groups, heads = d.pick(8, 16), d.pick(1, 2), d.pick(1, 2)
+    q, k = (d.data(n * head_dim, 24, wild=0.02) for n in (heads * groups, heads))
+    if d.chance(0.5):
+        q = np.tile(np.roll(k.reshape(heads, head_dim, 24), head_dim // 2, 1), (1, groups, 1))
+        q = q.reshape(-1, 24)
+    made = {"q_weight": q, "k_weight": k, "head_dim": head_dim}
+    return made | d.some(significance=lambda: d.pick(0.5, 0.01))
+
+
 def xpos(d):
     near = d.pick(0, 100, 2**40 if "int64" in d.has else 0)
     steps = d.rng.integers(-300, 300, d.lead())
@@ -521,6 +532,7 @@ TABLE = {
     "rotate": Row(rotate, oracles.rotate),
     "sinusoidal": Row(sinusoidal, oracles.sinusoidal),
     "convert_layout": Row(convert, oracles.convert_layout),
+    "layouts.guess_layout": Row(guess),
     "xpos_scale": Row(xpos, oracles.xpos_scale, 40),
     "RoPE.__call__": Row(rope_call, oracles.turn),
     "RoPE.inverse": Row(rope_call, oracles.unturn),
