@@ -170,13 +170,15 @@ def fuzz(session):
 
 @nox.session(default=False, tags=["full"])
 def parity(session):
-    """Families, relative encodings, positions, grids and sinusoids against where they come from."""
+    """Families, GGUF files, relative encodings, positions, grids, sinusoids: against their sources."""
     session.install("torch==2.13.*", "transformers==5.23.0", "accelerate", ".")
     session.install("--no-deps", *PEERS)
     session.install("pillow", "requests", "importlib_metadata", "einops")
     session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
     for what in ("relative", "positions", "axes", "sinusoids"):
         session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
+    session.install("xllamacpp==2026.10.11549", "gguf==0.19.0")  # the former is llama.cpp, built
+    session.run("python", "tests/parity/llama_cpp.py", env=ONE_THREAD)
     session.install(*BENCH, ".[fast]")
     # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.
     env = {"HF_HUB_OFFLINE": "1", **COMPILE_ONCE}
