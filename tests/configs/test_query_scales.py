@@ -168,6 +168,21 @@ def test_what_is_wrong_is_refused_by_its_key(config, sentence):
     assert_refused(lambda: configs.layer_ropes(config), ValueError, sentence)
 
 
+UNKNOWN = {"model_type": "my_model", "num_hidden_layers": 1, "head_dim": 8, "rope_theta": 1e4}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("attn_temperature_len", 1024), ("attn_temperature_tuning", True), ("log_scaling_alpha", 0.1)],
+)
+def test_an_unknown_family_with_such_a_key_is_refused(key, value):
+    def read(value):
+        return configs.layer_ropes({**UNKNOWN, key: value}, layout="half")
+
+    assert_refused(lambda: read(value), ValueError, f"`{key}` could change")
+    assert read(type(value)()) == read(None)
+
+
 PLANTED = {
     "kind": (
         {"kind": "LnScale", "length": 5},

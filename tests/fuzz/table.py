@@ -693,7 +693,18 @@ TABLE = {
             | d.some(layout=lambda: d.pick(*LAYOUTS), part=lambda: d.pick("text", "vision"))
         )
     ),
-    "configs.explain": Row(lambda d: config(d) | d.some(seq_len=lambda: d.pick(8, 4096))),
+    "configs.explain": Row(
+        lambda d: {"config_or_ropes": config(d)["config"]} | d.some(seq_len=lambda: d.pick(8, 4096))
+    ),
+    "configs.explain_difference": Row(
+        lambda d: {"a": config(d)["config"], "b": config(d)["config"]}
+    ),
+    "configs.to_config": Row(
+        lambda d: {
+            "ropes": E(f"RoPE(8, layout={d.pick(*LAYOUTS)!r}, base={d.pick(100, 5e5)})"),
+            **d.some(model_type=lambda: d.pick("llama", "made up", "gemma3_text")),
+        }
+    ),
     "configs.plot": Row(lambda d: config(d) | {"path": "plot.svg"}),
 }
 for name, fields in (
