@@ -170,22 +170,30 @@ def fuzz(session):
 
 @nox.session(default=False, tags=["full"])
 def parity(session):
-    """What files say, relative encodings, positions, grids and sinusoids: against where they come from."""
+    """Families, their files, relative encodings, positions, grids and sinusoids: transformers, timm, diffusers."""
     session.install("torch==2.13.*", "transformers==5.24.0", "accelerate", ".")
     session.install("--no-deps", *PEERS)
     session.install("pillow", "requests", "importlib_metadata", "einops")
     session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
-    # Of litgpt and torchtune the files with the rotation alone are run.
-    session.install("--no-deps", "litgpt==0.5.13", "torchtune==0.6.1")
-    others = ("relative", "positions", "axes", "sinusoids", "diffusers_configs", "carriers")
-    for what in ("defaults", "query_scales", *others):
+    files = ("defaults", "query_scales", "to_config")
+    for what in (*files, "relative", "positions", "axes", "sinusoids"):
         session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
-    session.install("xllamacpp==2026.10.11549", "gguf==0.19.0")  # the former is llama.cpp, built
-    session.run("python", "tests/parity/llama_cpp.py", env=ONE_THREAD)
     session.install(*BENCH, ".[fast]")
     # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.
     env = {"HF_HUB_OFFLINE": "1", **COMPILE_ONCE}
     session.run("pytest", "tests/benchmarks", "--benchmark-disable", env=env)
+
+
+@nox.session(default=False, tags=["full"])
+def carriers(session):
+    """Files other than config.json: llama.cpp's logits, and the rotation of diffusers, litgpt, torchtune."""
+    session.install("torch==2.13.*", ".[gguf]")
+    # Of litgpt and torchtune the files with the rotation alone are run. xllamacpp is llama.cpp, built.
+    session.install("--no-deps", *PEERS, "litgpt==0.5.13", "torchtune==0.6.1")
+    session.install("pillow", "requests", "importlib_metadata", "einops")
+    session.install("xllamacpp==2026.10.11549", "gguf==0.19.0")
+    for what in ("carriers", "diffusers_configs", "llama_cpp"):
+        session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
 
 
 @nox.session(default=False, tags=["full"], python=False, requires=["libraries"])

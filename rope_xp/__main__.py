@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TextIO
 
 import rope_xp
 
@@ -11,6 +12,10 @@ EXAMPLE = """\
   import numpy as np, rope_xp                           # or torch, jax, cupy, dask arrays
   rope = rope_xp.RoPE(64, layout="half", base=10000.0)  # head_dim, pairing, base
   q, k = rope(q, k, offset=0)                           # (batch, heads, seq, head_dim)"""
+
+
+# What a file or an argument can be wrong in; a traceback would say nothing that the sentence does not.
+ERRORS = (ValueError, TypeError, ArithmeticError, ImportError, OSError, RecursionError, MemoryError)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,23 +31,65 @@ def main(argv: list[str] | None = None) -> None:
     explain = commands.add_parser(
         "explain", help="a model's rotary encoding, layer type by layer type, from its config.json"
     )
-    explain.add_argument("config", help="a config.json, or the folder that it is in")
+    explain.add_argument("config", nargs="?", help="a config.json, a .gguf file, or their folder")
     explain.add_argument("--seq-len", type=int, help="length, for schedules that depend on it")
     explain.add_argument(
         "--layout", choices=["half", "interleaved"], help="pairing, for unknown families"
     )
+    explain.add_argument(
+        "--part", choices=["text", "vision"], default="text", help="of text with images, which part"
+    )
     explain.add_argument("--plot", metavar="FILE", help="draw wavelengths before and after scaling")
+    explain.add_argument(
+        "--diff",
+        nargs=2,
+        metavar=("A", "B"),
+        help="what differs between two files; exit status 0: the same encodings, 1: not",
+    )
     args = parser.parse_args(argv)
     if args.command is None:
         parser.print_help()
         return
+    if (args.config is None) == (args.diff is None):
+        explain.error("one of CONFIG and --diff A B is required, and not both")
+    if args.diff is not None and args.plot is not None:
+        explain.error("--plot must be absent with --diff")
     try:
-        print(rope_xp.configs.explain(args.config, args.seq_len, layout=args.layout))
-        if args.plot is not None:
-            rope_xp.configs.plot(args.config, args.plot, args.seq_len, layout=args.layout)
-    except (ValueError, TypeError, ImportError, OSError) as error:
-        print(f"{parser.prog} explain: {error}", file=sys.stderr)
-        sys.exit(2)
+        status = _explain(args)
+    except ERRORS as error:
+        sentence = " ".join(str(error).split())
+        if isinstance(error, MemoryError | RecursionError):
+            sentence = f"`config` must be a file that fits into memory, got {type(error).__name__}"
+        _write(f"{explain.prog}: {sentence}", sys.stderr)
+        status = 2
+    if status:
+        sys.exit(status)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    """Print what is asked for; the exit status."""
+    for path in args.diff or [args.config]:
+        if not path:
+            msg = "`config` must be a path, got ''"
+            raise ValueError(msg)
+    options = {"layout": args.layout, "part": args.part}
+    if args.diff is not None:
+        from rope_xp.configs._explain_difference import compare  # noqa: PLC0415 - as late as rope_xp.configs
+
+        a, b = args.diff
+        found = compare(a, b, args.seq_len, **options)
+        _write(found.text, sys.stdout)
+        return int(not found.is_same)
+    _write(rope_xp.configs.explain(args.config, args.seq_len, **options), sys.stdout)
+    if args.plot is not None:
+        rope_xp.configs.plot(args.config, args.plot, args.seq_len, **options)
+    return 0
+
+
+def _write(text: str, file: TextIO) -> None:
+    """``text`` as a line; a character that the terminal does not have as its number."""
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=file)
 
 
 def overview() -> str:

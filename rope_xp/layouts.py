@@ -254,7 +254,7 @@ def guess_layout(
             rotary_dim = None
     elif _tail(_score(sizes, *tried[layout, width], only_last=True)) > significance:
         rotary_dim = None
-    return LayoutGuess(layout, rotary_dim, min(p_value, 1.0), score, next_score)
+    return LayoutGuess(layout, rotary_dim, p_value, score, next_score)
 
 
 def _layers(

@@ -6,6 +6,7 @@ from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import (
     MAX_LAYERS,
     Config,
+    get_flags,
     get_int,
     get_list,
     get_numbers,
@@ -77,6 +78,9 @@ def _by_key(config: Config, family: Family, n_layers: int | None) -> LayerTypes 
         return tuple(block[i % len(block)] for i in range(n_layers or len(block)))
     if key is None or n_layers is None or key.value not in config:
         return None
+    if key is LayerTypesFrom.ATTN_TYPE_LIST:
+        flags = get_flags(config, key.value, n_layers) or []
+        return tuple("full_attention" if flag else "linear_attention" for flag in flags) or None
     numbers = get_numbers(config, key.value) or []
     return tuple("full_attention" if i in numbers else "linear_attention" for i in range(n_layers))
 

@@ -24,7 +24,7 @@ from rope_xp._config_reader.schedules import (
 from rope_xp._config_reader.sizes import head_dim_of, partial_rotary_factor_of, rotary_dim_of
 from rope_xp._config_reader.spec import Layer, LayerSpec, ModelSpec
 from rope_xp._config_reader.unread import InUse, misspelt, unread
-from rope_xp._config_reader.values import lookup
+from rope_xp._config_reader.values import get_int, lookup
 from rope_xp._config_reader.vocabulary import BASE_KEYS, NO_ATTENTION, Direction, Rotary
 from rope_xp._validation import quote
 from rope_xp.layouts import require_layout
@@ -52,7 +52,10 @@ def read(config: object, *, layout: str | None = None, part: str = "text") -> Mo
     made = {kind: _layer_of(model, entries, *kind) for kind in dict.fromkeys(kinds)}
     layers = tuple(made[kind] for kind in kinds)
     _reject_unread_keys(model, [each.spec for each in made.values() if each.spec is not None])
-    return ModelSpec(model.model_type, model.family, layers, has_layer_count, model.max_positions)
+    n_unrotated = get_int(model.values, "qk_nope_head_dim", minimum=0)
+    return ModelSpec(
+        model.model_type, model.family, layers, has_layer_count, model.max_positions, n_unrotated
+    )
 
 
 def _layer_of(

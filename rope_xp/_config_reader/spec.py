@@ -91,6 +91,8 @@ class ModelSpec:
         Whether the config says how many layers there are, and which is which.
     max_positions : int, optional
         The longest context that the config names.
+    n_unrotated : int, optional
+        With latent attention: features of a head before the slice that rotates, if the config says it.
     """
 
     model_type: str
@@ -98,6 +100,7 @@ class ModelSpec:
     layers: tuple[Layer, ...]
     has_layer_count: bool
     max_positions: int | None
+    n_unrotated: int | None = None
 
     def make(self, rope_class: Callable[..., T], precision: str) -> dict[LayerSpec, T]:
         """``rope_class`` of every distinct layer that rotates, so that what is wrong in any is refused."""

@@ -155,6 +155,8 @@ class LayerTypesFrom(StrEnum):
     #: Numbers of the layers with attention.
     ATTN_LAYER_INDICES = "attn_layer_indices"
     FULL_ATTN_IDXS = "full_attn_idxs"
+    #: A list with 1 for softmax attention, which rotates, and 0 for linear attention, which does not.
+    ATTN_TYPE_LIST = "attn_type_list"
 
 
 class AxesKind(StrEnum):

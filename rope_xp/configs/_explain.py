@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from rope_xp import analysis
-from rope_xp._config_reader.files import SupportsToDict
-from rope_xp.configs._summary import contexts, effective_inv_freq, read_kinds, unscaled
+from rope_xp.configs._compare import blocks_of
+from rope_xp.configs._summary import (
+    ConfigOrRopes,
+    Part,
+    Summary,
+    contexts,
+    effective_inv_freq,
+    read_kinds,
+    unscaled,
+)
 from rope_xp.layouts import Layout
 from rope_xp.rope import RoPE
 
@@ -20,18 +26,20 @@ AXIS_NAMES = {2: ("row", "column"), 3: ("time", "row", "column")}
 
 
 def explain(
-    config: Mapping[str, Any] | SupportsToDict | str | Path,
+    config_or_ropes: ConfigOrRopes,
     seq_len: int | None = None,
     *,
     layout: Layout | None = None,
-    part: Literal["text", "vision"] = "text",
+    part: Part = "text",
 ) -> str:
     """What a config says about positions, as text: one table per kind of layer.
 
     Parameters
     ----------
-    config, layout, part
-        As in `layer_ropes`.
+    config_or_ropes : mapping, config object, path, RoPE, or sequence of RoPE or None
+        A config as in `layer_ropes`, or encodings: one, or what `layer_ropes` returns.
+    layout, part
+        As in `layer_ropes`, for a config.
     seq_len : int, optional
         The length in use; matters only to schedules that depend on it. Default: within the original
         context.
@@ -64,24 +72,39 @@ def explain(
       wavelengths       6.28 to 5.06e+06 tokens per turn
       whole turns       41 of 64 pairs within 40,960 tokens
     """
-    model, kinds = read_kinds(config, layout, part)
-    n_layers = len(model.layers)
-    parts = [model.model_type + (f": {n_layers} layers" if model.has_layer_count else "")]
-    for label, rope, numbers, query_scale in kinds:
-        where = f"layers {_ranges(numbers)}" if model.has_layer_count else "layers"
+    summary = read_kinds(config_or_ropes, layout, part)
+    parts = [title(summary)] if summary.name or summary.has_layer_count else []
+    n_layers = len(summary.layers)
+    for label, (rope, query_scale, softmax_factor), numbers, reason in summary.kinds:
+        where = f"layers {ranges(numbers)}" if summary.has_layer_count else "layers"
         if len(numbers) == n_layers:
             where = "all layers"
-        title = where if label is None or where == "all layers" else f"{label}: {where}"
-        rows = {"rotation": "none"} if rope is None else _rows(rope, model.max_positions, seq_len)
+        name = where if label is None or where == "all layers" else f"{label}: {where}"
+        rows = {"rotation": f"none: {reason}" if reason else "none"}
+        if rope is not None:
+            rows = _rows(rope, summary, seq_len)
+        elif softmax_factor != 1:
+            rows["softmax factor"] = f"{softmax_factor:.6g}"
         if query_scale is not None:
-            rows["query scale"] = f"by position, {_short_repr(query_scale)}"
-        parts.append("\n".join([title, *(f"  {name:<17} {text}" for name, text in rows.items())]))
-    if model.family.note is not None:
-        parts.append(f"note: {model.family.note}")
+            rows["query scale"] = f"by position, {short_repr(query_scale)}"
+        parts.append("\n".join([name, *(f"  {name:<17} {text}" for name, text in rows.items())]))
+    if summary.note is not None:
+        parts.append(f"note: {summary.note}")
     return "\n\n".join(parts)
 
 
-def _ranges(numbers: Sequence[int]) -> str:
+def title(summary: Summary) -> str:
+    """The model, and how many layers it has."""
+    if not summary.has_layer_count:
+        return summary.name
+    n_layers = len(summary.layers) // summary.attentions_per_layer
+    count = f"{n_layers} layer" + "s" * (n_layers > 1)
+    if summary.attentions_per_layer > 1:
+        count += f" of {summary.attentions_per_layer} attentions each, {len(summary.layers)} in all"
+    return f"{summary.name}: {count}" if summary.name else count
+
+
+def ranges(numbers: Sequence[int]) -> str:
     """[0, 1, 2, 4] → '0-2, 4 (4)'; a long list is cut."""
     starts = [numbers[0], *(b for a, b in pairwise(numbers) if b != a + 1)]
     ends = [*(a for a, b in pairwise(numbers) if b != a + 1), numbers[-1]]
@@ -91,43 +114,53 @@ def _ranges(numbers: Sequence[int]) -> str:
     return f"{', '.join(ranges)} ({len(numbers)})"
 
 
-def _rows(rope: RoPE, max_positions: int | None, seq_len: int | None) -> dict[str, str]:
+def _rows(rope: RoPE, summary: Summary, seq_len: int | None) -> dict[str, str]:
     frequencies = rope.frequencies(seq_len)
     matrix = np.asarray(frequencies.inv_freq)
     inv_freq = effective_inv_freq(matrix)
     lengths = analysis.wavelengths(inv_freq)
     unit = "tokens" if rope.axes is None else "steps"
     rows = {
-        "pairing": _pairing(rope),
-        "rotated part": _rotated_part(rope),
-        "base": _format_number(rope.base),
-        "schedule": "default" if rope.scaling is None else _short_repr(rope.scaling),
+        "pairing": pairing(rope),
+        "rotated part": rotated_part(rope, summary.slice),
+        "base": format_number(rope.base),
+        "schedule": schedule_text(rope),
         **_axis_rows(rope, matrix),
         "attention factor": f"{frequencies.attention_factor:.6g}",
         "softmax factor": f"{frequencies.softmax_factor:.6g}",
         "wavelengths": f"{_span(lengths)} {unit} per turn",
     }
-    original, extended = contexts(rope, max_positions)
-    for name, length in (("original", original), ("extended", extended), ("given", seq_len)):
-        if length is None:
-            continue
+    original, extended = contexts(rope, summary.max_positions)
+    ends = {"original": original, "extended": extended, "given": seq_len}
+    if original == extended:  # no schedule, or one that does not say what it stretches
+        ends = {"context": original, "given": seq_len}
+    found = {name: length for name, length in ends.items() if length is not None}
+    for name, length in found.items():
         whole = sum(analysis.turns(inv_freq, length) >= 1)
-        is_only_one = original == extended and seq_len is None
-        key = "whole turns" if is_only_one else f"turns, {name}"
-        rows.setdefault(key, f"{whole} of {rope.n_pairs} pairs within {length:,} tokens")
+        key = "whole turns" if len(found) == 1 else f"turns, {name}"
+        rows[key] = f"{whole} of {rope.n_pairs} pairs within {length:,} tokens"
     if rope.scaling is not None:
         rows["changed"] = _changes(rope, seq_len)
     return rows
 
 
-def _pairing(rope: RoPE) -> str:
-    blocks = (rope.rotary_dim,) if rope.axes is None else rope.axes.blocks(rope.rotary_dim)
+def schedule_text(rope: RoPE) -> str:
+    """The schedule as it prints."""
+    return "default" if rope.scaling is None else short_repr(rope.scaling)
+
+
+def pairing(rope: RoPE) -> str:
+    """Which two features are a pair."""
+    blocks = blocks_of(rope)
     pair = f"i turns with i + {blocks[0] // 2}" if rope.layout == "half" else "2i turns with 2i + 1"
     within = ", within the features of each axis" if len(blocks) > 1 else ""
     return f"{rope.layout}: feature {pair}{within}"
 
 
-def _rotated_part(rope: RoPE) -> str:
+def rotated_part(rope: RoPE, of_slice: str = "") -> str:
+    """Which features rotate; with latent attention, of which slice of the head."""
+    if of_slice and rope.rotary_dim == rope.head_dim:
+        return f"{rope.head_dim} features {of_slice}"
     if rope.rotary_dim == rope.head_dim:
         return f"the whole head, {rope.head_dim} features"
     return f"{rope.rotary_dim} of {rope.head_dim} features, from {rope.rotary_start} on"
@@ -139,13 +172,13 @@ def _axis_rows(rope: RoPE, matrix: np.ndarray) -> dict[str, str]:
         return {}
     shared = np.any(np.count_nonzero(matrix, axis=0) > 1)
     several = ", of which several drive a pair" if shared else ""
-    rows = {"axes": f"{len(matrix)}{several}, by {_short_repr(rope.axes)}"}
+    rows = {"axes": f"{len(matrix)}{several}, by {short_repr(rope.axes)}"}
     names = AXIS_NAMES.get(len(matrix))
     for axis, pairs in enumerate(_pairs_of_axes(rope, matrix)):
         text = "no pairs"
         if pairs:
             span = _span(analysis.wavelengths(matrix[axis, pairs]))
-            text = f"pairs {_ranges(pairs)}, {span} steps per turn"
+            text = f"pairs {ranges(pairs)}, {span} steps per turn"
         rows[f"axis {axis}, {names[axis]}" if names else f"axis {axis}"] = text
     return rows
 
@@ -160,16 +193,17 @@ def _pairs_of_axes(rope: RoPE, matrix: np.ndarray) -> list[list[int]]:
 
 
 def _span(lengths: np.ndarray) -> str:
-    return f"{_format_number(min(lengths))} to {_format_number(max(lengths))}"
+    return f"{format_number(min(lengths))} to {format_number(max(lengths))}"
 
 
-def _format_number(value: float) -> str:
+def format_number(value: float) -> str:
+    """A base or a wavelength."""
     if math.isinf(value):
         return "without end"
     return f"{value:,.10g}" if value >= 100 and value == int(value) else f"{value:.3g}"
 
 
-def _short_repr(value: object) -> str:
+def short_repr(value: object) -> str:
     """A schedule or scheme as it prints, with its long lists cut and without what was not given."""
     fields = getattr(value, "__dataclass_fields__", None)
     if fields is None:
@@ -192,11 +226,15 @@ def _changes(rope: RoPE, seq_len: int | None) -> str:
     most = max(slowed, default=1.0)
     same = sum(abs(s - 1) < 1e-9 for s in slowed)
     full = 0 if most - 1 < 1e-9 else sum(abs(s / most - 1) < 1e-9 for s in slowed)
-    between = len(slowed) - same - full
+    between = [s for s in slowed if abs(s - 1) >= 1e-9 and (abs(s / most - 1) >= 1e-9 or not full)]
     counts = {
         f"{same} unchanged": same,
-        f"{between} blended": between,
+        f"{len(between)} blended": len(between),
         f"{full} interpolated by {most:.4g}": full,
         f"{len(after) - len(slowed)} stopped": len(after) - len(slowed),
     }
+    if between and full < 2:  # no level that pairs share: each has a factor of its own
+        own = [*between, most] if full else between
+        least, most = min(own), max(own)
+        counts = {f"{same} unchanged": same, f"{len(own)} slowed by {least:.4g} to {most:.4g}": 1}
     return "pairs: " + ", ".join(text for text, count in counts.items() if count)

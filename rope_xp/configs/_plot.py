@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
 
 from rope_xp import analysis
-from rope_xp._config_reader.files import SupportsToDict
 from rope_xp._validation import quote
-from rope_xp.configs._summary import contexts, effective_inv_freq, read_kinds, unscaled
+from rope_xp.configs._summary import (
+    ConfigOrRopes,
+    Part,
+    contexts,
+    effective_inv_freq,
+    read_kinds,
+    unscaled,
+)
 from rope_xp.layouts import Layout
 from rope_xp.rope import RoPE
 
 
 def plot(
-    config: Mapping[str, Any] | SupportsToDict | str | Path,
+    config: ConfigOrRopes,
     path: str | Path,
     seq_len: int | None = None,
     *,
     layout: Layout | None = None,
-    part: Literal["text", "vision"] = "text",
+    part: Part = "text",
 ) -> None:
     """Draw the wavelengths before and after scaling against the context, one panel per kind of layer.
 
     Parameters
     ----------
     config, seq_len, layout, part
-        As in `explain`.
+        As in `explain`, encodings included.
     path : str or Path
         The picture to write; its ending says which kind.
 
@@ -46,13 +50,13 @@ def plot(
     if not isinstance(path, str | Path):
         msg = f"`path` must be a str or a Path, got {quote(path)}"
         raise TypeError(msg)
-    model, kinds = read_kinds(config, layout, part)
+    summary = read_kinds(config, layout, part)
     ropes: dict[RoPE, str] = {}
-    for kind in kinds:
-        if kind.rope is not None:
-            ropes.setdefault(kind.rope, kind.label or "all layers")
+    for kind in summary.kinds:
+        if kind.layer.rope is not None:
+            ropes.setdefault(kind.layer.rope, kind.label or "all layers")
     if not ropes:
-        msg = f"`config` must have layers that rotate to be drawn, got {model.model_type!r}"
+        msg = f"`config` must have layers that rotate to be drawn, got {summary.name!r}"
         raise ValueError(msg)
     figure = Figure(figsize=(5.5 * len(ropes), 4.2), layout="constrained")
     panels = figure.subplots(1, len(ropes), squeeze=False, sharey=True)[0]
@@ -61,7 +65,7 @@ def plot(
         before = analysis.wavelengths(unscaled(rope))
         panel.plot(before, color="0.6", marker="o", markersize=4, mfc="white", lw=1, label="before")
         panel.plot(after, color="black", marker=".", markersize=4, lw=1.2, label="after scaling")
-        original, extended = contexts(rope, model.max_positions)
+        original, extended = contexts(rope, summary.max_positions)
         lines = {"original context": (original, "--"), "extended context": (extended, ":")}
         if original == extended:
             lines = {"context": (original, "--")}
@@ -75,5 +79,5 @@ def plot(
     unit = "tokens" if all(rope.axes is None for rope in ropes) else "steps"
     panels[0].set_ylabel(f"wavelength ({unit} per turn)")
     schedules = {"default" if r.scaling is None else type(r.scaling).__name__ for r in ropes}
-    figure.suptitle(f"{model.model_type}: {', '.join(sorted(schedules))}", fontsize=11)
+    figure.suptitle(f"{summary.name or 'RoPE'}: {', '.join(sorted(schedules))}", fontsize=11)
     figure.savefig(path, dpi=150)

@@ -81,6 +81,11 @@ def test_a_talker_by_itself():
             "tower of model_type 'llava' has",
         ),
         (
+            # A tower of a known kind, in a composite whose own tower would rotate.
+            {"model_type": "qwen2_5_vl", "vision_config": {"model_type": "siglip_vision_model"}},
+            "got 'siglip_vision_model': no rotary position encoding",
+        ),
+        (
             {"model_type": "llava", "vision_config": {"model_type": "clip_vision_model"}},
             "got 'clip_vision_model': no rotary position encoding",
         ),
@@ -169,8 +174,10 @@ def test_a_mapping_that_contains_itself_has_an_end():
     config = {"model_type": "x"}
     config["text_config"] = config
     for part in ("text", "vision"):
-        with pytest.raises(ValueError, match=r"parts inside of parts 8 deep"):
+        with pytest.raises(ValueError, match=r"`config` must .* deep"):
             RoPE.from_config(config, part=part)
-    config = {**LLAMA, "auto_map": {}}
-    config["auto_map"]["me"] = config
-    assert RoPE.from_config(config).head_dim == 128
+    config = LLAMA
+    for _ in range(8):
+        config = {"model_type": "x", "text_config": config}
+    with pytest.raises(ValueError, match=r"parts inside of parts 8 deep"):
+        RoPE.from_config(config)

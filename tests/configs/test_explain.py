@@ -13,6 +13,7 @@ from config_cases import GEMMA3, GEMMA4, LLAMA31, PHI3, llama, multi, scaled
 from rope_xp import RoPE, configs
 from rope_xp.axes import Axial, Directions
 from rope_xp.configs import _explain
+from rope_xp.configs._summary import Summary
 
 
 def test_explain_says_what_matters():
@@ -96,7 +97,10 @@ class Diagonals:
 
 def explained(axes, head_dim=8):
     rope = RoPE(head_dim, layout="half", base=1e4, axes=axes)
-    return "\n".join(f"{name}: {text}" for name, text in _explain._rows(rope, 100, None).items())
+    return "\n".join(
+        f"{name}: {text}"
+        for name, text in _explain._rows(rope, Summary("", [], (), max_positions=100), None).items()
+    )
 
 
 def test_a_scheme_that_does_not_say_whose_the_pairs_are_is_explained_by_its_matrix():

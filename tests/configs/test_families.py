@@ -43,7 +43,7 @@ def test_what_is_published_is_not_in_transformers():
     composites = {*TABLE.text_part_of, *TABLE.vision_part_of}
     own = {*PUBLISHED.lines, *PUBLISHED.same_as}
     own |= {name for names in PUBLISHED.left_out.values() for name in names}
-    assert not own & {*TABLE.lines, *left_out, *composites}
+    assert sorted(own & {*TABLE.lines, *left_out, *composites}) == []
     assert not {*PUBLISHED.text_part_of} & {*TABLE.text_part_of, *LINES}
     parts = [PUBLISHED.text_part_of, PUBLISHED.vision_part_of, PUBLISHED.same_as]
     assert {name for names in parts for name in names.values()} <= {*LINES}

@@ -101,12 +101,16 @@ def test_qwen():
     assert rope.scaling == SteppedNTK(8192)
     for length in (1, 8192, 8193, 16384, 20000, 32768):
         assert_turns(rope, qwen_inv_freq(length), layout="half", head_dim=128, seq_len=length)
-    plain = RoPE.from_config({**QWEN, "use_dynamic_ntk": False, "rotary_emb_base": 1e6})
+    off = {"use_dynamic_ntk": False, "use_logn_attn": False}
+    plain = RoPE.from_config({**QWEN, **off, "rotary_emb_base": 1e6})
     assert plain == RoPE(128, layout="half", base=1e6)
     assert RoPE.from_config({**QWEN, "use_dynamic_ntk": None}) == rope  # the class has true
     partial = RoPE.from_config({**QWEN, "rotary_pct": 0.25, "use_dynamic_ntk": False})
     assert_turns(partial, inverse(32, 10000), layout="half", head_dim=128)
-    assert "log(seq_length)" in configs.explain(QWEN)
+    # logn_list: math.log(i, seq_length) for i > seq_length, else 1; i is the position and 1.
+    at = np.asarray([0, 8191, 8192, 32766])
+    logn = [math.log(i, 8192) if i > 8192 else 1 for i in at + 1]
+    np.testing.assert_allclose(rope.query_scale(at), logn, rtol=1e-6)
 
 
 # -- InternLM 1 and 2: InternLMRotaryEmbedding and InternLMDynamicNTKScalingRotaryEmbedding --------
@@ -381,11 +385,28 @@ def test_qwen3_asr_as_published():
 def test_ling():
     """BailingMoeV2RotaryEmbedding: head_dim · partial_rotary_factor features, in halves."""
     config = {"model_type": "bailing_moe_v2", "head_dim": 128, "partial_rotary_factor": 0.5}
-    rope = RoPE.from_config({**config, "rope_theta": 600000, "rotary_dim": 64})
-    assert_turns(rope, inverse(64, 600000), layout="half", head_dim=128)
+    for model_type in ("bailing_moe", "bailing_moe_v2"):  # Ling 2.0 has either name
+        keys = {"model_type": model_type, "rope_theta": 600000, "rotary_dim": 64}
+        rope = RoPE.from_config({**config, **keys})
+        assert_turns(rope, inverse(64, 600000), layout="half", head_dim=128)
     assert RoPE.from_config(llama("bailing_moe", rope_theta=6e5)) == RoPE(
         128, layout="half", base=6e5
     )
+
+
+def test_minimax_text_01_and_m1():
+    """MiniMaxText01Attention: the first rotary_dim features, in halves; linear attention has none."""
+    config = {"model_type": "minimax_text_01", "head_dim": 128, "rotary_dim": 64}
+    config |= {"rope_theta": 10000000, "num_hidden_layers": 3, "attn_type_list": [0, 0, 1]}
+    rope = RoPE(128, layout="half", rotary_dim=64, base=1e7)
+    for model_type in ("minimax_text_01", "minimax_m1"):
+        assert configs.layer_ropes({**config, "model_type": model_type}) == (None, None, rope)
+    with pytest.raises(
+        ValueError, match=r"`attn_type_list` must be a list of 0 and 1, got 2 in it"
+    ):
+        configs.layer_ropes({**config, "attn_type_list": [0, 2, 1]})
+    with pytest.raises(ValueError, match=r"`layer_types` is required"):
+        configs.layer_ropes({**config, "attn_type_list": None})
 
 
 def test_jais_has_a_bias_on_the_scores():
@@ -393,7 +414,16 @@ def test_jais_has_a_bias_on_the_scores():
         RoPE.from_config(llama("jais"), layout="half")
 
 
-LLAMA_LIKE = ["aquila", "arctic", "deepseek", "minicpm", "orion", "internlm2", "bailing_moe"]
+LLAMA_LIKE = [
+    "aquila",
+    "arctic",
+    "deepseek",
+    "minicpm",
+    "orion",
+    "internlm2",
+    "bailing_moe",
+    "plamo",
+]
 
 
 @pytest.mark.parametrize("model_type", LLAMA_LIKE)

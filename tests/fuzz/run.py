@@ -201,7 +201,14 @@ class Backend:
         arrays = dict.fromkeys(("lib", "other", "host"), plain_array)
         arrays = arrays if plain else {"lib": self.lib, "other": self.other, "host": host}
         names = {name: getattr(rope_xp, name) for name in rope_xp.__all__}
-        names |= {"np": np, "nan": math.nan, "inf": math.inf, "Fraction": Fraction, "dtype": dtype}
+        names |= {
+            "layouts": rope_xp.layouts,
+            "np": np,
+            "nan": math.nan,
+            "inf": math.inf,
+            "Fraction": Fraction,
+            "dtype": dtype,
+        }
         if self.name == "jax":
             names["jitted"] = (
                 (lambda f: f) if plain else importlib.import_module("under_jit").jitted

@@ -561,7 +561,12 @@ TABLE = {
     "RoPE.cos_sin": Row(rope_tables, oracles.tables),
     "RoPE.rotate": Row(rope_rotate, oracles.rotate_with),
     "RoPE.frequencies": Row(lambda d: encoding(d, "self.")[0] | d.some(seq_len=lambda: 64)),
-    "RoPE.from_config": Row(lambda d: config(d) | d.some(layout=lambda: d.pick(*LAYOUTS))),
+    "RoPE.from_config": Row(
+        lambda d: (
+            config(d)
+            | d.some(layout=lambda: d.pick(*LAYOUTS), part=lambda: d.pick("text", "vision"))
+        )
+    ),
     "positions.token_positions": Row(token_positions, oracles.token_positions),
     "positions.packed_positions": Row(packed, oracles.packed_positions),
     "positions.mask_positions": Row(
@@ -682,8 +687,24 @@ TABLE = {
             "fastest": d.pick(1.0, 2),
         }
     ),
-    "configs.layer_ropes": Row(lambda d: config(d) | d.some(layout=lambda: d.pick(*LAYOUTS))),
-    "configs.explain": Row(lambda d: config(d) | d.some(seq_len=lambda: d.pick(8, 4096))),
+    "configs.layer_ropes": Row(
+        lambda d: (
+            config(d)
+            | d.some(layout=lambda: d.pick(*LAYOUTS), part=lambda: d.pick("text", "vision"))
+        )
+    ),
+    "configs.explain": Row(
+        lambda d: {"config_or_ropes": config(d)["config"]} | d.some(seq_len=lambda: d.pick(8, 4096))
+    ),
+    "configs.explain_difference": Row(
+        lambda d: {"a": config(d)["config"], "b": config(d)["config"]}
+    ),
+    "configs.to_config": Row(
+        lambda d: {
+            "ropes": E(f"RoPE(8, layout={d.pick(*LAYOUTS)!r}, base={d.pick(100, 5e5)})"),
+            **d.some(model_type=lambda: d.pick("llama", "made up", "gemma3_text")),
+        }
+    ),
     "configs.plot": Row(lambda d: config(d) | {"path": "plot.svg"}),
 }
 for name, fields in (

@@ -30,7 +30,7 @@ SLACK = 2  # of the change that float32 makes, the larger of two tries
 FAR = 20  # tolerances between the logits of right and of wrong encodings, at least
 
 
-def neighbours(ropes, attending, axes):
+def wrong_encodings(ropes, attending, axes):
     """Wrong encodings: a name, and one per layer."""
     turning = [i for i in attending if ropes[i] is not None]
     kinds = {ropes[i] for i in attending}
@@ -74,25 +74,26 @@ def check(case, engine, folder):
     write(path, case, tensors)
     random = np.random.default_rng(1)
     tokens, positions = random.integers(0, case.sizes.vocab, N), case.positions(random)
-    inputs = {"tokens": tokens}
-    if case.axes:
-        inputs = {"embeddings": tensors["token_embd.weight"][tokens]}
-    theirs = engine.logits(path, positions, n_ctx=case.n_ctx, n_vocab=case.sizes.vocab, **inputs)
+    inputs = tensors["token_embd.weight"][tokens] if case.axes else tokens
+    graph = case.graph
+    how = {"n_ctx": case.n_ctx, "causal": graph.causal, "has_head": graph.has_head}
+    how["width"] = case.sizes.vocab if graph.has_head else case.sizes.width
+    theirs = engine.run(path, inputs, positions, **how)
 
     ropes = layer_ropes(path)
     attending = [i for i in range(len(ropes)) if f"blk.{i}.attn_output.weight" in tensors]
     if any(rope is not None and i not in attending for i, rope in enumerate(ropes)):
         msg = f"layers {attending} have attention; got an encoding of others"
         raise AssertionError(msg)
-    decoder = Decoder(tensors, case.sizes, case.graph)
+    decoder = Decoder(tensors, case.sizes, graph)
     run = {"tokens": tokens, "positions": positions, "seq_len": case.n_ctx}
     ours = decoder.logits(ropes, **run)
-    single = Decoder(tensors, case.sizes, case.graph, np.float32)
+    single = Decoder(tensors, case.sizes, graph, np.float32)
     rounded = [single.logits(ropes, **run, missed=random) for _ in range(2)]
     tolerance = SLACK * max(np.abs(x - ours).max() for x in rounded)
     apart = np.abs(theirs - ours).max()
     wrong = {}
-    for name, others in neighbours(ropes, attending, case.axes):
+    for name, others in wrong_encodings(ropes, attending, case.axes):
         distance = np.abs(decoder.logits(others, **run) - theirs).max()
         wrong[name] = min(distance, wrong.get(name, np.inf))
     weakest = min(wrong, key=wrong.get)

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-PINNED = "2026.10.11549"
-
 F32, FLASH_OFF, WARNING = 0, 0, 3  # ggml_type, llama_flash_attn_type, ggml_log_level
+NO_POOLING, CAUSAL, NOT_CAUSAL = 0, 0, 1  # llama_pooling_type, llama_attention_type
 
 
 def structure(name, **kinds):
@@ -82,6 +81,7 @@ SIGNATURES = {
     "llama_free": (None, c_void_p),
     "llama_decode": (c_int, c_void_p, Batch),
     "llama_get_logits": (POINTER(c_float), c_void_p),
+    "llama_get_embeddings": (POINTER(c_float), c_void_p),
 }
 
 
@@ -99,15 +99,13 @@ def require_defaults(params, expected):
 
 
 class LlamaCpp:
-    """The library, loaded and checked; and what it says while it works."""
+    """The library, loaded and checked; ``version`` names it."""
 
     def __init__(self):
-        os.environ["GGML_NO_BACKTRACE"] = (
-            "1"  # an assertion of C++ aborts with a line, not with gdb
-        )
+        os.environ["GGML_NO_BACKTRACE"] = "1"  # where C++ aborts, say so in one line, without gdb
         found = importlib.util.find_spec("xllamacpp")
         if found is None:
-            msg = f"llama.cpp comes from a wheel: pip install xllamacpp=={PINNED}"
+            msg = "llama.cpp comes from the wheel of xllamacpp: install the version in noxfile.py"
             raise RuntimeError(msg)
         (path,) = Path(found.origin).parent.glob("xllamacpp.abi3.*")
         self.c = ctypes.CDLL(str(path))
@@ -118,40 +116,46 @@ class LlamaCpp:
         require_defaults(self.c.llama_context_default_params(), CONTEXT_DEFAULTS)
         version = importlib.metadata.version("xllamacpp")
         self.version = f"llama.cpp {self.c.llama_version().decode()} (xllamacpp {version})"
-        self.said = []
+        self.log = []
         kind = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)
-        self._log = kind(self._hear)  # kept: the library holds no reference
+        self._log = kind(self._listen)  # kept: the library holds no reference
         self.c.llama_log_set(ctypes.cast(self._log, c_void_p), None)
         self.c.llama_backend_init()
 
-    def _hear(self, level, text, _):
+    def _listen(self, level, text, _):
         if level >= WARNING:
-            self.said.append(text.decode(errors="replace"))
+            self.log.append(text.decode(errors="replace"))
 
     def _require(self, done, what):
         if not done:
-            msg = f"llama.cpp could not {what}: {''.join(self.said[-6:]).strip()}"
+            msg = f"llama.cpp could not {what}: {''.join(self.log[-6:]).strip()}"
             raise RuntimeError(msg)
         return done
 
-    def logits(self, path, positions, *, tokens=None, embeddings=None, n_ctx=256, n_vocab):
-        """Logits (n, n_vocab) of one sequence, float32 throughout: tokens, or embeddings instead.
+    def run(self, path, inputs, positions, *, width, n_ctx=256, causal=True, has_head=True):
+        """Logits, or an encoder's last hidden state, (n, width) of one sequence, in float32 throughout.
 
-        ``positions`` is ``(n,)``; of embeddings of a model with several axes, ``(n_axes, n)``.
+        ``inputs`` are tokens, or embeddings (n, features), which a model with several axes takes with
+        ``positions`` ``(n_axes, n)``.
         """
-        self.said.clear()
+        self.log.clear()
         params = self.c.llama_model_default_params()
         params.n_gpu_layers = 0
         params.use_extra_bufts = False
         model = self.c.llama_model_load_from_file(str(path).encode(), params)
         self._require(model, f"load {path}")
         try:
-            return self._run(model, positions, tokens, embeddings, n_ctx, n_vocab)
+            context = self._context(model, len(inputs), n_ctx, causal, has_head)
+            try:
+                self._decode(context, inputs, positions)
+                result = self.c.llama_get_logits if has_head else self.c.llama_get_embeddings
+                return np.ctypeslib.as_array(result(context), (len(inputs), width)).copy()
+            finally:
+                self.c.llama_free(context)
         finally:
             self.c.llama_model_free(model)
 
-    def _run(self, model, positions, tokens, embeddings, n_ctx, n_vocab):
-        n = np.shape(positions)[-1]
+    def _context(self, model, n, n_ctx, causal, has_head):
         params = self.c.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, n, n
         params.n_outputs_max_per_seq = n
@@ -159,24 +163,21 @@ class LlamaCpp:
         params.type_k = params.type_v = F32  # its cache is float16 else
         params.flash_attn_type = FLASH_OFF  # it rounds k and v to float16
         params.op_offload = params.offload_kqv = False
-        context = self._require(self.c.llama_init_from_model(model, params), "make a context")
-        try:
-            sequence = (c_int * 1)(0)
-            sequences = (POINTER(c_int) * n)(*[sequence] * n)
-            arrays = {  # kept to the end of this function: the batch has their addresses only
-                "token": None if tokens is None else np.ascontiguousarray(tokens, np.int32),
-                "embd": None
-                if embeddings is None
-                else np.ascontiguousarray(embeddings, np.float32),
-                "pos": np.ascontiguousarray(positions, np.int32),
-                "n_seq_id": np.ones(n, np.int32),
-                "logits": np.ones(n, np.int8),
-            }
-            batch = Batch(n_tokens=n, seq_id=ctypes.cast(sequences, c_void_p))
-            for name, array in arrays.items():
-                setattr(batch, name, None if array is None else array.ctypes.data)
-            self._require(self.c.llama_decode(context, batch) == 0, "decode")
-            logits = self.c.llama_get_logits(context)
-            return np.ctypeslib.as_array(logits, (n, n_vocab)).copy()
-        finally:
-            self.c.llama_free(context)
+        params.embeddings, params.pooling_type = not has_head, NO_POOLING
+        params.attention_type = CAUSAL if causal else NOT_CAUSAL
+        return self._require(self.c.llama_init_from_model(model, params), "make a context")
+
+    def _decode(self, context, inputs, positions):
+        n = len(inputs)
+        sequence = (c_int * 1)(0)
+        sequences = (POINTER(c_int) * n)(*[sequence] * n)
+        kind, dtype = ("token", np.int32) if np.ndim(inputs) == 1 else ("embd", np.float32)
+        arrays = {  # kept to the end of this function: the batch has their addresses only
+            kind: np.ascontiguousarray(inputs, dtype),
+            "pos": np.ascontiguousarray(positions, np.int32),
+            "n_seq_id": np.ones(n, np.int32),
+            "logits": np.ones(n, np.int8),
+        }
+        addresses = {name: array.ctypes.data for name, array in arrays.items()}
+        batch = Batch(n_tokens=n, seq_id=ctypes.cast(sequences, c_void_p), **addresses)
+        self._require(self.c.llama_decode(context, batch) == 0, "decode")

@@ -108,6 +108,11 @@ def among(size, dense):
     return lambda i, q, k: (q - k < size) | dense(i)
 
 
+def around(size, dense):
+    """Sees as many tokens on both sides, but all in the layers that ``dense`` names."""
+    return lambda i, q, k: (abs(q - k) <= size) | dense(i)
+
+
 def chunk(size, dense):
     """Sees the tokens of its chunk, but all in every ``dense``-th layer."""
     return lambda i, q, k: (q // size == k // size) | (i % dense == dense - 1)
@@ -140,6 +145,7 @@ FIVE = Sizes(layers=5)
 # Graphs.
 GEMMA = Graph(embedding_scale=128**0.5)
 LAYER_NORM = Graph(mean_removed=True)
+ENCODER = Graph(causal=False, has_head=False)
 NORM_LAST = Graph(norm_after_rotation=True)
 NO_POST_NORM = Graph(post_norm=None)
 SCALES = {"embedding_scale": 6.0, "residual_scale": 0.7, "logit_scale": 2.0}
@@ -243,6 +249,7 @@ CASES = [
             softcap=30.0,
         ),
     ),
+    Case("k2-horizon", YARN | {"rope.scaling.yarn_beta_fast": 4.0}),
     Case("hunyuan_vl", ALPHA, LLAMA + Q_K_NORM, NORM_LAST, note="alpha"),
     Case("apertus", {"rope.freq_base": 12e6, **XIELU}, UNGATED + Q_K_NORM, factors=STEPS),
     Case("apertus", LONGROPE | XIELU, UNGATED + Q_K_NORM, note="longrope", factors=SHORT_LONG),
@@ -408,6 +415,24 @@ CASES = [
         shapes={"conv": (128, 3), "in_proj": (384, 128), "out_proj": (128, 128)},
         own=dict.fromkeys((0, 2), CONVOLUTION),
     ),
+    Case(
+        "granite_swa",
+        LOCAL | PATTERN | SCALES | {"attention.rope_pattern": [True, False, True, False]},
+        LLAMA + " attn_sinks",
+        replace(SCALED, visible=TWO_DENSE),
+    ),
+    Case(
+        "maple",
+        LOCAL | PATTERN | TWO_BASES | SOME_EXPERTS | {"swiglu_clamp_exp": [1.0] * 4},
+        MOE + Q_K_NORM,
+        Graph(visible=TWO_DENSE),
+    ),
+    Case(
+        "spark2_5",
+        LOCAL | PATTERN | TWO_BASES | HALVED | {"rope.dimension_count_swa": 32},
+        LLAMA + " attn_gate",
+        Graph(value_scale=0.5, visible=TWO_DENSE),
+    ),
     Case("granite", SCALES | {"rope.scaling.finetuned": False}, LLAMA, SCALED, note="no rotation"),
     # Latent attention: the last features of a head are rotated.
     Case("deepseek2", LATENT_KEYS, f"{LATENT} attn_kv_b", shapes=LATENT_OUT),
@@ -474,8 +499,50 @@ CASES = [
         note="images",
         axes=True,
     ),
+    # Queries see keys on both sides; the last four have no head.
+    Case("dream", {}, LLAMA + Q_K_V_BIAS, Graph(causal=False)),
+    Case("llada", {}, LLAMA, Graph(causal=False)),
+    Case("llada-moe", SOME_EXPERTS, MOE + Q_K_NORM, Graph(causal=False)),
+    Case("rnd1", SOME_EXPERTS, MOE + Q_K_NORM, Graph(causal=False)),
+    Case("eurobert", {}, LLAMA, ENCODER, others=TIED),
+    Case(
+        "gemma-embedding",
+        LOCAL | TWO_BASES,
+        LLAMA + POST_NORMS + Q_K_NORM,
+        replace(ENCODER, embedding_scale=128**0.5, visible=around(24, lambda i: i % 6 == 5)),
+        Sizes(layers=7),
+        others=TIED,
+    ),
+    Case(
+        "modern-bert",
+        LOCAL | TWO_BASES,
+        less(FUSED, "ffn_gate"),
+        replace(
+            ENCODER,
+            mean_removed=True,
+            first_norm="token_embd_norm",
+            visible=around(24, lambda i: i % 3 == 0),
+        ),
+        Sizes(kv_heads=4),
+        others=f"{TIED} token_embd_norm",
+        shapes=DOUBLE_UP,
+    ),
+    Case(
+        "neo-bert",
+        {},
+        less(FUSED, "ffn_gate"),
+        replace(ENCODER, last_norm="enc.output_norm"),
+        others="token_embd enc.output_norm",
+        shapes=DOUBLE_UP,
+    ),
     # One encoding for all layers: the pairing, and how much of a head rotates.
     Case("arcee", {}, UNGATED),
+    Case(
+        "arctic",
+        SOME_EXPERTS,
+        f"{LLAMA} {EXPERTS} ffn_norm_exps",
+        shapes={**dict.fromkeys(MLP.split(), (128, 128)), "ffn_norm_exps": (128,)},
+    ),
     Case("baichuan", {}, sizes=Sizes(layers=32)),
     Case("bailingmoe", SOME_EXPERTS, MOE + SHARED),
     Case("bailingmoe2", NO_EXPERTS | HALVED, FUSED + Q_K_NORM),
@@ -550,6 +617,7 @@ CASES = [
         LAYER_NORM,
         others=f"{BIASED} output.bias",
     ),
+    Case("plamo", {}, less(LLAMA, "ffn_norm")),
     Case("qwen", {"feed_forward_length": 64}, FUSED + " attn_qkv.bias", sizes=FOUR),
     Case("qwen2", {"rope.freq_base": 1e6}, LLAMA + Q_K_V_BIAS),
     Case("qwen2moe", SOME_EXPERTS, MOE + Q_K_V_BIAS + SHARED + " ffn_gate_inp_shexp"),

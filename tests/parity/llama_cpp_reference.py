@@ -1,7 +1,7 @@
 """A small decoder in NumPy that takes its rotary encodings from ``rope_xp``; and random weights for it.
 
 One graph for all architectures: what a file has tensors for happens (biases, norms before and after,
-norms of q and k, fused q, k, v, sinks), the rest stands in `Graph`. The last matrix of every MLP is
+norms of q and k, fused q, k, v, sinks), the rest is in `Graph`. The last matrix of every MLP is
 zero, so that there are no MLPs, no experts and no difference between parallel and sequential blocks:
 attention alone makes the logits. Gates of its output are zero too, hence constant.
 """
@@ -52,10 +52,8 @@ class Sizes:
         shapes |= {"exp_probs_b": (self.experts, 0), "attn_sub_norm": (q,), "ffn_sub_norm": up[:1]}
         shapes |= {"attn_q_a": (self.rank, width), "attn_q_a_norm": (self.rank,)}
         shapes |= {"attn_q_b": (q, self.rank)}
-        shapes |= {
-            "attn_kv_a_mqa": (self.rank + self.turned, width),
-            "attn_kv_a_norm": (self.rank,),
-        }
+        shapes |= {"attn_kv_a_mqa": (self.rank + self.turned, width)}
+        shapes |= {"attn_kv_a_norm": (self.rank,)}
         shapes |= {"attn_kv_b": (self.heads * (kept + self.value_dim), self.rank)}
         shapes |= {"attn_k_b": (self.heads, self.rank, kept)}
         return shapes | {"attn_v_b": (self.heads, self.value_dim, self.rank)}
@@ -83,11 +81,11 @@ def weights(layers, others, sizes, seed, **shapes):
         return x.astype(np.float32)
 
     shapes.update(token_embd=(sizes.vocab, sizes.width), output=(sizes.vocab, sizes.width))
-    shapes.update(output_norm=(sizes.width,), token_embd_norm=(sizes.width,))
-    ended = [name if "." in name else f"{name}.weight" for name in others.split()]
+    norms = ("output_norm", "token_embd_norm", "enc.output_norm")
+    shapes.update(dict.fromkeys(norms, (sizes.width,)))
     names = [f"blk.{i}.{name}" for i, layer in enumerate(layers) for name in layer.split()]
-    ended += [name if name.endswith(".bias") else f"{name}.weight" for name in names]
-    return {name: draw(name) for name in ended}
+    names = [n if n.endswith(".bias") else f"{n}.weight" for n in others.split() + names]
+    return {name: draw(name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -98,6 +96,7 @@ class Graph:
     residual_scale: float = 1.0
     logit_scale: float = 1.0
     softmax_scale: float | None = None  # head_dim ** -0.5 where it is None
+    first_norm: str = ""
     last_norm: str = "output_norm"
     softcap: float | None = None
     final_softcap: float | None = None
@@ -109,7 +108,9 @@ class Graph:
     bare_norms: bool = False  # OLMo: norms without weights
     bare_value_norm: bool = False  # Gemma 4
     value_scale: float = 1.0
-    visible: Callable = lambda layer, q, k: True
+    causal: bool = True
+    has_head: bool = True  # False: an encoder, whose result is the last hidden state
+    visible: Callable = lambda layer, q, k: True  # besides, of positions of queries and keys
 
 
 class Decoder:
@@ -120,25 +121,29 @@ class Decoder:
         self.sizes, self.graph, self.dtype = sizes, graph, dtype
 
     def logits(self, ropes, tokens, positions, *, seq_len, missed=None):
-        """Logits (n, vocab). ``missed`` draws whether each angle is above or below what it should be."""
+        """Logits (n, vocab), or (n, width) of an encoder. ``missed`` draws whether each angle is above or below what it should be."""
         at = positions if positions.ndim == 1 else positions[0]
         x = self.tensors["token_embd.weight"][tokens] * self.dtype(self.graph.embedding_scale)
         bare = self.graph.bare_norms
+        x = self._norm(x, self.graph.first_norm)
         for i, rope in enumerate(ropes):
             if f"blk.{i}.attn_output.weight" not in self.tensors:
                 continue  # no attention in this layer, and what there is adds zeros
             turn = Turned(rope, positions, seq_len, missed)
-            visible = (at[:, None] >= at) & self.graph.visible(i, at[:, None], at)
-            scale = np.full(at.shape, ropes.softmax_factors[i], self.dtype)
+            visible = self.graph.visible(i, at[:, None], at) & np.ones((len(at), len(at)), bool)
+            if self.graph.causal:
+                visible &= at[:, None] >= at
+            factor = np.full(at.shape, ropes.softmax_factors[i], self.dtype)
             if ropes.query_scales[i] is not None:
-                scale *= ropes.query_scales[i](at.astype(self.dtype))
-            out = self._attention(
-                i, self._norm(x, f"blk.{i}.attn_norm", bare=bare), turn, visible, scale
-            )
+                factor *= ropes.query_scales[i](at.astype(self.dtype))
+            out = self._norm(x, f"blk.{i}.attn_norm", bare=bare)
+            out = self._attention(i, out, turn, visible, factor)
             if self.graph.post_norm is not None:
                 out = self._norm(out, f"blk.{i}.{self.graph.post_norm}")
             x = x + out * self.dtype(self.graph.residual_scale)
         x = self._norm(x, self.graph.last_norm, bare=bare)
+        if not self.graph.has_head:
+            return x
         head = "output" if "output.weight" in self.tensors else "token_embd"
         logits = self._linear(x, head) * self.dtype(self.graph.logit_scale)
         return capped(logits, self.graph.final_softcap)
@@ -183,28 +188,23 @@ class Decoder:
         if sinks is not None:
             total = total + np.exp(sinks[:, None, None] - top)
         out = (p / total) @ v * self.dtype(self.graph.value_scale)  # (heads, n, value_dim)
-        out = self._norm(np.swapaxes(out, 0, 1).reshape(len(x), -1), f"{layer}attn_sub_norm")
-        return self._linear(out, f"{layer}attn_output")
+        return self._linear(
+            self._norm(together(out), f"{layer}attn_sub_norm"), f"{layer}attn_output"
+        )
 
     def _heads(self, layer, x, turn):
         """q, k, v as (heads, n, head_dim), q and k rotated."""
-        s, across = self.sizes, {}
+        s = self.sizes
         if f"{layer}attn_qkv.weight" in self.tensors:
-            joint = self._linear(x, f"{layer}attn_qkv")
             ends = s.heads * s.head_dim, (s.heads + s.kv_heads) * s.head_dim
-            q, k, v = np.split(joint, ends, axis=-1)
+            parts = np.split(self._linear(x, f"{layer}attn_qkv"), ends, axis=-1)
         else:
-            q, k, v = (self._linear(x, f"{layer}attn_{which}") for which in "qkv")
-        for which in "qk":  # over all heads at once (OLMo 2), or below, head by head
-            weight = self.tensors.get(f"{layer}attn_{which}_norm.weight")
-            across[which] = weight is not None and weight.ndim == 1 and len(weight) > s.head_dim
-        q = self._norm(q, f"{layer}attn_q_norm") if across["q"] else q
-        k = self._norm(k, f"{layer}attn_k_norm") if across["k"] else k
-        q, k, v = (np.swapaxes(z.reshape(len(x), -1, s.head_dim), 0, 1) for z in (q, k, v))
+            parts = (self._linear(x, f"{layer}attn_{which}") for which in "qkv")
+        q, k, v = (apart(part, s.head_dim) for part in parts)
 
         def norm(q, k):
-            q = q if across["q"] else self._norm(q, f"{layer}attn_q_norm")
-            return q, k if across["k"] else self._norm(k, f"{layer}attn_k_norm")
+            names = f"{layer}attn_q_norm", f"{layer}attn_k_norm"
+            return (self._norm_of_heads(z, name) for z, name in zip((q, k), names, strict=True))
 
         if self.graph.norm_after_rotation:
             q, k = norm(turn(q), turn(k))
@@ -213,6 +213,13 @@ class Decoder:
         if self.graph.norm_of_rotated and turn.rope is not None:
             q, k = self._norm(q, "", bare=True), self._norm(k, "", bare=True)
         return q, k, v
+
+    def _norm_of_heads(self, x, name):
+        """Each head's, or one over all heads if the weight is as long (OLMo 2)."""
+        weight = self.tensors.get(f"{name}.weight")
+        if weight is None or weight.shape[-1] == x.shape[-1]:
+            return self._norm(x, name)
+        return apart(self._norm(together(x), name), x.shape[-1])
 
     def _latent(self, layer, x, turn):
         """Latent attention's q and k, [kept | turned], and v, decompressed."""
@@ -223,21 +230,19 @@ class Decoder:
         else:
             q = self._norm(self._linear(x, f"{layer}attn_q_a"), f"{layer}attn_q_a_norm")
             q = self._linear(q, f"{layer}attn_q_b")
-        q = np.swapaxes(q.reshape(n, s.heads, -1), 0, 1)
+        q = apart(q, s.head_dim)
         low, k_turned = np.split(self._linear(x, f"{layer}attn_kv_a_mqa"), [s.rank], axis=-1)
         low = self._norm(low, f"{layer}attn_kv_a_norm")
         if f"{layer}attn_kv_b.weight" in self.tensors:
-            both = np.swapaxes(self._linear(low, f"{layer}attn_kv_b").reshape(n, s.heads, -1), 0, 1)
+            both = apart(self._linear(low, f"{layer}attn_kv_b"), kept + s.value_dim)
             k_kept, v = np.split(both, [kept], axis=-1)
         else:
             k_kept = low @ self.tensors[f"{layer}attn_k_b.weight"]
             v = low @ self.tensors[f"{layer}attn_v_b.weight"].mT
         k_turned = np.broadcast_to(k_turned, (s.heads, n, s.turned))
         k = np.concatenate((k_kept, k_turned), -1)
-        if (
-            turn.rope is None or turn.rope.head_dim == s.head_dim
-        ):  # it knows where the turned ones are
-            return turn(q), turn(k), v
+        if turn.rope is None or turn.rope.head_dim == s.head_dim:
+            return turn(q), turn(k), v  # the encoding knows which features it turns
         q, k = (np.concatenate((z[..., :kept], turn(z[..., kept:])), -1) for z in (q, k))
         return q, k, v
 
@@ -274,6 +279,16 @@ class Turned:
             return self.rope.rotate(x, *(t.astype(x.dtype) for t in self.tables))
         msg = f"heads have {x.shape[-1]} features, the encoding {self.rope.head_dim}"
         raise ValueError(msg)
+
+
+def apart(x, size):
+    """Heads in a row of features → (heads, n, size)."""
+    return np.swapaxes(x.reshape(len(x), -1, size), 0, 1)
+
+
+def together(x):
+    """The inverse of `apart`."""
+    return np.swapaxes(x, 0, 1).reshape(x.shape[1], -1)
 
 
 def capped(x, cap):

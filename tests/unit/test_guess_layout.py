@@ -1,7 +1,9 @@
 """The layout that weights were trained with: planted pairs, a trained model's, and chance."""
 
 import base64
+import contextlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +158,19 @@ def test_rows_of_zeros_tell_nothing(rng):
 
 
 def test_each_query_head_meets_its_own_key_head(rng):
-    q, k = trained(rng, half(32), heads=6, kv_heads=3)
-    assert guess_layout(q, k, 32).layout == "half"
+    q, k = trained(rng, half(32), heads=6, kv_heads=3, strength=0.6)
     with pytest.raises(ValueError, match=REFUSED):
         guess_layout(np.roll(q, 64, 0), k, 32)
+    q[:128] = rng.standard_normal((128, 96))  # the last two show it, too
+    assert guess_layout(q, k, 32).layout == "half"
+
+
+def test_p_value_counts_what_was_tried(rng):
+    """13 widths of half pairs and interleaved: chance has 14 occasions."""
+    answers = 0
+    for _ in range(40):
+        with contextlib.suppress(ValueError):  # p_value is above 1
+            found = guess_layout(*rng.standard_normal((2, 32, 48)), 32, significance=0.999)
+            answers += 1
+            assert found.p_value >= 14 * math.erfc(found.score / math.sqrt(2)) / 2
+    assert answers > 20

@@ -26,7 +26,10 @@ SIGNATURES = {
     "RoPE.frequencies": "(self, seq_len=None)",
     "RoPE.from_config": "(config, *, layer_type=None, layout=None, part='text', precision='exact')",
     "configs.layer_ropes": "(config, *, layout=None, part='text', precision='exact')",
-    "configs.explain": "(config, seq_len=None, *, layout=None, part='text')",
+    "configs.explain": "(config_or_ropes, seq_len=None, *, layout=None, part='text')",
+    "configs.explain_difference": "(a, b, seq_len=None, *, layout=None, part='text')",
+    "configs.to_config": "(ropes, *, form='transformers', model_type=None, architecture=None, "
+    "layer_types=None, sliding_window=None)",
     "cos_sin": "(positions, inv_freq, *, dtype=None, precision='exact', attention_factor=1.0)",
     "rotate": "(x, cos, sin, *, layout, seq_axis=-2, rotary_start=0, inverse=False, blocks=None, "
     "out=None)",
