@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, analysis, attention, axes, positions, relative
+from rope_xp import RoPE, analysis, attention, axes, positions, relative, scaling
 from rope_xp._backends.namespaces import LIBRARIES
 from rope_xp._kernels import force_kernel
 from rope_xp.axes import Axial
@@ -94,6 +94,14 @@ def everything():
     relative.alibi_slopes(4, xp=np)
     attention.attention(q, k, k, causal=True, bias=np.zeros((5, 5), np.float32))
     attention.attention(q, k, k, bias=attention.causal_mask(np.arange(5), np.arange(5)))
+    for scale in (
+        scaling.FloorLogScale(9, 0.1, 1),
+        scaling.LogScale(9),
+        scaling.PowerScale(9, 0.1),
+    ):
+        for kind in (np.int8, np.int64, np.uint64, np.float16):
+            attention.attention(x, x, x, query_scale=scale(np.arange(5, dtype=kind)))
+    scaling.LearnedLogScale()(np.arange(5), np.ones(2), np.ones(2))
     for function in (analysis.abel_bound, analysis.score_curve):
         function(x, x, 3, [1.0, 0.1, 0.01, 0.0], "half")
         function(x, x, np.arange(5), [1.0, 0.1, 0.01, 0.0], "interleaved", dtype=np.float32)
