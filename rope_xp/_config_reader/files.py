@@ -78,7 +78,8 @@ def _from_path(path: str | Path) -> Mapping[str, Any]:
         raise ValueError(msg)
     try:
         file = _file_of(Path(path))
-        return gguf_file.metadata_of(file) if gguf_file.is_gguf(file) else _from_file(file)
+        is_gguf = file.suffix == ".gguf" or gguf_file.is_gguf(file)
+        return gguf_file.metadata_of(file) if is_gguf else _from_file(file)
     except FileNotFoundError as error:
         why = f"{error.strerror}{_advice(text)}"
     except (OSError, UnicodeEncodeError) as error:

@@ -127,6 +127,9 @@ def _read(path: Path) -> _Header:
     named = f"`config` must be a whole GGUF file, got {quote(str(path))}"
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data[: len(MAGIC)] != MAGIC:
+                msg = "it does not begin with the letters GGUF"
+                raise ValueError(msg)  # noqa: TRY301 - the sentence below says which file
             return _Cursor(data).header()
     except OSError as error:
         msg = f"`config` must be a readable file, got {quote(str(path))}: {error.strerror}"

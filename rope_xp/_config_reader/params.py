@@ -68,8 +68,11 @@ def find(config: Config, layout: str | None) -> Found | None:
         return None
     if "inter_dim" in config:
         return _deepseek(config, layout)
-    if "norm_eps" not in config:
-        return None
+    if "norm_eps" not in config:  # other code has the same names of sizes
+        if config.get("model_type") == "transformer":
+            return None
+        msg = "`model_type` is required, or `norm_eps` in a params.json of Meta's or Mistral's: got neither"
+        raise ValueError(msg)
     return _mistral(config, layout) if "hidden_dim" in config else _llama(config, layout)
 
 

@@ -28,6 +28,8 @@ TEXT_PARTS = (
     "text_cfg",
     "language_model",
     "talker_config",
+    "vlm_config",
+    "decoder",
 )
 VISION_PARTS = ("vision_config", "visual", "vision_cfg", "vision_tower_cfg", "vit_config")
 # What only a vision tower has, and what only a text model has.

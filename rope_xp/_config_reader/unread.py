@@ -48,11 +48,12 @@ def _no_layers(value: Any, found: InUse) -> bool:  # noqa: ARG001 - all rules ha
 
 def _is_rope(value: Any, found: InUse) -> bool:  # noqa: ARG001
     names = {"rope", "rotary", "rotary_embedding", "rotary_embeddings", "default"}
-    return isinstance(value, str) and value.lower() in names
+    return value is True or (isinstance(value, str) and value.lower() in names)
 
 
 FRACTION = Meaning(_fraction, "write the share of the head that rotates as partial_rotary_factor")
 HEAD = Meaning(lambda v, found: v == found.head_dim, "write the size of a head as head_dim")
+BASE = Meaning(lambda v, found: v in found.bases, "write the base as rope_theta")
 WIDTH = Meaning(
     lambda v, found: v == found.rotary_dim, "write the number of rotated features as rotary_dim"
 )
@@ -90,7 +91,32 @@ MEANINGS: Mapping[str, Meaning] = {
         FRACTION,
     ),
     **dict.fromkeys(
-        ["kv_channels", "attention_head_dim", "attention_head_size", "head_size", "dim_head"], HEAD
+        [
+            "kv_channels",
+            "attention_head_dim",
+            "attention_head_size",
+            "head_size",
+            "head_hidden_size",
+            "dim_head",
+            "dim_per_head",
+            "d_head",
+            "d_kv",
+            "d_k",
+            "q_head_dim",
+            "qk_head_dim",
+        ],
+        HEAD,
+    ),
+    **dict.fromkeys(
+        [
+            "position_embedding_base",
+            "pos_emb_base",
+            "freq_base",
+            "freqs_base",
+            "base_freq",
+            "max_wavelength",
+        ],
+        BASE,
     ),
     **dict.fromkeys(
         [
@@ -114,6 +140,13 @@ MEANINGS: Mapping[str, Meaning] = {
             "rope_position_scale",
             "rope_scaling_factors",
             "rotary_emb_scale",
+            "seq_len_interpolation_factor",
+            "position_interpolation_factor",
+            "pos_interp_factor",
+            "interpolation_factor",
+            "longrope_factor",
+            "ntk_factor",
+            "ntk_alpha",
         ],
         FACTOR,
     ),
@@ -132,6 +165,7 @@ MEANINGS: Mapping[str, Meaning] = {
             "apply_rotary",
             "original_rope",
             "rope_enabled",
+            "use_pos_emb",
         ],
         ON,
     ),
@@ -139,6 +173,12 @@ MEANINGS: Mapping[str, Meaning] = {
         [
             "alibi",
             "use_alibi",
+            "is_alibi",
+            "use_alibi_mask",
+            "relative_attention",
+            "position_interpolation",
+            "dynamic_ntk",
+            "logn_attn",
             "use_dynamic_ntk",
             "use_dynamic_ntk_rope",
             "use_logn_attn",
@@ -164,6 +204,7 @@ MEANINGS: Mapping[str, Meaning] = {
             "interleaved_rope",
             "use_interleaved_rope",
             "rope_traditional",
+            "gptj_style",
         ],
         INTERLEAVED,
     ),
@@ -177,6 +218,10 @@ MEANINGS: Mapping[str, Meaning] = {
             "positional_embedding_type",
             "pos_embedding_type",
             "pos_emb_type",
+            "position_embedding",
+            "positional_embedding",
+            "pos_emb",
+            "pos_encoding",
             "rope_type",
             "rope_scaling_type",
             "rotary_type",
@@ -321,6 +366,7 @@ def _is_rope_like(key: str, value: Any) -> bool:
 
 def _among(config: Config, prefix: str, found: InUse) -> Iterator[tuple[str, str]]:
     has_layer_types = "layer_types" in config
+    is_mla = config.get("qk_rope_head_dim") is not None
     for key, value in config.items():
         if value is None or not isinstance(key, str):
             continue
@@ -334,8 +380,9 @@ def _among(config: Config, prefix: str, found: InUse) -> Iterator[tuple[str, str
                 "write what it says as rope_theta, rope_scaling and partial_rotary_factor",
             )
         elif meaning is not None:
-            is_about_layers = meaning is LAYERS and has_layer_types
-            if not meaning.agrees(value, found) and not is_about_layers:
+            # With latent attention the slice is described, and these are about the whole head.
+            is_elsewhere = (meaning is LAYERS and has_layer_types) or (meaning is HEAD and is_mla)
+            if not is_elsewhere and not meaning.agrees(value, found):
                 yield prefix + key, meaning.remedy
         elif _is_rope_like(key, value) and (prefix or key not in READ):
             yield (

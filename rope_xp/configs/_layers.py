@@ -139,8 +139,9 @@ def layer_ropes(
     called without positions, it rotates text as an encoding of one axis does.
 
     The vision tower is read from the composite or from its ``vision_config``. Its positions are row and
-    column, and with three axes time, row and column. They begin at 0, but for Llama 4 at 1, with the class token, the last
-    one, at (0, 0); DINOv3's are the centers of patches in [−1, 1].
+    column, and with three axes time, row and column. They begin at 0, but for Inkling 2 at 1, and for
+    Llama 4 at 1, with the class token, the last one, at (0, 0); DINOv3's are the centers of patches in
+    [−1, 1].
 
     Where transformers departs from the code that was published with the weights, the latter is followed:
     PhiMoE takes its long factors beyond the original context, and DBRX's base is that of attn_config.
@@ -170,9 +171,10 @@ def layer_ropes(
         msg = f"`{key}` is required for one encoding per layer"
         raise ValueError(msg)
     ropes = model.make(RoPE, precision)
+    factor_of = {spec: rope.frequencies().softmax_factor for spec, rope in ropes.items()}
     made = [None if layer.spec is None else ropes[layer.spec] for layer in model.layers]
     factors = [
-        layer.softmax_factor if rope is None else rope.frequencies().softmax_factor
-        for layer, rope in zip(model.layers, made, strict=True)
+        layer.softmax_factor if layer.spec is None else factor_of[layer.spec]
+        for layer in model.layers
     ]
     return LayerRopes(made, [layer.query_scale for layer in model.layers], factors)

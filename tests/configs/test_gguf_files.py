@@ -292,3 +292,11 @@ def test_the_command_line(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert "must be a whole GGUF file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("data", [b"", b"GG", b"a text"])
+def test_a_file_with_this_ending_must_be_one(tmp_path, data):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"^`config` must be a whole GGUF file, got .*model\.gguf"):
+        RoPE.from_config(path)

@@ -200,6 +200,10 @@ BROKEN = {
         },
         "`apply_scale` in yarn must be false with latent attention",
     ),
+    "whose it is": (
+        {"dim": 64, "n_heads": 1, "n_layers": 2},
+        "`model_type` is required, or `norm_eps`",
+    ),
     "another deepseek": (
         {**DEEPSEEK, "compress_ratios": [4, 128]},
         "unknown key 'compress_ratios' in params.json deepseek",

@@ -25,7 +25,6 @@ from rope_xp.configs import layer_ropes
 
 ODD_HEADS = "heads of no whole or of an odd number of features by default"
 SECTIONS = "sections for 32 pairs and a table of 64 by default"
-NOT_FOUND = "its language model is under a key that is not looked at"
 ONLY_VISION = "its vision tower is covered, its language model does not rotate"
 REFUSED = {
     "cohere_compass": "rope_parameters without full_attention by default",
@@ -43,11 +42,6 @@ REFUSED = {
     "glm_image_text": SECTIONS,
     "glmga": SECTIONS,
     "lfm2_moe": "layer_types are null by default",
-    "colmodernvbert": NOT_FOUND,
-    "colpali": NOT_FOUND,
-    "colqwen2": NOT_FOUND,
-    "t5gemma": NOT_FOUND,
-    "t5gemma2": NOT_FOUND,
     "fastspeech2_conformer": "its decoder_config has no model_type",
     "glm5_next": ONLY_VISION,
     "inkling2": ONLY_VISION,
