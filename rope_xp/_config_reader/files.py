@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +18,11 @@ from rope_xp._config_reader import gguf_file
 from rope_xp._config_reader.values import is_list
 from rope_xp._validation import quote, shorten
 
-# The largest published configs, which list every quantized tensor, have less than 2 MB; JSON of this
-# size is at most some hundred MB in memory, and takes less than a second.
+# A config has kilobytes, one that lists every quantized tensor some megabytes. JSON of this size is at
+# most some hundred MB in memory, and takes some seconds.
 MAX_BYTES = 16 * 2**20
 MAX_YAML_BYTES = 2**20  # which takes ten times as long to read
-# Published configs are nested six deep.
+# Configs are nested a few mappings deep.
 MAX_DEPTH = 64
 MAX_PARTS = 2**16
 # Longer lists hold numbers or names, as the vocabulary in the metadata of a GGUF file: they are not
@@ -165,9 +165,12 @@ def _read(path: Path, most: int) -> bytes:
     return data
 
 
-def _as_mapping(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _as_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON; json itself would let the last of several values of one key win."""
-    found: dict[str, Any] = {}
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    found = {}
     for key, value in pairs:
         if key in found and found[key] != value:
             msg = f"{quote(key)} has conflicting values: {quote(found[key])} and {quote(value)}"

@@ -76,7 +76,7 @@ def find(config: Config, layout: str | None) -> Found | None:
     ValueError
         If the builder is not known, or an argument is missing or of the wrong kind.
     """
-    model = config if "_component_" in config else config.get("model")
+    model = config if "_component_" in config else config.get("model", config.get("policy_model"))
     if not isinstance(model, Mapping) or "_component_" not in model:
         return None
     name = model["_component_"]

@@ -149,6 +149,11 @@ TORCHTUNE = {
     "gemma.gemma_2b": (recipe("gemma.gemma_2b"), 18, RoPE(256, layout="interleaved")),
     "qwen2.qwen2_7b": (recipe("qwen2.qwen2_7b"), 28, RoPE(128, layout="half", base=1e6)),
     "phi3.phi3_mini": (recipe("phi3.phi3_mini"), 32, RoPE(96, layout="half")),
+    "PPO": (
+        {"policy_model": recipe("mistral.mistral_7b")["model"], "reward_and_value_model": {}},
+        32,
+        RoPE(128, layout="interleaved"),
+    ),
     "the model alone": (recipe("mistral.mistral_7b")["model"], 32, RoPE(128, layout="interleaved")),
 }
 
