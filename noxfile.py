@@ -190,8 +190,8 @@ def carriers(session):
     session.install("torch==2.13.*", ".[gguf]")
     # Of litgpt and torchtune the files with the rotation alone are run. xllamacpp is llama.cpp, built.
     session.install("--no-deps", *PEERS, "litgpt==0.5.13", "torchtune==0.6.1")
-    session.install("pillow", "requests", "importlib_metadata", "einops")
-    session.install("xllamacpp==2026.10.11549", "gguf==0.19.0")
+    session.install("pillow", "requests", "importlib_metadata", "einops", "huggingface_hub")
+    session.install("safetensors", "regex", "xllamacpp==2026.10.11549", "gguf==0.19.0")
     for what in ("carriers", "diffusers_configs", "llama_cpp"):
         session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
 

@@ -22,7 +22,8 @@ REQUIRED = frozenset(
 INTEGERS = SIZE_KEYS - {"layer_types"}
 
 
-# The kinds of file other than transformers' config.json. Each returns None for a mapping of another kind.
+# The kinds of file other than transformers' config.json. Each returns None for a mapping of another kind;
+# some transformers of diffusers have the keys of a params.json as well.
 CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (
     gguf.find,
     diffusers.find,

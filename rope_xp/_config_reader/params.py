@@ -62,8 +62,8 @@ def find(config: Config, layout: str | None) -> Found | None:
     if config.get("model_type") == "mamba" and "dim" in config:
         msg = "`model_type` must be of a model with attention, got 'mamba'"
         raise ValueError(msg)
-    if "_class_name" in config or not {"dim", "n_layers", "n_heads"} <= {*config}:
-        return None  # some transformers of diffusers have these keys as well
+    if not {"dim", "n_layers", "n_heads"} <= {*config}:
+        return None
     if config.get("model_type") not in (None, "transformer"):
         return None
     if "inter_dim" in config:

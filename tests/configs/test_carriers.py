@@ -54,6 +54,10 @@ LITGPT = {
         {**WHOLE, "rope_condense_ratio": 8},
         [RoPE(128, layout="half", scaling=Linear(8.0))] * 12,
     ),
+    "stretched twice": (
+        {**WHOLE, "rope_condense_ratio": 2, "rope_adjustments": {"factor": 8.0}},
+        [RoPE(128, layout="half", scaling=Linear(16.0))] * 12,
+    ),
     "gemma 3": (GEMMA3, [LOCAL] * 5 + [FULL, LOCAL]),
     "gemma 3, all local": ({**GEMMA3, "rope_indices": None}, [LOCAL] * 7),
     "latent attention": (

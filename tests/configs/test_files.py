@@ -74,7 +74,7 @@ PATHS = {
     "no characters": ("\ud800", "`config` must be a readable config.json.*no name of a file"),
     "the folder": (
         ".",
-        r"must be a folder with a config.json, params.json.*model_index.json, got '\.'",
+        r"must be a folder with a config.json, params.json.*model_index.json or GGUF file, got '\.'",
     ),
     "a device": ("/dev/zero", "`config` must be a regular file, got '/dev/zero'"),
 }

@@ -13,6 +13,7 @@ import pytest
 from config_cases import DEEPSEEK_V3, LLAMA31
 
 from rope_xp import RoPE, configs
+from rope_xp.scaling import FloorLogScale
 
 LLAMA = {"dim": 4096, "n_heads": 32, "n_layers": 32, "norm_eps": 1e-05, "multiple_of": 256}
 LLAMA3 = {**LLAMA, "rope_theta": 500000.0, "vocab_size": 128256, "n_kv_heads": 8}
@@ -153,7 +154,7 @@ def test_yarn_of_mistral():
     applied = {**MINISTRAL3["yarn"], "apply_scale": True}
     found = RoPE.from_config({**MINISTRAL3, "yarn": applied}).frequencies().attention_factor
     assert found == pytest.approx(0.1 * math.log(16) + 1)
-    assert "scaled by position" in configs.explain(MINISTRAL3)
+    assert rope.query_scale == FloorLogScale(16384, 0.1)
     large = {**MINISTRAL3, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128}
     assert (RoPE.from_config(large).head_dim, RoPE.from_config(large).layout) == (64, "interleaved")
 

@@ -2,7 +2,7 @@
 
 Each case is a small random GGUF file. llama.cpp runs it; so does a NumPy decoder
 (`llama_cpp_reference`) that asks ``configs.layer_ropes`` for the rotary encoding of each layer. The
-logits must agree, and a case must be able to tell: with wrong encodings in their place (the other
+logits must agree, and a case must have power: with wrong encodings in their place (the other
 pairing, another base in one layer, no schedule, layers alike, …) they must be far apart.
 
 The tolerance is computed, not chosen. llama.cpp works in float32, and its angles come from a product
@@ -102,7 +102,7 @@ def check(case, engine, folder):
     if not apart <= tolerance:
         raise AssertionError(line)
     if not wrong[weakest] > FAR * tolerance:
-        line = f"cannot tell: {line}"
+        line = f"without power: {line}"
         raise AssertionError(line)
     return line
 
