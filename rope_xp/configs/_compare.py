@@ -119,15 +119,7 @@ def is_same(a: RoPE | None, b: RoPE | None) -> bool:
     if a is None or b is None or a == b:
         return a is b or a == b
     shapes = [
-        (
-            r.head_dim,
-            r.rotary_start,
-            r.layout,
-            blocks_of(r),
-            n_axes_of(r),
-            r.precision,
-            r.query_scale,
-        )
+        (r.head_dim, r.rotary_start, r.layout, blocks_of(r), n_axes_of(r), r.precision)
         for r in (a, b)
     ]
     if shapes[0] != shapes[1] or not is_same_scale(a.query_scale, b.query_scale):

@@ -18,7 +18,7 @@ from rope_xp.scaling._base import larger_base
 Keys = dict[str, Any]
 Layers = Sequence[RoPE | None]
 
-# The divisor in a tensor of a pair that does not turn, as in the files of Gemma 4.
+# The divisor of a pair that does not turn, as in the files of Gemma 4.
 STOPPED = 1e30
 
 

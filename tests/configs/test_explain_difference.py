@@ -48,6 +48,14 @@ def test_a_gguf_file_and_its_original_are_the_same():
     assert "as expected" not in explain_difference(adjacent, halves)
 
 
+def test_the_checkpoints_of_meta_are_in_another_order():
+    params = {"dim": 4096, "n_layers": 32, "n_heads": 32, "vocab_size": 128256}
+    params |= {"rope_theta": 5e5, "use_scaled_rope": True, "norm_eps": 1e-5}
+    text = explain_difference(LLAMA31, params)
+    assert text.startswith("no difference")
+    assert "as expected: the checkpoint of params.json has the rows of q and k in another" in text
+
+
 def test_the_other_pairing_is_a_difference_of_two_files_of_one_kind():
     text = explain_difference([ROPE], [replace(ROPE, layout="interleaved")])
     assert not text.startswith("no difference")

@@ -422,7 +422,6 @@ LLAMA_LIKE = [
     "orion",
     "internlm2",
     "bailing_moe",
-    "plamo",
 ]
 
 

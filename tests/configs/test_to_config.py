@@ -262,6 +262,10 @@ def test_the_same_numbers_are_the_same_encoding():
     assert not is_same(ROPE, replace(ROPE, layout="interleaved"))
     split = [RoPE(64, layout="half", axes=axes.Axial(2, split=s)) for s in (False, True)]
     assert not is_same(*split)
+    scales = [scaling.LogScale(4096, beta) for beta in (0.1, float(np.float32(0.1)), 0.2)]
+    one, rounded, other = (replace(ROPE, query_scale=scale) for scale in scales)
+    assert is_same(one, rounded)
+    assert not is_same(one, other)
     # GGUF divides by 1e30 what does not turn.
     stopped = [scaling.Proportional(0.5), scaling.FrequencyFactors((1.0,) * 32 + (1e30,) * 32)]
     assert is_same(*(replace(ROPE, scaling=each) for each in stopped))

@@ -51,8 +51,8 @@ def largest(made, rope, length):
     factor = float(cos[0, 0, 0])
     angles = np.arctan2(sin[0, 1, :half].double().numpy(), cos[0, 1, :half].double().numpy())
     of_angles = np.abs(angles - wanted.inv_freq) / np.maximum(wanted.inv_freq, 1e-30)
-    stopped = wanted.inv_freq == 0
-    of_angles[stopped] = np.abs(angles[stopped])
+    unrotated = wanted.inv_freq == 0
+    of_angles[unrotated] = np.abs(angles[unrotated])
     return max(float(of_angles.max()), abs(factor / wanted.attention_factor - 1))
 
 
