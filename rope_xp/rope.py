@@ -217,7 +217,8 @@ class RoPE:
         -------
         RoPE
             For latent attention (MLA), ``head_dim`` is the slice that rotates. With ``axes`` for text
-            with images and for vision towers: see the notes there.
+            with images and for vision towers: see the notes there. Its ``query_scale`` is that of the
+            layers that rotate; the others, as in Llama 4, can have one, which `layer_ropes` gives.
 
         Raises
         ------

@@ -38,7 +38,9 @@ def query_scale_of(
     if rule.beta_key is not None and not fields["beta"]:
         return None
     if rule.length_key is not None and fields["length"] is None:
-        msg = f"`{rule.length_key}` is required for the query scale of {quote(model.model_type)}"
+        where = "" if parameters is None else f" in {parameters.source}"
+        only = "" if rule.beta_key is None else f" where {rule.beta_key} is given"
+        msg = f"`{rule.length_key}` is required{where} for {quote(model.model_type)}{only}"
         raise ValueError(msg)
     given = {name: value for name, value in fields.items() if value is not None}
     try:

@@ -44,6 +44,10 @@ CASES = {
         | {"rope_scaling": {**YARN, "llama_4_scaling_beta": 0.1}},
         [STEPS],
     ),
+    "another schedule": (
+        ministral3(rope_type="linear", llama_4_scaling_beta=0.1),
+        [STEPS] * 2,
+    ),
     "a composite": (
         {"model_type": "mistral3", "text_config": ministral3(llama_4_scaling_beta=0.1)},
         [STEPS] * 2,
@@ -152,7 +156,7 @@ REFUSED = {
                 "llama_4_scaling_beta": 0.1,
             }
         },
-        "`original_max_position_embeddings` is required for the query scale of 'ministral3'",
+        "is required in rope_parameters for 'ministral3' where llama_4_scaling_beta is given",
     ),
     "length": (llama4(floor_scale=0.5), "`floor_scale` must be an int, got 0.5"),
     "length 1": (llama4(floor_scale=1), "`floor_scale` must be an int greater than 1"),

@@ -576,6 +576,8 @@ def _scheduled(parameters: dict, schedule: str, pairs: int, model_type: str) -> 
             extra |= {"short_mscale": 1.1, "long_mscale": 1.2}
     elif schedule == "proportional":
         extra = {"partial_rotary_factor": parameters.get("partial_rotary_factor", 0.5)}
+    if "llama_4_scaling_beta" in kept:  # whose length that is
+        extra.setdefault("original_max_position_embeddings", 1024)
     return {**kept, **extra, "rope_type": schedule}
 
 
