@@ -67,6 +67,8 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
         return value
     if origin is tuple:
         return _from_list(args, value, where)
+    if origin is Mapping and args == (str, str) and all(type(v) is str for v in value.values()):
+        return dict(value)  # as with lists
     if origin is Mapping:
         return {
             # JSON has no keys but strings.
@@ -127,6 +129,8 @@ def _require_known(value: Any, names: Collection[str], where: str) -> Any:
 
 def _from_list(args: tuple[Any, ...], value: list[Any], where: str) -> tuple[Any, ...]:
     """``tuple[X, ...]`` or a tuple of a fixed length."""
+    if args == (str, Ellipsis) and all(type(item) is str for item in value):
+        return tuple(value)  # lists of hundreds of names
     each = [args[0]] * len(value) if args[-1] is Ellipsis else [*args]
     if len(each) != len(value):
         msg = f"`{where}` must have {len(each)} entries, got {len(value)}"

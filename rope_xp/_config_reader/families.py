@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-from rope_xp._config_reader import diffusers, files, gguf, litgpt, mlx, params, torchtune
+from rope_xp._config_reader import files
+from rope_xp._config_reader.carriers import mlx
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.parts import find_part
 from rope_xp._config_reader.schema import Family
@@ -22,14 +23,17 @@ REQUIRED = frozenset(
 INTEGERS = SIZE_KEYS - {"layer_types"}
 
 
-# The kinds of file other than transformers' config.json. Each returns None for a mapping of another kind;
-# some transformers of diffusers have the keys of a params.json as well.
-CARRIERS: tuple[Callable[[Config, str | None], Found | None], ...] = (
-    gguf.find,
-    diffusers.find,
-    params.find,
-    litgpt.find,
-    torchtune.find,
+# The kinds of file other than transformers' config.json: a key that each has, and the module whose ``find``
+# returns None for a mapping of another kind all the same. Some transformers of diffusers have the keys of
+# a params.json as well. A module is imported where its key is: together they take longer than a config.
+CARRIERS = (
+    ("general.architecture", "gguf.translate"),
+    ("_class_name", "carriers.diffusers"),
+    ("dim", "carriers.params"),
+    ("n_embd", "carriers.litgpt"),
+    ("_component_", "carriers.torchtune"),
+    ("model", "carriers.torchtune"),
+    ("policy_model", "carriers.torchtune"),
 )
 
 
@@ -44,8 +48,11 @@ def find(config: object, layout: str | None, part: str = "text") -> Found:
         If ``config`` is neither a mapping nor a path.
     """
     loaded = files.load(config)
-    for find_in in CARRIERS:
-        read = find_in(loaded, layout)
+    for key, module in CARRIERS:
+        if key not in loaded:
+            continue
+        carrier = import_module(f"{__package__}.{module}")
+        read: Found | None = carrier.find(loaded, layout)
         if read is not None and part != "text":
             msg = f"`part` must be 'text' for a file without parts, got {quote(part)}"
             raise ValueError(msg)

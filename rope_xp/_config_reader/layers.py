@@ -11,6 +11,7 @@ from dataclasses import replace
 from rope_xp._config_reader.axes import extra_keys_of, scheme_of
 from rope_xp._config_reader.entries import Entries, base_of, is_list_per_layer, rope_parameters_of
 from rope_xp._config_reader.layer_rules import Rotation, rotation_of
+from rope_xp._config_reader.meanings import InUse
 from rope_xp._config_reader.model import ModelConfig, model_config
 from rope_xp._config_reader.parts import PARTS
 from rope_xp._config_reader.query_scales import query_scale_of
@@ -23,7 +24,7 @@ from rope_xp._config_reader.schedules import (
 )
 from rope_xp._config_reader.sizes import head_dim_of, partial_rotary_factor_of, rotary_dim_of
 from rope_xp._config_reader.spec import Layer, LayerSpec, ModelSpec
-from rope_xp._config_reader.unread import InUse, misspelt, unread
+from rope_xp._config_reader.unread import misspelt, unread
 from rope_xp._config_reader.values import get_int, lookup
 from rope_xp._config_reader.vocabulary import BASE_KEYS, NO_ATTENTION, Direction, Rotary
 from rope_xp._validation import quote

@@ -10,11 +10,11 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from typing import Any
 
 from rope_xp._config_reader.checks import family_of
 from rope_xp._config_reader.convert import convert
+from rope_xp._config_reader.data import text_of
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import lookup
 
@@ -129,8 +129,7 @@ def _as_object(name: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 @functools.cache  # a constant of the package, not state
 def read_table(name: str = "families.json") -> Table:
     """A table of the package."""
-    path = resources.files("rope_xp._config_reader").joinpath(name)
-    return parse(path.read_text(encoding="utf-8"), name)
+    return parse(text_of(name), name)
 
 
 def tables() -> tuple[Table, Table]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 
+from rope_xp._config_reader.meanings import InUse
 from rope_xp._config_reader.parts import is_tower, no_name_of_tower
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.table import tables, why_left_out
-from rope_xp._config_reader.unread import InUse, unread
+from rope_xp._config_reader.unread import unread
 from rope_xp._config_reader.values import Config
 from rope_xp._config_reader.vocabulary import BASE_KEYS, Layout, Rotary
 from rope_xp._validation import quote, shorten

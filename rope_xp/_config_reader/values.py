@@ -14,6 +14,9 @@ from rope_xp._validation import quote, require_bool, require_positive
 
 Config = Mapping[str, Any]
 
+# Configs are nested a few mappings deep.
+MAX_DEPTH = 64
+
 # No size of a model is larger.
 MAX_SIZE = 2**31
 # No model has more layers, and a typing error must not ask for as many.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from rope_xp import scaling
-from rope_xp._config_reader.gguf_metadata import LONG, ROPE_FREQS, SHORT, TENSORS
-from rope_xp._config_reader.gguf_table import Architecture, RopeFreqs, Rotates, architecture_of
+from rope_xp._config_reader.gguf.metadata import LONG, ROPE_FREQS, SHORT, TENSORS
+from rope_xp._config_reader.gguf.table import Architecture, RopeFreqs, Rotates, architecture_of
 from rope_xp._validation import quote
 from rope_xp.rope import RoPE
 from rope_xp.scaling._base import larger_base

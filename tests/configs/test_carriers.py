@@ -4,7 +4,7 @@ import pytest
 from config_cases import LLAMA31, llama
 
 from rope_xp import RoPE, configs
-from rope_xp._config_reader.torchtune import read_table
+from rope_xp._config_reader.carriers.torchtune import read_table
 from rope_xp.scaling import Linear, Llama3
 
 PYTHIA = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rope_xp import RoPE, configs
-from rope_xp._config_reader.diffusers import read_table, transformer
+from rope_xp._config_reader.carriers.diffusers import read_table, transformer
 from rope_xp.axes import Axial, AxisPerPair, InterleavedSections
 
 

@@ -1,5 +1,6 @@
 """`families.json` and the registry of rope_types: every line and every entry."""
 
+import importlib
 import inspect
 import re
 from dataclasses import fields
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import rope_xp
-from rope_xp import RoPE, _config_reader
+from rope_xp import RoPE
 from rope_xp._config_reader import schedules, vocabulary
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.table import known_family, tables
@@ -83,16 +84,21 @@ def test_every_name_is_used_by_a_family(field, names, unused):
     assert used == {*names} - unused
 
 
-def test_the_reader_has_a_map_in_the_order_of_its_imports():
-    package = Path(rope_xp.__file__).parent / "_config_reader"
-    listed = re.findall(r"^`(\w+)`", _config_reader.__doc__, re.MULTILINE)
-    assert sorted([*listed, "__init__"]) == sorted(path.stem for path in package.glob("*.py"))
+@pytest.mark.parametrize("part", ["", "gguf", "carriers"])
+def test_the_reader_has_a_map_in_the_order_of_its_imports(part):
+    package = importlib.import_module(".".join(filter(None, ["rope_xp._config_reader", part])))
+    folder = Path(package.__file__).parent
+    listed = re.findall(r"^`(\w+)`", package.__doc__, re.MULTILINE)
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert sorted(listed) == sorted(modules | {path.parent.name for path in folder.glob("*/*.py")})
     for i, name in enumerate(listed):
-        text = (package / f"{name}.py").read_text(encoding="utf-8")
-        imported = re.findall(r"^from rope_xp\._config_reader\.(\w+) import", text, re.MULTILINE)
-        for names in re.findall(r"^from rope_xp\._config_reader import (.+)$", text, re.MULTILINE):
+        paths = [folder / f"{name}.py", *sorted((folder / name).glob("*.py"))]
+        text = "\n".join(path.read_text(encoding="utf-8") for path in paths if path.exists())
+        dotted = re.escape(package.__name__)
+        imported = re.findall(rf"^ *from {dotted}\.(\w+)[\w.]* import", text, re.MULTILINE)
+        for names in re.findall(rf"^ *from {dotted} import (.+)$", text, re.MULTILINE):
             imported += names.split(", ")
-        assert {*imported} <= {*listed[:i]}, name
+        assert {*imported} <= {*listed[: i + (folder / name).is_dir()]}, name
 
 
 ROPE_TYPES = schedules.ROPE_TYPES

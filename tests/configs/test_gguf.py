@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rope_xp import RoPE
-from rope_xp._config_reader.gguf_table import architecture_of, read_table
+from rope_xp._config_reader.gguf.table import architecture_of, read_table
 from rope_xp.axes import InterleavedSections, Sections
 from rope_xp.configs import explain, layer_ropes
 from rope_xp.scaling import NTK, FrequencyFactors, Linear, LongRoPE, YaRN
@@ -119,7 +119,9 @@ def assert_same(rope, expected, softmax=1.0):
 def test_every_architecture_is_in_one_place():
     places = [*read_table().lines, *left_out()]
     assert sorted(places) == sorted(NAMES)
-    text = resources.files("rope_xp._config_reader").joinpath("gguf.json").read_text("utf-8")
+    text = (
+        resources.files("rope_xp._config_reader").joinpath("gguf", "gguf.json").read_text("utf-8")
+    )
 
     def once(pairs):
         keys = [key for key, _ in pairs]

@@ -7,7 +7,7 @@ import pytest
 from config_cases import DEEPSEEK_V3, GEMMA3, LLAMA31, PHI3, multi
 
 from rope_xp import RoPE, axes, scaling
-from rope_xp._config_reader.gguf_table import RopeFreqs, Sections, architecture_of, read_table
+from rope_xp._config_reader.gguf.table import RopeFreqs, Sections, architecture_of, read_table
 from rope_xp.configs import explain_difference, layer_ropes, to_config
 from rope_xp.configs._compare import is_same
 

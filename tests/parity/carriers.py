@@ -12,7 +12,7 @@ from importlib import metadata
 import torch
 
 from rope_xp import configs
-from rope_xp._config_reader.torchtune import read_table
+from rope_xp._config_reader.carriers.torchtune import read_table
 
 POSITIONS = torch.tensor([0, 1, 7, 1000, 4095])
 

@@ -16,7 +16,7 @@ import torch
 from diffusers.models import embeddings, transformers
 
 from rope_xp import configs
-from rope_xp._config_reader.diffusers import read_table
+from rope_xp._config_reader.carriers.diffusers import read_table
 
 T, H, W = 3, 4, 6
 GRID = np.stack(np.meshgrid(np.arange(T), np.arange(H), np.arange(W), indexing="ij")).reshape(3, -1)

@@ -204,7 +204,7 @@ NUMPY = [
     ("_config_reader", "if count >= MAX_PARTS:", "if False:"),
     ("_config_reader", "if len(found) == 1:\n        return path / found[0]", "if found:\n        return path / found[0]"),
     ("_config_reader", "factor, family = 32.0, replace(", "factor, family = 8.0, replace("),
-    ("_config_reader", "    diffusers.find,\n    params.find,", "    params.find,\n    diffusers.find,"),
+    ("_config_reader", "    (\"_class_name\", \"carriers.diffusers\"),\n    (\"dim\", \"carriers.params\"),", "    (\"dim\", \"carriers.params\"),\n    (\"_class_name\", \"carriers.diffusers\"),"),
     ("_config_reader", "10000.0 if config.get(\"sliding_window\") is not None else 1e6", "1e6"),
     ("_config_reader", "factor = {} if is_applied else {\"attention_factor\": 1.0}", "factor = {}"),
     ("_config_reader", "key not in read and ROPE_LIKE.search(key)", "False and ROPE_LIKE.search(key)"),

@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from rope_xp._config_reader.carriers.renamed import require_read, sizes
 from rope_xp._config_reader.found import Found
-from rope_xp._config_reader.renamed import require_read, sizes
 from rope_xp._config_reader.table import known_family
 from rope_xp._config_reader.values import (
     Config,

@@ -1,6 +1,6 @@
 """The metadata of a GGUF file → a mapping with the keys of config.json, and the family that it is read by.
 
-What llama.cpp does with a file is what the file means: `rope_xp._config_reader.gguf_table` has it by
+What llama.cpp does with a file is what the file means: `rope_xp._config_reader.gguf.table` has it by
 architecture, `gguf_layers` layer by layer, `gguf_scaling` for the schedule.
 """
 
@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 from rope_xp._config_reader import schema
 from rope_xp._config_reader.found import Found
-from rope_xp._config_reader.gguf_layers import COMPRESSED, FULL, Layers, count_layers, layers_of
-from rope_xp._config_reader.gguf_metadata import ROPE_FREQS, Metadata
-from rope_xp._config_reader.gguf_scaling import (
+from rope_xp._config_reader.gguf.layers import COMPRESSED, FULL, Layers, count_layers, layers_of
+from rope_xp._config_reader.gguf.metadata import ROPE_FREQS, Metadata
+from rope_xp._config_reader.gguf.scaling import (
     DEFAULT_BASE,
     base_of,
     original_context_of,
     rope_parameters_of,
     unread_of,
 )
-from rope_xp._config_reader.gguf_table import (
+from rope_xp._config_reader.gguf.table import (
     Architecture,
     LongFactors,
     RopeFreqs,
@@ -30,7 +30,7 @@ from rope_xp._config_reader.gguf_table import (
     Window,
     architecture_of,
 )
-from rope_xp._config_reader.gguf_tensors import require_tensors
+from rope_xp._config_reader.gguf.tensors import require_tensors
 from rope_xp._config_reader.schema import Family, HeadDim
 from rope_xp._config_reader.unlisted import unlisted_family
 from rope_xp._config_reader.values import Config

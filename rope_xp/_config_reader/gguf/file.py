@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rope_xp._config_reader.gguf_metadata import TENSORS
+from rope_xp._config_reader.gguf.metadata import TENSORS
 from rope_xp._validation import quote
 
 MAGIC = b"GGUF"
@@ -28,12 +28,6 @@ MAX_ENTRIES, MAX_DIMENSIONS, MAX_STRINGS, MAX_NUMBERS = 2**20, 8, 2**24, 2**16
 FLOATS = {0: "f4", 1: "f2"}  # ggml's types of tensors: F32, F16
 # Keys whose values are not kept: lists of tokens and the like.
 SKIPPED = "tokenizer."
-
-
-def is_reader(config: object) -> bool:
-    """Whether ``config`` is a ``gguf.GGUFReader``."""
-    has_both = hasattr(config, "fields") and hasattr(config, "tensors")
-    return has_both and not isinstance(config, Mapping)
 
 
 def is_gguf(path: Path) -> bool:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from rope_xp._config_reader.gguf_metadata import LONG, SHORT, Metadata
-from rope_xp._config_reader.gguf_table import Architecture, LongFactors
+from rope_xp._config_reader.gguf.metadata import LONG, SHORT, Metadata
+from rope_xp._config_reader.gguf.table import Architecture, LongFactors
 from rope_xp._validation import quote
 
 TYPES = ("none", "linear", "yarn", "longrope")

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib import resources
 from typing import Annotated, Any
 
 from rope_xp._config_reader.convert import Known, convert
+from rope_xp._config_reader.data import text_of
 from rope_xp._config_reader.schema import QueryScaleRule
 from rope_xp._config_reader.vocabulary import LAYER_TYPES, Layout
 
@@ -233,8 +233,7 @@ class Table:
 @functools.cache  # a constant of the package, not state
 def read_table() -> Table:
     """The table of the package."""
-    path = resources.files("rope_xp._config_reader").joinpath("gguf.json")
-    table: Table = convert(Table, json.loads(path.read_text(encoding="utf-8")), "")
+    table: Table = convert(Table, json.loads(text_of("gguf/gguf.json")), "")
     return table
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rope_xp._config_reader.gguf_metadata import Metadata
-from rope_xp._config_reader.gguf_table import Architecture, Attention, Rotates, Window
+from rope_xp._config_reader.gguf.metadata import Metadata
+from rope_xp._config_reader.gguf.table import Architecture, Attention, Rotates, Window
 
 FULL, NO_ATTENTION = "full_attention", "linear_attention"
 COMPRESSED = "compressed_sparse_attention"

@@ -12,12 +12,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib import resources
 from typing import Any, assert_never
 
+from rope_xp._config_reader.carriers.renamed import require_read
 from rope_xp._config_reader.convert import convert
+from rope_xp._config_reader.data import text_of
 from rope_xp._config_reader.found import Found
-from rope_xp._config_reader.renamed import require_read
 from rope_xp._config_reader.schema import AxesRule, EnabledIf, Family, InterleavedSections
 from rope_xp._config_reader.values import (
     Config,
@@ -109,8 +109,7 @@ class Table:
 @functools.cache  # a constant of the package, not state
 def read_table() -> Table:
     """The table of the package."""
-    path = resources.files("rope_xp._config_reader").joinpath("diffusers.json")
-    table: Table = convert(Table, json.loads(path.read_text(encoding="utf-8")), "")
+    table: Table = convert(Table, json.loads(text_of("carriers/diffusers.json")), "")
     return table
 
 

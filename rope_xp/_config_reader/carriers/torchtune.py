@@ -12,11 +12,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 
+from rope_xp._config_reader.carriers.renamed import require_read, sizes
 from rope_xp._config_reader.convert import convert
+from rope_xp._config_reader.data import text_of
 from rope_xp._config_reader.found import Found
-from rope_xp._config_reader.renamed import require_read, sizes
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import Config, get_positive
 from rope_xp._config_reader.vocabulary import Layout, Rotary
@@ -63,8 +63,7 @@ class Table:
 @functools.cache  # a constant of the package, not state
 def read_table() -> Table:
     """The table of the package."""
-    path = resources.files("rope_xp._config_reader").joinpath("torchtune.json")
-    table: Table = convert(Table, json.loads(path.read_text(encoding="utf-8")), "")
+    table: Table = convert(Table, json.loads(text_of("carriers/torchtune.json")), "")
     return table
 
 

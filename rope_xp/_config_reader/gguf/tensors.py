@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from rope_xp._config_reader.gguf_metadata import LONG, ROPE_FREQS, SHORT, Metadata
-from rope_xp._config_reader.gguf_scaling import (
+from rope_xp._config_reader.gguf.metadata import LONG, ROPE_FREQS, SHORT, Metadata
+from rope_xp._config_reader.gguf.scaling import (
     DEFAULT_BASE,
     base_of,
     has_long_factors,
     original_context_of,
     scaling_factor_of,
 )
-from rope_xp._config_reader.gguf_table import Architecture, LongFactors, RopeFreqs
+from rope_xp._config_reader.gguf.table import Architecture, LongFactors, RopeFreqs
 
 # Llama 3.1's schedule: the context that it stretches and the base, in every published file that has it,
 # and fewer tokens than any tokenizer of these models has.
