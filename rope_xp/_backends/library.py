@@ -14,7 +14,7 @@ Dtype = Any
 Device = Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False, match_args=False)
 class Memory:
     """What kernels that write into memory have to know, of a library whose arrays are memory.
 
@@ -60,7 +60,7 @@ class Memory:
     operations_are_threaded: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False, match_args=False)
 class Cuda:
     """What kernels for CUDA have to know, of a library whose arrays are memory of such devices.
 
@@ -94,7 +94,7 @@ def _write_lock(array: Array) -> str:
     return "" if writable else "read-only memory"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False, match_args=False)
 class Library:
     """All that is known about one array library.
 
