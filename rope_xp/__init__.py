@@ -23,7 +23,7 @@ flows down this list, and so do imports:
 `rope`           `RoPE`, the one object that ties the modules above together
 `attention`      reference and linear attention, masks, and a KV cache that can shift
 `analysis`       what follows from the math: wavelengths, turns, bounds
-`configs`        a model's config → the `RoPE` of each layer; `explain`
+`configs`        a model's config → the `RoPE` of each layer, and back; `explain`
 ================ ===============================================================================
 """
 

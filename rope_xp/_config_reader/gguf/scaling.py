@@ -1,6 +1,6 @@
 """llama.cpp's schedules: metadata and tensors → the rope parameters of transformers that say the same.
 
-Where llama.cpp differs from transformers 5.23.0 (sources: ``src/llama-context.cpp``, 173-214,
+Where llama.cpp differs from transformers 5.24.0 (sources: ``src/llama-context.cpp``, 173-214,
 ``ggml/src/ggml-cpu/ops.cpp``, ``rope_yarn``, ``src/llama-model.cpp``, ``get_rope_factors``):
 
 - A factor without a type is that of a linear schedule; a type ``none`` drops it.
