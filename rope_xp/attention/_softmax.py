@@ -116,6 +116,8 @@ def attention(
     elif bias is not None:
         scores = scores + _backends.cast(bias, compute, xp)
 
+    if is_known(q_len) and q_len == 0:  # Dask has no maximum of chunks without elements
+        return xp.zeros((*rows, 0, v.shape[-1]), dtype=result, device=_backends.device(q))
     peak = xp.max(scores, axis=-1, keepdims=True)
     weights = xp.exp(scores - xp.where(peak == never, xp.zeros_like(peak), peak))
     total = xp.sum(weights, axis=-1, keepdims=True)

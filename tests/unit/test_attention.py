@@ -51,6 +51,14 @@ def test_bias_and_mask(lib, rng):
     np.testing.assert_allclose(lib.numpy(shifted), lib.numpy(plain), atol=1e-6)
 
 
+def test_no_queries_give_no_result(lib):
+    q, k = (lib.array(np.ones((1, 4, n, 8), np.float32)) for n in (0, 3))
+    out = attention(q, k[:, :2, :, :], k[:, :2, :, :5])
+    assert out.shape == (1, 4, 0, 5)
+    assert out.dtype == q.dtype
+    assert lib.numpy(out).size == 0
+
+
 @pytest.mark.eager
 def test_a_query_that_sees_nothing_gives_zeros(lib):
     one = lib.array(np.ones((3, 2)), "float32")
