@@ -430,3 +430,25 @@ def test_those_that_copy_llama(model_type):
     """LlamaRotaryEmbedding and apply_rotary_pos_emb under another name."""
     assert RoPE.from_config(llama(model_type)) == RoPE(128, layout="half")
     assert RoPE.from_config(llama(model_type, rope_theta=5e5)).base == 5e5
+
+
+def test_the_tower_of_kimi_vl():
+    """apply_rope of its modeling_kimi_vl.py views neighbors as complex numbers; the column is first."""
+    sizes = {
+        "hidden_size": 1152,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 27,
+        "patch_size": 14,
+    }
+    tower = {"model_type": "moonvit", **sizes}
+    text = {"model_type": "deepseek_v3", "qk_rope_head_dim": 64, "num_hidden_layers": 2}
+    whole = {"model_type": "kimi_vl", "text_config": text, "vision_config": tower}
+    for config, part in ((whole, "vision"), (tower, "text")):
+        rope = RoPE.from_config(config, part=part)
+        assert (rope.head_dim, rope.layout, rope.base) == (72, "interleaved", 1e4)
+        x = np.zeros((2, 72))
+        x[:, [0, 2]] = 1  # the first two pairs: of the column, then of the row
+        turned = rope(x, positions=np.asarray([[0, 3], [2, 0]]))
+        # The first token is in row 0 and column 2, the second one in row 3 and column 0.
+        want = [[np.cos(2), np.sin(2), 1, 0], [1, 0, np.cos(3), np.sin(3)]]
+        np.testing.assert_allclose(turned[:, :4], want, atol=1e-12)
