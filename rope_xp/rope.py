@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
@@ -47,9 +46,7 @@ from rope_xp.scaling._base import call_at_traced_length, parse_text, require_sch
 from rope_xp.scaling._query_scale import require_query_scale
 
 if TYPE_CHECKING:
-    from pathlib import Path  # takes as long to load as three modules of rope_xp
-
-    from rope_xp._config_reader.files import SupportsToDict
+    from rope_xp._config_reader.files import Config
 
 __all__ = ["RoPE"]
 
@@ -194,7 +191,7 @@ class RoPE:
     @classmethod
     def from_config(
         cls,
-        config: Mapping[str, Any] | SupportsToDict | str | Path,
+        config: Config,
         *,
         layer_type: str | None = None,
         layout: Layout | None = None,
@@ -216,7 +213,8 @@ class RoPE:
         Returns
         -------
         RoPE
-            For latent attention (MLA), ``head_dim`` is the slice that rotates. With ``axes`` for text
+            For latent attention (MLA), ``head_dim`` is the slice that rotates, but of a GGUF file the whole
+            head, whose last features rotate. With ``axes`` for text
             with images and for vision towers: see the notes there. Its ``query_scale`` is that of the
             layers that rotate; the others, as in Llama 4, can have one, which `layer_ropes` gives.
 

@@ -22,6 +22,19 @@ class SupportsToDict(Protocol):
     def to_dict(self) -> Mapping[str, Any]: ...
 
 
+class SupportsFieldsAndTensors(Protocol):
+    """A ``gguf.GGUFReader``."""
+
+    @property
+    def fields(self) -> Any: ...
+
+    @property
+    def tensors(self) -> Any: ...
+
+
+Config = Mapping[str, Any] | SupportsToDict | SupportsFieldsAndTensors | str | os.PathLike[str]
+
+
 def load(config: object) -> dict[str, Any]:
     """The mapping itself, or what is in a file, a folder or a config object.
 

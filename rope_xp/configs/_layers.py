@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 from rope_xp import _backends
-from rope_xp._config_reader.files import SupportsToDict
+from rope_xp._config_reader.files import Config
 from rope_xp._config_reader.layers import read
 from rope_xp._validation import Precision, require_precision
 from rope_xp.layouts import Layout
@@ -94,7 +93,7 @@ _backends.register_values((LayerRopes,))
 
 
 def layer_ropes(
-    config: Mapping[str, Any] | SupportsToDict | str | Path,
+    config: Config,
     *,
     layout: Layout | None = None,
     part: Literal["text", "vision"] = "text",
@@ -107,10 +106,14 @@ def layer_ropes(
     config : mapping, config object or path
         A ``config.json`` of transformers as a mapping (old style with ``rope_theta`` and
         ``rope_scaling``, or new with ``rope_parameters``), its path or its folder. A config object of
-        transformers, or any other with ``to_dict()``, is read as the mapping that this returns. Or the
-        path of a GGUF file, its ``gguf.GGUFReader``, or its metadata, ``{name: field.contents()}``, with
+        transformers, or any other with ``to_dict()``, is read as the mapping that this returns.
+
+        The path of a GGUF file, its ``gguf.GGUFReader``, or its metadata, ``{name: field.contents()}``, with
         the tensors ``rope_freqs.weight``, ``rope_factors_short.weight`` and ``rope_factors_long.weight``
         beside them: a list of numbers, or None where the file has none.
+
+        A ``params.json`` of Meta's, Mistral's or DeepSeek's own code; the config of a transformer of diffusers,
+        or its pipeline's folder; litgpt's Config; the model of a torchtune recipe.
     layout : {"half", "interleaved"}, optional
         The pairing, instead of the one that the family has: needed for a ``model_type`` that is not
         known, which is then read by Llama's rule, or where weights were permuted. A key that could change

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from rope_xp._config_reader.files import SupportsToDict
+from rope_xp._config_reader.files import Config
 from rope_xp._config_reader.layers import read
 from rope_xp._config_reader.spec import ModelSpec
 from rope_xp._config_reader.vocabulary import NO_ATTENTION, LayerRule, Rotary
@@ -20,7 +19,7 @@ from rope_xp.rope import RoPE
 from rope_xp.scaling import QueryScale
 
 Part = Literal["text", "vision"]
-ConfigOrRopes = Mapping[str, Any] | SupportsToDict | str | Path | RoPE | Sequence[RoPE | None]
+ConfigOrRopes = Config | RoPE | Sequence[RoPE | None]
 
 # What a checkpoint is called whose converter reorders the rows of q and k, by the first word of its model_type.
 CARRIERS = {
