@@ -198,8 +198,9 @@ def carriers(session):
 
 @nox.session(default=False, tags=["full"], python=False, requires=["libraries"])
 def model(session):
-    """The example that runs a language model, on three libraries."""
+    """The example that runs a language model, on three libraries; and how its file is read."""
     inside(session, "libraries", "pip", "install", *MODEL)
+    run_tests(session, "libraries", "numpy", "tests/configs/test_gguf_files.py")
     for backend in ("numpy", "torch", "jax"):
         run_tests(session, "libraries", backend, "tests/examples/test_llm.py")
 
