@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from rope_xp import scaling
-from rope_xp._config_reader.values import Config, get_bool, get_int, is_list, require_consistent
+from rope_xp._config_reader.values import (
+    MAX_HEAD_DIM,
+    Config,
+    get_bool,
+    get_int,
+    is_list,
+    require_consistent,
+)
 from rope_xp._validation import quote
 from rope_xp.scaling import Schedule
 
@@ -241,6 +248,12 @@ def _complete_longrope(fields: Fields, context: Context) -> None:
     for key in ("short_factor", "long_factor"):
         if not is_list(fields[key]):
             msg = f"`{key}` in {context.parameters.source} must be a list of numbers, got {quote(fields[key])}"
+            raise ValueError(msg)
+        if len(fields[key]) > MAX_HEAD_DIM // 2:
+            msg = (
+                f"`{key}` in {context.parameters.source} must have a number for each rotated pair, "
+                f"got {len(fields[key])}"
+            )
             raise ValueError(msg)
         fields[key] = tuple(fields[key])
     given = fields.get("factor") is not None or fields.get("attention_factor") is not None

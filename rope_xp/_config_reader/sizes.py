@@ -10,6 +10,7 @@ from rope_xp._config_reader.model import ModelConfig
 from rope_xp._config_reader.schedules import RopeParameters
 from rope_xp._config_reader.schema import HeadDim
 from rope_xp._config_reader.values import (
+    MAX_HEAD_DIM,
     Config,
     get_int,
     get_mapping,
@@ -19,8 +20,6 @@ from rope_xp._config_reader.values import (
 from rope_xp._config_reader.vocabulary import Rotary
 from rope_xp._validation import quote
 
-# No head is wider, and a typing error must not ask for as many frequencies.
-MAX_HEAD_DIM = 2**16
 WHOLE_HEADS = {Rotary.WHOLE, Rotary.AXES, Rotary.SPECIAL_GPTJ, Rotary.SPECIAL_CLVP}
 
 

@@ -21,6 +21,8 @@ MAX_DEPTH = 64
 MAX_SIZE = 2**31
 # No model has more layers, and a typing error must not ask for as many.
 MAX_LAYERS = 10_000
+# No head is wider, nor a list of numbers for its pairs.
+MAX_HEAD_DIM = 2**16
 
 
 def get_int(

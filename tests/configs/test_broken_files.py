@@ -23,6 +23,10 @@ YARNED = {**LLAMA, "rope_scaling": {**YARN, "beta_fast": 32, "beta_slow": 1}}
 NESTED = GEMMA3_NEW["rope_parameters"]
 # A broken config, and the words that its sentence must have.
 BROKEN = {
+    "endless factors": (
+        rope(**LONGROPE, short_factor=[1.0] * 2**16, long_factor=[1.0]),
+        "`short_factor` in rope_parameters must have a number for each rotated pair, got 65536",
+    ),
     "no model_type": (
         {k: v for k, v in LLAMA.items() if k != "model_type"},
         "`model_type` is required: pass layout=",
