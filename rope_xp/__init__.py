@@ -65,6 +65,7 @@ _PUBLIC = (*vars(axes).values(), *vars(scaling).values())
 _backends.register_values(
     (RoPE, *(each for each in _PUBLIC if isinstance(each, type) and is_dataclass(each)))
 )
+_backends.register_values_of("rope_xp.scaling._query_scale")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -116,8 +115,7 @@ def convert_layout(
     return xp.moveaxis(xp.reshape(heads, last.shape), -1, axis)
 
 
-@dataclass(frozen=True)
-class LayoutGuess:
+class LayoutGuess(NamedTuple):
     """What the weights of an attention layer tell of its pairs: the result of `guess_layout`.
 
     Parameters

@@ -41,12 +41,12 @@ from rope_xp.positions._alignment import (
     require_steps,
     resolve_positions,
 )
-from rope_xp.scaling import Default, Frequencies, QueryScale, Schedule
+from rope_xp.scaling import Default, Frequencies, Schedule
 from rope_xp.scaling._base import call_at_traced_length, parse_text, require_schedule
-from rope_xp.scaling._query_scale import require_query_scale
 
 if TYPE_CHECKING:
     from rope_xp._config_reader.files import Config
+    from rope_xp.scaling import QueryScale
 
 __all__ = ["RoPE"]
 
@@ -166,7 +166,10 @@ class RoPE:
         settle("layout", require_layout("layout", self.layout))
         settle("precision", require_precision(self.precision))
         require_schedule(self.scaling)
-        require_query_scale(self.query_scale)
+        if self.query_scale is not None:
+            from rope_xp.scaling._query_scale import require_query_scale  # noqa: PLC0415 - as Path
+
+            require_query_scale(self.query_scale)
         if type(self.scaling) is Default:
             settle("scaling", None)
         require_axes(self.axes)

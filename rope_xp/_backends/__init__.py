@@ -61,7 +61,11 @@ from rope_xp._backends.namespaces import (
     to_host,
     widest,
 )
-from rope_xp._backends.registration import register_rows_at_length, register_values
+from rope_xp._backends.registration import (
+    register_rows_at_length,
+    register_values,
+    register_values_of,
+)
 from rope_xp._backends.torch import rows_at_length
 
 __all__ = [
@@ -111,6 +115,7 @@ __all__ = [
     "namespace",
     "register_rows_at_length",
     "register_values",
+    "register_values_of",
     "require_available",
     "require_device",
     "require_dtype",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -24,12 +25,19 @@ def register_values(classes: tuple[type, ...]) -> None:
             when_imported(library.name, partial(library.register_values, classes))
 
 
+def register_values_of(module: str) -> None:
+    """The same for classes of a module that is imported on first use, or with such a library."""
+    for library in {id(each): each for each in LIBRARIES.values()}.values():
+        if library.register_values is not None:
+            when_imported(library.name, partial(import_module, module))
+
+
 def register_rows_at_length(function: Callable[..., Any]) -> None:
     """Make a function of the host an operation of programs that torch compiles."""
     when_imported("torch", partial(torch.register_rows_at_length, function))
 
 
-def when_imported(name: str, callback: Callable[[], None]) -> None:
+def when_imported(name: str, callback: Callable[[], Any]) -> None:
     """Call ``callback()`` once the module ``name`` is imported: now, if it is."""
     if name in sys.modules:
         callback()
@@ -44,7 +52,7 @@ def when_imported(name: str, callback: Callable[[], None]) -> None:
 class _Notifier:
     """A finder that leaves finding to the others, and calls back after the import of one module."""
 
-    def __init__(self, name: str, callback: Callable[[], None]) -> None:
+    def __init__(self, name: str, callback: Callable[[], Any]) -> None:
         self.name = name
         self.callbacks = [callback]
 

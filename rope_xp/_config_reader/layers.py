@@ -27,7 +27,7 @@ from rope_xp._config_reader.spec import Layer, LayerSpec, ModelSpec
 from rope_xp._config_reader.unread import misspelt, unread
 from rope_xp._config_reader.values import get_int, lookup
 from rope_xp._config_reader.vocabulary import BASE_KEYS, NO_ATTENTION, Direction, Rotary
-from rope_xp._validation import quote
+from rope_xp._validation import quote, require_one_of
 from rope_xp.layouts import require_layout
 from rope_xp.scaling import FrequencyFactors, Negated, Schedule
 
@@ -36,11 +36,7 @@ def read(config: object, *, layout: str | None = None, part: str = "text") -> Mo
     """All that follows from a config. Parameters and errors as in `rope_xp.configs.layer_ropes`."""
     if layout is not None:
         require_layout("layout", layout)
-    if part not in PARTS:
-        known = " or ".join(map(repr, PARTS))
-        msg = f"`part` must be {known}, got {quote(part)}"
-        raise ValueError(msg)
-    model = model_config(config, layout, part)
+    model = model_config(config, layout, require_one_of("part", part, PARTS))
     entries = rope_parameters_of(model)
     has_layer_count = model.n_layers is not None
     labels: tuple[str | None, ...] | None = model.layer_types

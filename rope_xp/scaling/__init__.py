@@ -13,19 +13,24 @@ A query scale, `QueryScale`, is such a dataclass, too, but works on arrays: call
 returns what their queries are multiplied by.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from rope_xp._exports import set_public_module
 from rope_xp.scaling._base import Default, Frequencies, Schedule, inverse_frequencies
 from rope_xp.scaling._llama3 import Llama3
 from rope_xp.scaling._ntk import NTK, DynamicNTK, Linear, SteppedNTK
 from rope_xp.scaling._per_pair import Custom, FrequencyFactors, LongRoPE, Negated, Proportional
-from rope_xp.scaling._query_scale import (
-    FloorLogScale,
-    LearnedLogScale,
-    LogScale,
-    PowerScale,
-    QueryScale,
-)
 from rope_xp.scaling._yarn import NTKByParts, YaRN
+
+if TYPE_CHECKING:
+    from rope_xp.scaling._query_scale import (
+        FloorLogScale,
+        LearnedLogScale,
+        LogScale,
+        PowerScale,
+        QueryScale,
+    )
 
 __all__ = [
     "NTK",
@@ -51,4 +56,18 @@ __all__ = [
     "inverse_frequencies",
 ]
 
-set_public_module(__name__)
+_QUERY_SCALES = frozenset(name for name in __all__ if name.endswith("Scale"))
+
+set_public_module(__name__, {*__all__} - _QUERY_SCALES)
+
+
+def __getattr__(name: str) -> Any:
+    """Load the query scales on first use: few models have one."""
+    if name in _QUERY_SCALES:
+        return getattr(importlib.import_module("rope_xp.scaling._query_scale"), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -242,6 +242,9 @@ class LearnedLogScale:
             raise ValueError(msg)
         xp, positions, weight, bias = _backends.join(positions=positions, weight=weight, bias=bias)
         require_real("positions", positions)
+        if positions.ndim not in (1, 2):
+            msg = f"`positions` must have shape (seq,) or (batch, seq), got {tuple(positions.shape)}"
+            raise ValueError(msg)
         _backends.require_floating(weight=weight, bias=bias)
         if weight.ndim != 1 or weight.shape != bias.shape:
             got = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
@@ -303,3 +306,9 @@ def _whole_lengths(positions: Array, length: int, offset: int, xp: Namespace) ->
     whole, rest = divmod(offset, length)
     over = positions % length >= length - rest
     return positions // length + whole + _backends.cast(over, positions.dtype, xp)
+
+
+_PUBLIC = (FloorLogScale, LearnedLogScale, LogScale, PowerScale)
+for _each in (*_PUBLIC, QueryScale):
+    _each.__module__ = __package__
+_backends.register_values(_PUBLIC)

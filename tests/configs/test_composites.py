@@ -97,7 +97,7 @@ def test_a_vision_part_that_does_not_rotate_or_is_not_there(config, words):
 
 
 def test_parts_that_there_are():
-    with pytest.raises(ValueError, match=r"`part` must be 'text' or 'vision', got 'audio'"):
+    with pytest.raises(ValueError, match=r"`part` must be one of 'text', 'vision', got 'audio'"):
         RoPE.from_config(LLAMA, part="audio")
 
 

@@ -35,6 +35,10 @@ CASES = {
         lambda: LearnedLogScale()(AT, np.ones(2), np.ones(3)),
         "`weight` and `bias` must have shape (heads,), got (2,) and (3,)",
     ),
+    "one position": (
+        lambda: LearnedLogScale()(np.int64(3), np.ones(2), np.ones(2)),
+        "`positions` must have shape (seq,) or (batch, seq), got ()",
+    ),
     "flags": (
         lambda: LogScale(8)(AT > 2),
         "`positions` must be integer or real floating, got bool",

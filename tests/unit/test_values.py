@@ -24,8 +24,8 @@ ROPES = [
     RoPE(12, layout="half", axes=axes.Axial(3), scaling=scaling.YaRN(4.0, 64)),
     *(RoPE(12, layout="half", query_scale=scale) for scale in QUERY_SCALES),
 ]
-NAMES = {**vars(scaling), **vars(axes), "RoPE": RoPE}
 PACKAGES = [scaling, axes]
+NAMES = {name: getattr(each, name) for each in PACKAGES for name in each.__all__} | {"RoPE": RoPE}
 
 
 def copied_with_fields(value):
