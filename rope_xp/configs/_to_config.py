@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from rope_xp._config_reader.layers import read
 from rope_xp._config_reader.spec import ModelSpec
-from rope_xp._validation import quote, require_one_of
+from rope_xp._validation import as_size, quote, require_one_of
 from rope_xp.configs._compare import is_same
 from rope_xp.configs._layers import LayerRopes
 from rope_xp.configs._summary import Layer, layers_of
@@ -92,6 +92,17 @@ def to_config(
         msg = "`ropes` must have a layer that rotates, got none"
         raise ValueError(msg)
     _require_one_layout(rotating)
+    for name, text in (("model_type", model_type), ("architecture", architecture)):
+        if text is not None and not isinstance(text, str):
+            msg = f"`{name}` must be a string or None, got {quote(text)}"
+            raise TypeError(msg)
+    if layer_types is not None:
+        is_list = isinstance(layer_types, list | tuple)
+        if not is_list or not all(isinstance(name, str) for name in layer_types):
+            msg = f"`layer_types` must be a list of strings, got {quote(layer_types)}"
+            raise TypeError(msg)
+    if sliding_window is not None:
+        sliding_window = as_size("sliding_window", sliding_window)
     if layer_types is not None and len(layer_types) != len(layers):
         msg = f"`layer_types` must have a name for each of {len(layers)} layers, got {len(layer_types)}"
         raise ValueError(msg)

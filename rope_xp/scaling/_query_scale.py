@@ -243,7 +243,9 @@ class LearnedLogScale:
         xp, positions, weight, bias = _backends.join(positions=positions, weight=weight, bias=bias)
         require_real("positions", positions)
         if positions.ndim not in (1, 2):
-            msg = f"`positions` must have shape (seq,) or (batch, seq), got {tuple(positions.shape)}"
+            msg = (
+                f"`positions` must have shape (seq,) or (batch, seq), got {tuple(positions.shape)}"
+            )
             raise ValueError(msg)
         _backends.require_floating(weight=weight, bias=bias)
         if weight.ndim != 1 or weight.shape != bias.shape:

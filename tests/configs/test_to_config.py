@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -298,3 +299,26 @@ def test_what_else_scales_scores_is_written():
     for model_type in (None, "llama"):
         with pytest.raises(ValueError, match="query_scale=LogScale"):
             to_config(scaled, model_type=model_type)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"model_type": {1}}, TypeError, "`model_type` must be a string or None, got {1}"),
+        (
+            {"form": "gguf", "architecture": 3},
+            TypeError,
+            "`architecture` must be a string or None, got 3",
+        ),
+        ({"layer_types": 3}, TypeError, "`layer_types` must be a list of strings, got 3"),
+        ({"layer_types": [1]}, TypeError, "`layer_types` must be a list of strings, got [1]"),
+        (
+            {"form": "gguf", "architecture": "qwen2", "sliding_window": -1},
+            ValueError,
+            "`sliding_window` must be positive, got -1",
+        ),
+    ],
+)
+def test_options_of_another_kind(options, error, words):
+    with pytest.raises(error, match=re.escape(words)):
+        to_config(RoPE(8, layout="half"), **options)
