@@ -264,9 +264,8 @@ def host_values(array: Array) -> Any:
 def to_host(array: Array) -> Any:
     array = array.detach().cpu()
     # NumPy has no bfloat16, nor the dtypes of eight bits.
-    return (
-        array.float() if array.is_floating_point() and array.dtype.itemsize < 4 else array
-    ).numpy()
+    array = array.float() if array.dtype.itemsize < 4 else array
+    return array.resolve_conj().resolve_neg().numpy()
 
 
 def read_only(array: Array) -> str:

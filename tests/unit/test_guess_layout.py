@@ -57,6 +57,9 @@ def test_parameters_in_bfloat16(rng):
     import torch
 
     q, k = (torch.nn.Parameter(torch.tensor(w).bfloat16()) for w in trained(rng, half(32)))
+    own = type("Own", (torch.Tensor,), {})
+    for each in (torch.Tensor.detach, lambda w: w.detach().as_subclass(own), torch._neg_view):
+        assert guess_layout(each(q), each(k), 32).layout == "half"
     assert guess_layout(q, k, 32).layout == "half"
 
 

@@ -149,6 +149,15 @@ def test_attention_multiplies_queries(lib, rng, axes):
             np.testing.assert_allclose(lib.numpy(got)[b, h], wanted, rtol=0, atol=2e-6)
 
 
+def test_factors_of_each_row_fit_any_number_of_heads(lib, rng):
+    q = lib.array(rng.standard_normal((2, 3, 5, 4)).astype(np.float32))
+    rows = rng.uniform(0.5, 2, (2, 5)).astype(np.float32)
+    got = attention(q, q, q, query_scale=lib.array(rows))
+    of_heads = np.broadcast_to(rows[:, None], (2, 3, 5)).copy()
+    wanted = attention(q, q, q, query_scale=lib.array(of_heads))
+    np.testing.assert_array_equal(lib.numpy(got), lib.numpy(wanted))
+
+
 def test_attention_takes_the_factors_before_the_bias(lib, rng):
     q, k, v = (rng.standard_normal((3, 4)).astype(np.float32) for _ in range(3))
     bias = rng.standard_normal((3, 3)).astype(np.float32)
