@@ -1,7 +1,7 @@
 """The metadata of a GGUF file → a mapping with the keys of config.json, and the family that it is read by.
 
-What llama.cpp does with a file is what the file means: `rope_xp._config_reader.gguf.table` has it by
-architecture, `gguf_layers` layer by layer, `gguf_scaling` for the schedule.
+What llama.cpp does with a file is what the file means: `table` has it by architecture, `layers` layer
+by layer, `scaling` for the schedule.
 """
 
 from __future__ import annotations
