@@ -61,7 +61,7 @@ def metadata(name, **more):
 @pytest.mark.parametrize("name", read_table().lines)
 def test_every_architecture_is_read_back(name, schedule):
     if schedule == "linear" and architecture_of(name).yarn.scales_softmax:
-        return  # not described: see gguf_scaling
+        return  # not described: see gguf/scaling.py
     if schedule != "plain" and architecture_of(name).fixed:
         return
     found = metadata(name, **SCHEDULES[schedule])
