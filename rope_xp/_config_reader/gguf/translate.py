@@ -245,7 +245,7 @@ def _require_read(
         if not is_used and metadata.has(key) and metadata.positive(key) != value:
             why = "llama.cpp does not read it for this architecture"
             if architecture.window is not None and window is None:
-                why = f"`{metadata.prefix}attention.sliding_window` says that no layer has a window"
+                why = f"without `{metadata.prefix}attention.sliding_window` no layer has a window"
             msg = (
                 f"`{metadata.prefix}{key}` must be absent or {value}, as for layers without a window: "
                 f"{why}, got {quote(metadata.values[metadata.prefix + key])}"
