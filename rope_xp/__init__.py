@@ -10,7 +10,7 @@ flows down this list, and so do imports:
 `_kernels`       how a rotation is evaluated: kernels that differ in speed, not in the result
 `_exact_phases`  the fixed-point arithmetic of exact angles
 `_host_phases`   the same for a few positions whose values are at hand, from NumPy
-`layouts`        which two features make a pair; weights from one pairing to the other
+`layouts`        which two features make a pair; weights from one pairing to the other, or which they have
 `positions`      where tokens are: offsets, packed sequences, masks, shards, grids, text with images
 `scaling`        how fast each pair turns: frequency schedules
 `axes`           which position axis drives which pair: grids, video, text with images

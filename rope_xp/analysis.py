@@ -26,7 +26,7 @@ from rope_xp._validation import (
     require_floating_dtype,
     require_real,
 )
-from rope_xp.layouts import Layout, pair_slices, require_layout
+from rope_xp.layouts._pairs import Layout, pair_slices, require_layout
 from rope_xp.phases import cos_sin
 from rope_xp.positions._range import bounds
 from rope_xp.rotation import turn

@@ -31,7 +31,7 @@ from rope_xp.axes._base import (
     require_pairing,
     sums_to,
 )
-from rope_xp.layouts import Layout, require_layout
+from rope_xp.layouts._pairs import Layout, require_layout
 from rope_xp.positions._alignment import (
     Placement,
     as_steps,

@@ -24,7 +24,7 @@ from rope_xp._kernels import (
     write_into,
 )
 from rope_xp._validation import as_int, is_known, is_listable, quote, require_bool
-from rope_xp.layouts import Layout, pair_slices, require_layout
+from rope_xp.layouts._pairs import Layout, pair_slices, require_layout
 from rope_xp.positions._alignment import hint_seq_axis
 
 __all__ = ["rotate"]

@@ -28,7 +28,7 @@ from rope_xp._config_reader.unread import misspelt, unread
 from rope_xp._config_reader.values import get_int, lookup
 from rope_xp._config_reader.vocabulary import BASE_KEYS, NO_ATTENTION, Direction, Rotary
 from rope_xp._validation import quote, require_one_of
-from rope_xp.layouts import require_layout
+from rope_xp.layouts._pairs import require_layout
 from rope_xp.scaling import FrequencyFactors, Negated, Schedule
 
 

@@ -19,7 +19,7 @@ from rope_xp.configs._summary import (
     read_kinds,
     unscaled,
 )
-from rope_xp.layouts import Layout
+from rope_xp.layouts._pairs import Layout
 from rope_xp.rope import RoPE
 
 AXIS_NAMES = {2: ("row", "column"), 3: ("time", "row", "column")}

@@ -23,7 +23,7 @@ from rope_xp.configs._explain import (
     title,
 )
 from rope_xp.configs._summary import ConfigOrRopes, Layer, Part, Summary, read_kinds
-from rope_xp.layouts import Layout
+from rope_xp.layouts._pairs import Layout
 from rope_xp.rope import RoPE
 
 SAME = "no difference"

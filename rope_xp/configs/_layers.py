@@ -9,7 +9,7 @@ from rope_xp import _backends
 from rope_xp._config_reader.files import Config
 from rope_xp._config_reader.layers import read
 from rope_xp._validation import Precision, require_precision
-from rope_xp.layouts import Layout
+from rope_xp.layouts._pairs import Layout
 from rope_xp.rope import RoPE
 from rope_xp.scaling import QueryScale
 

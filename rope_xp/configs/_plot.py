@@ -14,7 +14,7 @@ from rope_xp.configs._summary import (
     read_kinds,
     unscaled,
 )
-from rope_xp.layouts import Layout
+from rope_xp.layouts._pairs import Layout
 from rope_xp.rope import RoPE
 
 

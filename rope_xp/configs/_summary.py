@@ -14,7 +14,7 @@ from rope_xp._config_reader.spec import ModelSpec
 from rope_xp._config_reader.vocabulary import NO_ATTENTION, LayerRule, Rotary
 from rope_xp._validation import MAX_LENGTH, quote
 from rope_xp.configs._layers import LayerRopes
-from rope_xp.layouts import Layout
+from rope_xp.layouts._pairs import Layout
 from rope_xp.rope import RoPE
 from rope_xp.scaling import QueryScale
 
