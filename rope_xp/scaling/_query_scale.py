@@ -314,3 +314,5 @@ _PUBLIC = (FloorLogScale, LearnedLogScale, LogScale, PowerScale)
 for _each in (*_PUBLIC, QueryScale):
     _each.__module__ = __package__
 _backends.register_values(_PUBLIC)
+# doctest looks for them in the package, which does not have them before they are used.
+__test__ = {_each.__name__: _each for _each in _PUBLIC}
