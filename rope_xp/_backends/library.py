@@ -14,6 +14,7 @@ Dtype = Any
 Device = Any
 
 
+# These are compared by identity: what nothing uses would be generated at each import.
 @dataclass(frozen=True, eq=False, repr=False, match_args=False)
 class Memory:
     """What kernels that write into memory have to know, of a library whose arrays are memory.

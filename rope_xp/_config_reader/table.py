@@ -7,14 +7,13 @@ all of them.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rope_xp._config_reader.checks import family_of
 from rope_xp._config_reader.convert import convert
-from rope_xp._config_reader.data import text_of
+from rope_xp._config_reader.data import read_json
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import lookup
 
@@ -93,17 +92,15 @@ class Table:
         return lines
 
 
-def parse(text: str, name: str = "families.json") -> Table:
-    """The table in the text of a file of this name; its lines are not checked yet.
+def as_table(values: Any, name: str = "families.json") -> Table:
+    """The table that a file of this name has; its lines are not checked yet.
 
     Raises
     ------
     ValueError
-        If a key is there twice, unknown, missing or of another type.
+        If a key is unknown, missing or of another type.
     """
-    table: Table = _convert(
-        Table, json.loads(text, object_pairs_hook=functools.partial(_as_object, name)), "", name
-    )
+    table: Table = _convert(Table, values, "", name)
     return replace(table, name=name)
 
 
@@ -115,21 +112,10 @@ def _convert(annotation: Any, value: Any, where: str, name: str) -> Any:
         raise ValueError(msg) from None
 
 
-def _as_object(name: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; json itself would let the second of two equal keys win."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        msg = f"{name}: {twice!r} must be there once, got it twice"
-        raise ValueError(msg)
-    return found
-
-
 @functools.cache  # a constant of the package, not state
 def read_table(name: str = "families.json") -> Table:
     """A table of the package."""
-    return parse(text_of(name), name)
+    return as_table(read_json(name), name)
 
 
 def tables() -> tuple[Table, Table]:

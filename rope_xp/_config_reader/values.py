@@ -5,6 +5,7 @@ A key whose value is null counts as absent, as it does in transformers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -159,3 +160,9 @@ def require_consistent(key: str, values: Mapping[str, Any]) -> Any:
         msg = f"`{key}` has conflicting values: {places}"
         raise ValueError(msg)
     return next(iter(found.values()), None)
+
+
+def fraction_of(rotary_dim: int, head_dim: int) -> float:
+    """The partial_rotary_factor that gives ``rotary_dim``: int() must not round it down below that."""
+    fraction = rotary_dim / head_dim
+    return fraction if int(head_dim * fraction) == rotary_dim else math.nextafter(fraction, 1.0)

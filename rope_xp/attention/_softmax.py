@@ -98,6 +98,9 @@ def attention(
         q = q * _backends.cast(_line_up(query_scale, (*rows, q_len)), compute, xp)[..., None]
     if bias is not None:
         _require_bias(tuple(bias.shape), (*rows, q_len, k_len))
+    if any(is_known(n) and n == 0 for n in (*rows, q_len, k_len)):
+        # Scores without elements have no maximum, and a sum over no keys is 0.
+        return xp.zeros((*rows, q_len, v.shape[-1]), dtype=result, device=_backends.device(q))
     scores = split_groups(q * scale, k, xp) @ xp.matrix_transpose(broadcast_kv(q, k))
     grouped = scores.ndim != q.ndim  # heads share keys
     if grouped:
@@ -116,8 +119,6 @@ def attention(
     elif bias is not None:
         scores = scores + _backends.cast(bias, compute, xp)
 
-    if is_known(q_len) and q_len == 0:  # Dask has no maximum of chunks without elements
-        return xp.zeros((*rows, 0, v.shape[-1]), dtype=result, device=_backends.device(q))
     peak = xp.max(scores, axis=-1, keepdims=True)
     weights = xp.exp(scores - xp.where(peak == never, xp.zeros_like(peak), peak))
     total = xp.sum(weights, axis=-1, keepdims=True)

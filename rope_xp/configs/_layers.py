@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from rope_xp import _backends
 from rope_xp._config_reader.files import Config
 from rope_xp._config_reader.layers import read
+from rope_xp._config_reader.spec import ModelSpec
 from rope_xp._validation import Precision, require_precision
 from rope_xp.layouts._pairs import Layout
 from rope_xp.rope import RoPE
@@ -173,6 +174,11 @@ def layer_ropes(
             key = f"{model.model_type.removeprefix('gguf ')}.block_count"
         msg = f"`{key}` is required for one encoding per layer"
         raise ValueError(msg)
+    return as_ropes(model, precision)
+
+
+def as_ropes(model: ModelSpec, precision: Precision) -> LayerRopes:
+    """The encodings of the layers that a config describes, with what else scales their scores."""
     ropes = model.make(RoPE, precision)
     factor_of = {spec: rope.frequencies().softmax_factor for spec, rope in ropes.items()}
     made = [None if layer.spec is None else ropes[layer.spec] for layer in model.layers]

@@ -33,7 +33,7 @@ def schedule_keys(rope: RoPE) -> tuple[Keys, Keys]:
             keys = {"rope_type": "linear", "factor": found.factor}
         case scaling.NTK():
             keys = {"rope_type": "default"}
-            base = larger_base(base, found.factor, rope.rotary_dim, float, found.factor)
+            base = base_of_ntk(rope, found)
         case scaling.DynamicNTK():
             keys = {"rope_type": "dynamic", "factor": found.factor}
             top = {"max_position_embeddings": found.max_position_embeddings}
@@ -71,3 +71,8 @@ def _fields(schedule: Any, *without: str) -> Keys:
         for name, value in values.items()
         if value is not None and name not in without
     }
+
+
+def base_of_ntk(rope: RoPE, schedule: scaling.NTK) -> float:
+    """The base that turns as this schedule does, without one."""
+    return larger_base(rope.base, schedule.factor, rope.rotary_dim, float, schedule.factor)

@@ -13,7 +13,7 @@ from rope_xp._config_reader.layers import read
 from rope_xp._config_reader.spec import ModelSpec
 from rope_xp._config_reader.vocabulary import NO_ATTENTION, LayerRule, Rotary
 from rope_xp._validation import MAX_LENGTH, quote
-from rope_xp.configs._layers import LayerRopes
+from rope_xp.configs._layers import LayerRopes, as_ropes
 from rope_xp.layouts._pairs import Layout
 from rope_xp.rope import RoPE
 from rope_xp.scaling import QueryScale
@@ -135,17 +135,15 @@ def read_kinds(config: ConfigOrRopes, layout: Layout | None, part: Part = "text"
         kinds = _by_kind([(None, layer, "") for layer in layers])
         return Summary("", kinds, layers, has_layer_count=not isinstance(config, RoPE))
     model = read(config, layout=layout, part=part)
-    family, ropes = model.family, model.make(RoPE, "exact")
-    found = []
-    for label, spec, query_scale, softmax_factor in model.layers:
-        rope = None if spec is None else ropes[spec]
-        factor = softmax_factor if rope is None else rope.frequencies().softmax_factor
-        reason = _reason(model, label) if rope is None else ""
-        found.append((label, Layer(rope, query_scale, factor), reason))
+    family, layers = model.family, layers_of("config_or_ropes", as_ropes(model, "exact"))
+    found = [
+        (read_layer.label, layer, _reason(model, read_layer.label) if layer.rope is None else "")
+        for read_layer, layer in zip(model.layers, layers, strict=True)
+    ]
     return Summary(
         model.model_type,
         _by_kind(found),
-        tuple(layer for _, layer, _ in found),
+        layers,
         model.has_layer_count,
         model.max_positions,
         family.note,

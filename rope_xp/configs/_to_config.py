@@ -9,7 +9,7 @@ from rope_xp._config_reader.layers import read
 from rope_xp._config_reader.spec import ModelSpec
 from rope_xp._validation import as_size, quote, require_one_of
 from rope_xp.configs._compare import is_same
-from rope_xp.configs._layers import LayerRopes
+from rope_xp.configs._layers import LayerRopes, as_ropes
 from rope_xp.configs._summary import Layer, layers_of
 from rope_xp.configs._to_gguf import gguf_keys
 from rope_xp.configs._to_transformers import Target
@@ -137,11 +137,7 @@ def _require_same(layers: Layers, found: ModelSpec, *, is_one: bool, is_all: boo
 
     With ``is_all`` also what else scales the scores of layers that do not rotate.
     """
-    ropes = found.make(RoPE, "exact")
-    made = [
-        Layer(None if spec is None else ropes[spec], query_scale, softmax_factor)
-        for _, spec, query_scale, softmax_factor in found.layers
-    ]
+    made = [*layers_of("ropes", as_ropes(found, "exact"))]
     if is_one:
         made = [layer for layer in made if layer.rope is not None]
         layers = layers * max(len(made), 1)

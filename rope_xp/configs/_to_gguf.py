@@ -12,8 +12,8 @@ from rope_xp import scaling
 from rope_xp._config_reader.gguf.metadata import LONG, ROPE_FREQS, SHORT, TENSORS
 from rope_xp._config_reader.gguf.table import Architecture, RopeFreqs, Rotates, architecture_of
 from rope_xp._validation import quote
+from rope_xp.configs._schedule_keys import base_of_ntk
 from rope_xp.rope import RoPE
-from rope_xp.scaling._base import larger_base
 
 Keys = dict[str, Any]
 Layers = Sequence[RoPE | None]
@@ -149,8 +149,7 @@ def _schedule_keys(rope: RoPE, architecture: Architecture) -> Keys:
         case scaling.Linear():
             return {kind: "linear", factor: found.factor}
         case scaling.NTK():
-            base = larger_base(rope.base, found.factor, rope.rotary_dim, float, found.factor)
-            return {kind: "none", "rope.freq_base": base}
+            return {kind: "none", "rope.freq_base": base_of_ntk(rope, found)}
         case scaling.YaRN() | scaling.NTKByParts():
             keys: Keys = {kind: "yarn", factor: found.factor}
             keys[original] = found.original_max_position_embeddings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from rope_xp._config_reader.layers import read
 from rope_xp._config_reader.schema import AxisPerPair, Family, InterleavedSections, Sections
 from rope_xp._config_reader.spec import ModelSpec
 from rope_xp._config_reader.table import family_name, is_known, known_family, part_of, read_table
+from rope_xp._config_reader.values import fraction_of
 from rope_xp._config_reader.vocabulary import (
     ATTENTION,
     COMPRESS,
@@ -168,9 +168,7 @@ class Target:
             family.rotary in whole or (family.rotary is Rotary.MLA and not family.partial_of_slice)
         ):
             return {}
-        factor = rope.rotary_dim / rope.head_dim
-        if int(rope.head_dim * factor) < rope.rotary_dim:
-            factor = math.nextafter(factor, 1.0)
+        factor = fraction_of(rope.rotary_dim, rope.head_dim)
         if factor == 1 and family is not None and family.default_partial(name) == 1:
             return {}
         return {"partial_rotary_factor": factor}

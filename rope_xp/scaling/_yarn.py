@@ -111,7 +111,7 @@ class YaRN:
         return 1.0
 
     def _gain(self, name: str, mscale: float) -> float:
-        gain = 0.1 * mscale * math.log(self.factor) + 1.0
+        gain = gain_of(self.factor, mscale)
         limit = math.sqrt(MAX_FACTOR)  # for its square, or another over it
         if not 1 / limit < gain < limit:
             msg = (
@@ -154,3 +154,8 @@ class NTKByParts:
         self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
     ) -> Frequencies:
         return self._yarn()(rotary_dim, base, seq_len=seq_len, precision=precision)
+
+
+def gain_of(factor: float, mscale: float) -> float:
+    """What cos and sin are multiplied by for a stretch: 0.1 mscale ln(factor) + 1."""
+    return 0.1 * mscale * math.log(factor) + 1.0

@@ -6,11 +6,18 @@ import pytest
 
 from rope_xp._config_reader import convert
 from rope_xp._config_reader.checks import family_of
-from rope_xp._config_reader.table import parse
+from rope_xp._config_reader.data import parse_json
+from rope_xp._config_reader.table import as_table
 
 TEXT = (
     resources.files("rope_xp._config_reader").joinpath("families.json").read_text(encoding="utf-8")
 )
+
+
+def parse(text):
+    return as_table(parse_json(text, "families.json"))
+
+
 LINES = parse(TEXT).lines
 
 

@@ -26,7 +26,9 @@ def package(name, part=""):
 
 
 def compare(what, rope, head_dim, turned, x):
-    """Differences of the rotated features, where the source has float32 angles."""
+    """The source has float32 angles: at 4095 off by half a step of the product, 2**-13, and by that of the
+    frequency, 4095 * 2**-24, together 3.7e-4; times features up to 5 and the two of a pair, 3e-3.
+    """
     ours = rope(x.double(), positions=POSITIONS.numpy())
     torch.testing.assert_close(
         turned.double(), ours, rtol=0, atol=3e-3, msg=lambda m: f"{what}: {m}"

@@ -51,12 +51,14 @@ def test_bias_and_mask(lib, rng):
     np.testing.assert_allclose(lib.numpy(shifted), lib.numpy(plain), atol=1e-6)
 
 
-def test_no_queries_give_no_result(lib):
-    q, k = (lib.array(np.ones((1, 4, n, 8), np.float32)) for n in (0, 3))
-    out = attention(q, k[:, :2, :, :], k[:, :2, :, :5])
-    assert out.shape == (1, 4, 0, 5)
+@pytest.mark.parametrize(("batch", "q_len", "k_len"), [(1, 0, 3), (0, 2, 3), (1, 2, 0)])
+def test_scores_without_elements(lib, batch, q_len, k_len):
+    """No queries and no rows have no result; without keys it is zero."""
+    q = lib.array(np.ones((batch, 4, q_len, 8), np.float32))
+    k, v = (lib.array(np.ones((batch, 2, k_len, n), np.float32)) for n in (8, 5))
+    out = attention(q, k, v)
     assert out.dtype == q.dtype
-    assert lib.numpy(out).size == 0
+    np.testing.assert_array_equal(lib.numpy(out), np.zeros((batch, 4, q_len, 5)))
 
 
 @pytest.mark.eager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,7 +15,7 @@ from typing import Any, assert_never
 
 from rope_xp._config_reader.carriers.renamed import require_read
 from rope_xp._config_reader.convert import convert
-from rope_xp._config_reader.data import text_of
+from rope_xp._config_reader.data import read_json
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.schema import AxesRule, EnabledIf, Family, InterleavedSections
 from rope_xp._config_reader.values import (
@@ -109,7 +108,7 @@ class Table:
 @functools.cache  # a constant of the package, not state
 def read_table() -> Table:
     """The table of the package."""
-    table: Table = convert(Table, json.loads(text_of("carriers/diffusers.json")), "")
+    table: Table = convert(Table, read_json("carriers/diffusers.json"), "")
     return table
 
 

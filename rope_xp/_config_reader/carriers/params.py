@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rope_xp._config_reader.carriers.renamed import require_read, sizes
+from rope_xp._config_reader.carriers.renamed import llama3, require_read, sizes
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.table import known_family
 from rope_xp._config_reader.values import (
@@ -91,13 +91,8 @@ def _llama(config: Config, layout: str | None) -> Found:
         factor, family = 32.0, replace(family, note=LLAMA_3_2_NOTE)
     if is_scaled:
         factor_of_code, high_of_code = (16.0, 1.0) if is_llama4 else (8.0, 4.0)
-        found["rope_scaling"] = {
-            "rope_type": "llama3",
-            "factor": factor or factor_of_code,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": get_positive(config, "rope_high_freq_factor") or high_of_code,
-            "original_max_position_embeddings": 8192,
-        }
+        high = get_positive(config, "rope_high_freq_factor") or high_of_code
+        found["rope_scaling"] = llama3(factor or factor_of_code, high)
     if is_llama4:
         interval = get_int(config, "nope_layer_interval")
         if interval is None:

@@ -44,3 +44,14 @@ def sizes(config: Config, names: Mapping[str, str]) -> dict[str, Any]:
             )
             raise ValueError(msg)
     return {key: value for key, value in found.items() if value is not None}
+
+
+def llama3(factor: float, high_freq_factor: float = 4.0) -> dict[str, Any]:
+    """The rope parameters of Llama 3.1's schedule, of which other code has constants but for these."""
+    return {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": high_freq_factor,
+        "original_max_position_embeddings": 8192,
+    }

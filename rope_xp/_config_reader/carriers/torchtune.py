@@ -8,14 +8,13 @@ the prefix ``lora_`` or ``qlora_`` and the model of the same name without it.
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rope_xp._config_reader.carriers.renamed import require_read, sizes
+from rope_xp._config_reader.carriers.renamed import llama3, require_read, sizes
 from rope_xp._config_reader.convert import convert
-from rope_xp._config_reader.data import text_of
+from rope_xp._config_reader.data import read_json
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import Config, get_positive
@@ -63,7 +62,7 @@ class Table:
 @functools.cache  # a constant of the package, not state
 def read_table() -> Table:
     """The table of the package."""
-    table: Table = convert(Table, json.loads(text_of("carriers/torchtune.json")), "")
+    table: Table = convert(Table, read_json("carriers/torchtune.json"), "")
     return table
 
 
@@ -103,13 +102,7 @@ def find(config: Config, layout: str | None) -> Found | None:
     found["rope_parameters"] = {"rope_theta": base}
     factor = get_positive(given, "scale_factor")
     if factor is not None:
-        found["rope_parameters"] |= {
-            "rope_type": "llama3",
-            "factor": factor,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 8192,
-        }
+        found["rope_parameters"] |= llama3(factor)
     family = Family(
         layout=component.layout,
         rotary=Rotary.WHOLE,

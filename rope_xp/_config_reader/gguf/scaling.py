@@ -14,7 +14,6 @@ Where llama.cpp differs from transformers 5.24.0 (sources: ``src/llama-context.c
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import numpy as np
 from rope_xp._config_reader.gguf.metadata import LONG, SHORT, Metadata
 from rope_xp._config_reader.gguf.table import Architecture, LongFactors
 from rope_xp._validation import quote
+from rope_xp.scaling._yarn import gain_of
 
 TYPES = ("none", "linear", "yarn", "longrope")
 DEFAULT_BASE = 10000.0
@@ -170,7 +170,7 @@ def _yarn(
                 found[name] = value
     all_dims = _mscale_all_dim(metadata, architecture)
     mscale = all_dims if rules.log_is_mscale and all_dims else 1.0
-    gain = _gain(mscale, factor) / _gain(all_dims, factor)
+    gain = gain_of(factor, mscale) / gain_of(factor, all_dims)
     if rules.attention_factor is not None:
         found["attention_factor"] = rules.attention_factor
     elif all_dims or attention != 1:
@@ -186,10 +186,6 @@ def _mscale_all_dim(metadata: Metadata, architecture: Architecture) -> float:
         return 0.0
     value = metadata.positive_or_zero("rope.scaling.yarn_log_multiplier")
     return float(np.float32(value) / np.float32(divisor))  # as llama.cpp divides: 0.1 by 0.1 is 1
-
-
-def _gain(mscale: float, factor: float) -> float:
-    return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
 
 
 def unread_of(metadata: Metadata, architecture: Architecture) -> list[str]:

@@ -7,14 +7,13 @@ them. Keys of metadata are named without the architecture before them.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
 
 from rope_xp._config_reader.convert import Known, convert
-from rope_xp._config_reader.data import text_of
+from rope_xp._config_reader.data import read_json
 from rope_xp._config_reader.schema import QueryScaleRule
 from rope_xp._config_reader.vocabulary import LAYER_TYPES, Layout
 
@@ -233,7 +232,7 @@ class Table:
 @functools.cache  # a constant of the package, not state
 def read_table() -> Table:
     """The table of the package."""
-    table: Table = convert(Table, json.loads(text_of("gguf/gguf.json")), "")
+    table: Table = convert(Table, read_json("gguf/gguf.json"), "")
     return table
 
 

@@ -6,7 +6,6 @@ by layer, `scaling` for the schedule.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -33,7 +32,7 @@ from rope_xp._config_reader.gguf.table import (
 from rope_xp._config_reader.gguf.tensors import require_tensors
 from rope_xp._config_reader.schema import Family, HeadDim
 from rope_xp._config_reader.unlisted import unlisted_family
-from rope_xp._config_reader.values import Config
+from rope_xp._config_reader.values import Config, fraction_of
 from rope_xp._config_reader.vocabulary import LayerRule, Layout, Rotary
 from rope_xp._validation import as_size, quote
 
@@ -307,17 +306,11 @@ def _config_of(
             label: {
                 **kind.parameters,
                 "rope_theta": kind.base,
-                "partial_rotary_factor": _fraction(kind.rotary_dim, kind.head_dim),
+                "partial_rotary_factor": fraction_of(kind.rotary_dim, kind.head_dim),
             }
             for label, kind in kinds.items()
         }
     return {key: value for key, value in config.items() if value is not None}
-
-
-def _fraction(rotary_dim: int, head_dim: int) -> float:
-    """A fraction of ``head_dim`` that int() does not round down below ``rotary_dim``."""
-    fraction = rotary_dim / head_dim
-    return fraction if int(head_dim * fraction) == rotary_dim else math.nextafter(fraction, 1.0)
 
 
 def _family_of(
