@@ -1,4 +1,4 @@
-"""Reference attention with a softmax, and the causal mask."""
+"""Reference attention with a softmax."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rope_xp._validation import (
     require_number,
 )
 from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
-from rope_xp.positions._difference import is_not_later, require_positions
 
 
 def attention(
@@ -175,35 +174,3 @@ def _require_bias(shape: tuple[int, ...], scores: tuple[int, ...]) -> None:
             f"got {quote(shape)}"
         )
         raise ValueError(msg)
-
-
-def causal_mask(q_positions: Array, k_positions: Array) -> Array:
-    """Which keys a query may attend to: those whose position is not after its own.
-
-    Parameters
-    ----------
-    q_positions, k_positions : array, shape (q_len,), (k_len,) or (batch, q_len), (batch, k_len)
-        Integer or real, of any dtypes: they are compared as numbers.
-
-    Returns
-    -------
-    array of bool, shape (q_len, k_len) or (batch, 1, q_len, k_len)
-        For the ``bias`` of `attention`. False where a position is NaN.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit.
-    TypeError
-        If positions are neither integer nor real, or libraries are mixed.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> causal_mask(np.asarray([1]), np.asarray([0, 1, 2]))
-    array([[ True,  True, False]])
-    """
-    xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
-    require_positions(q_positions, k_positions)
-    mask = is_not_later(q_positions, k_positions, xp)  # (..., q_len, k_len)
-    return mask if mask.ndim == 2 else mask[..., None, :, :]

@@ -13,14 +13,15 @@ from rope_xp.positions._grids import (
     rescaled_axis,
     time_axis,
 )
+from rope_xp.positions._packed import packed_documents, packed_positions
+from rope_xp.positions._shards import zigzag_positions
 from rope_xp.positions._text_image import text_image_parts, text_image_positions
 from rope_xp.positions._tokens import (
     mask_grid_positions,
     mask_positions,
-    packed_positions,
     token_positions,
-    zigzag_positions,
 )
+from rope_xp.positions._trees import tree_positions
 
 __all__ = [
     "centered_axis",
@@ -28,12 +29,14 @@ __all__ = [
     "mask_grid_positions",
     "mask_positions",
     "normalized_axis",
+    "packed_documents",
     "packed_positions",
     "rescaled_axis",
     "text_image_parts",
     "text_image_positions",
     "time_axis",
     "token_positions",
+    "tree_positions",
     "zigzag_positions",
 ]
 

@@ -41,61 +41,82 @@ def integer_difference(
 
     If ``exact``, ValueError where values are at hand that have larger differences.
     """
-    dtype = _backends.default_integer_dtype(xp, _backends.device(q_positions))
-    if _fits(q_positions, k_positions, dtype, exact=exact):
-        return _subtract(q_positions, k_positions, dtype, xp)
-    return _saturated(q_positions, k_positions, dtype, xp)
+    return _integer_steps(*outer(q_positions, k_positions), xp, exact=exact)
 
 
 def real_difference(q_positions: Array, k_positions: Array, dtype: Dtype, xp: Namespace) -> Array:
     """Of any positions, (..., q_len, k_len) in a floating ``dtype``, right to its rounding."""
-    if are_integers(q_positions, k_positions):
-        integer = _backends.default_integer_dtype(xp, _backends.device(q_positions))
-        if _fits(q_positions, k_positions, integer):
-            return _backends.cast(_subtract(q_positions, k_positions, integer, xp), dtype, xp)
-        steps = _saturated(q_positions, k_positions, integer, xp)
-        low, high = bounds(integer)
-        far = _subtract(q_positions, k_positions, dtype, xp)  # far enough to lose nothing in it
-        return xp.where((steps == low) | (steps == high), far, _backends.cast(steps, dtype, xp))
-    compute = _backends.compute_dtype(xp, q_positions, k_positions, dtype=dtype)
-    if _backends.is_integer(q_positions) or _backends.is_integer(k_positions):
-        compute = _backends.widest(q_positions, xp)
-    if all(_is_exact_in(a, compute) for a in (q_positions, k_positions)):
-        found = _subtract(q_positions, k_positions, compute, xp)
-    elif _backends.is_integer(k_positions):
-        query = _backends.cast(q_positions, compute, xp)[..., :, None]
-        found = _minus_real(k_positions[..., None, :], query, compute, xp)
+    return _real_steps(*outer(q_positions, k_positions), dtype, xp)
+
+
+def outer(q_positions: Array, k_positions: Array) -> tuple[Array, Array]:
+    """(..., q_len, 1) and (..., 1, k_len): each query beside each key."""
+    return q_positions[..., :, None], k_positions[..., None, :]
+
+
+def is_not_later(query: Array, key: Array, xp: Namespace) -> Array:
+    """Whether key ≤ query, elementwise; False for NaN."""
+    q_name, k_name = (_backends.dtype_name(a.dtype) for a in (query, key))
+    if q_name != k_name or q_name.startswith("uint"):
+        if are_integers(query, key):
+            dtype = _backends.default_integer_dtype(xp, _backends.device(query))
+            query, key = _comparable(query, key, dtype, xp)
+            return key <= query
+        widest = _backends.widest(query, xp)
+        if _backends.is_integer(query) or _backends.is_integer(key):
+            return _real_steps(query, key, widest, xp) <= 0
+        query, key = (_backends.cast(a, widest, xp) for a in (query, key))
+    return key <= query
+
+
+def is_within(query: Array, key: Array, window: int, xp: Namespace, *, causal: bool) -> Array:
+    """Whether query − key < ``window``, elementwise; unless ``causal``, key − query as well.
+
+    Integers are exact; the distance of real numbers is rounded to the widest dtype of the library.
+    """
+    if are_integers(query, key):
+        steps = _integer_steps(query, key, xp)
     else:
-        key = _backends.cast(k_positions, compute, xp)[..., None, :]
-        found = -_minus_real(q_positions[..., :, None], key, compute, xp)
+        steps = _real_steps(query, key, _backends.widest(query, xp), xp)
+    return steps > -window if causal else (steps > -window) & (steps < window)
+
+
+def _integer_steps(query: Array, key: Array, xp: Namespace, *, exact: bool = False) -> Array:
+    dtype = _backends.default_integer_dtype(xp, _backends.device(query))
+    if _fits(query, key, dtype, exact=exact):
+        return _subtract(query, key, dtype, xp)
+    return _saturated(query, key, dtype, xp)
+
+
+def _real_steps(query: Array, key: Array, dtype: Dtype, xp: Namespace) -> Array:
+    if are_integers(query, key):
+        integer = _backends.default_integer_dtype(xp, _backends.device(query))
+        if _fits(query, key, integer):
+            return _backends.cast(_subtract(query, key, integer, xp), dtype, xp)
+        steps = _saturated(query, key, integer, xp)
+        low, high = bounds(integer)
+        far = _subtract(query, key, dtype, xp)  # far enough to lose nothing in it
+        return xp.where((steps == low) | (steps == high), far, _backends.cast(steps, dtype, xp))
+    compute = _backends.compute_dtype(xp, query, key, dtype=dtype)
+    if _backends.is_integer(query) or _backends.is_integer(key):
+        compute = _backends.widest(query, xp)
+    if all(_is_exact_in(a, compute) for a in (query, key)):
+        found = _subtract(query, key, compute, xp)
+    elif _backends.is_integer(key):
+        found = _minus_real(key, _backends.cast(query, compute, xp), compute, xp)
+    else:
+        found = -_minus_real(query, _backends.cast(key, compute, xp), compute, xp)
     return _backends.cast(found, dtype, xp)
 
 
-def is_not_later(q_positions: Array, k_positions: Array, xp: Namespace) -> Array:
-    """Whether key position ≤ query position, (..., q_len, k_len); False for NaN."""
-    q_name, k_name = (_backends.dtype_name(a.dtype) for a in (q_positions, k_positions))
-    if q_name != k_name or q_name.startswith("uint"):
-        if are_integers(q_positions, k_positions):
-            dtype = _backends.default_integer_dtype(xp, _backends.device(q_positions))
-            query, key = _comparable(q_positions, k_positions, dtype, xp)
-            return key <= query
-        widest = _backends.widest(q_positions, xp)
-        if _backends.is_integer(q_positions) or _backends.is_integer(k_positions):
-            return real_difference(q_positions, k_positions, widest, xp) <= 0
-        q_positions, k_positions = (
-            _backends.cast(a, widest, xp) for a in (q_positions, k_positions)
-        )
-    return k_positions[..., None, :] <= q_positions[..., :, None]
-
-
-def _fits(q_positions: Array, k_positions: Array, dtype: Dtype, *, exact: bool = False) -> bool:
+def _fits(query: Array, key: Array, dtype: Dtype, *, exact: bool = False) -> bool:
     """Whether dtypes or values tell that the differences of integers can be subtracted in ``dtype``."""
     low, high = bounds(dtype)
-    (q_low, q_high), (k_low, k_high) = bounds(q_positions.dtype), bounds(k_positions.dtype)
+    (q_low, q_high), (k_low, k_high) = bounds(query.dtype), bounds(key.dtype)
     if low <= k_low - q_high and k_high - q_low <= high:
         return True
-    found = _extremes(q_positions)
-    others = found if k_positions is q_positions else found and _extremes(k_positions)
+    found = _extremes(query)
+    others = found and _extremes(key)
     if found is None or others is None:
         return False
     (q_low, q_high), (k_low, k_high) = found, others
@@ -128,30 +149,27 @@ def _is_exact_in(positions: Array, dtype: Dtype) -> bool:
     return extremes is not None and low <= extremes[0] and extremes[1] <= high
 
 
-def _subtract(q_positions: Array, k_positions: Array, dtype: Dtype, xp: Namespace) -> Array:
-    query, key = (_backends.cast(a, dtype, xp) for a in (q_positions, k_positions))
-    return key[..., None, :] - query[..., :, None]
+def _subtract(query: Array, key: Array, dtype: Dtype, xp: Namespace) -> Array:
+    query, key = (_backends.cast(a, dtype, xp) for a in (query, key))
+    return key - query
 
 
-def _saturated(q_positions: Array, k_positions: Array, dtype: Dtype, xp: Namespace) -> Array:
+def _saturated(query: Array, key: Array, dtype: Dtype, xp: Namespace) -> Array:
     """Differences of integers in a signed ``dtype``, the default one, saturated at its ends."""
     low, high = bounds(dtype)
-    query, key = _comparable(q_positions, k_positions, dtype, xp)
+    query, key = _comparable(query, key, dtype, xp)
     # What is beyond these has a difference beyond the ends.
     least = xp.clip(key, -1, None) - high
     most = xp.clip(key, None, -1) - low
     return key - xp.minimum(xp.maximum(query, least), most)
 
 
-def _comparable(
-    q_positions: Array, k_positions: Array, dtype: Dtype, xp: Namespace
-) -> tuple[Array, Array]:
-    """Queries and keys in a signed ``dtype``, (..., q_len, 1) and (..., 1 or q_len, k_len).
+def _comparable(query: Array, key: Array, dtype: Dtype, xp: Namespace) -> tuple[Array, Array]:
+    """Queries and keys in a signed ``dtype``.
 
     Order and differences are theirs, but for differences that are beyond the ends of the dtype.
     """
     low, high = bounds(dtype)
-    query, key = q_positions[..., :, None], k_positions[..., None, :]
     large = [bounds(array.dtype)[1] > high for array in (query, key)]
     if not any(large):
         return _backends.cast(query, dtype, xp), _backends.cast(key, dtype, xp)

@@ -1,4 +1,4 @@
-"""Positions of tokens: of whole, continued, packed, padded and sharded sequences, and padded grids."""
+"""Positions of tokens: of whole, continued and padded sequences, and of padded grids."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from rope_xp._validation import (
     require_positive,
 )
 from rope_xp.positions._range import (
-    BOUNDS,
     as_length,
-    as_signed,
     bounds,
     count,
     is_static,
@@ -136,93 +134,6 @@ def count_from(
         return _backends.cast(count_from(offset, n, xp, signed, device), dtype, xp)
     steps = xp.arange(n, dtype=dtype, device=device)
     return _backends.cast(offset[..., None], steps.dtype, xp) + steps  # (n,) or (batch, n)
-
-
-def packed_positions(cu_seqlens: Array, total: int) -> Array:
-    """Positions of packed sequences: each sequence is numbered from 0.
-
-    Parameters
-    ----------
-    cu_seqlens : integer array, shape (n_sequences + 1,)
-        Start of each sequence: 0, then the cumulative sum of their lengths, which may be 0. It may be
-        padded at the end, with the last sum again, with 0 or with −1.
-    total : int
-        Number of tokens. Those after the last sum are padding, numbered from 0. A smaller total gives
-        the first positions.
-
-    Returns
-    -------
-    array, shape (total,)
-        In the dtype of ``cu_seqlens``, or in the library's default integer dtype if that one cannot
-        count to ``total``.
-
-    Raises
-    ------
-    ValueError
-        If ``cu_seqlens`` does not have exactly one axis or is empty, ``total`` is negative or more
-        than memory can hold, or ``cu_seqlens`` does not begin with 0 or decreases: it may have been
-        given lengths. Its values are looked at where they are at hand, in eager arrays on the CPU;
-        elsewhere they are trusted.
-    TypeError
-        If ``cu_seqlens`` is not an integer array or ``total`` is not an int.
-
-    Notes
-    -----
-    ``cu_seqlens`` has the format of the variable-length kernels of flash-attention and
-    TransformerEngine. NeMo pads it with −1, Megatron-Core with the last sum.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> packed_positions(np.asarray([0, 3, 5]), 6)
-    array([0, 1, 2, 0, 1, 0])
-    """
-    xp, cu_seqlens = _backends.join(cu_seqlens=cu_seqlens)
-    require_integer("cu_seqlens", cu_seqlens)
-    if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0:
-        msg = f"`cu_seqlens` must have shape (n_sequences + 1,), got {tuple(cu_seqlens.shape)}"
-        raise ValueError(msg)
-    total = as_length("total", total)
-    values = _backends.host_values(cu_seqlens)
-    is_padded = values is None or _require_sums(values)
-
-    device = _backends.device(cu_seqlens)
-    wide = _backends.default_integer_dtype(xp, device)
-    name, dtype = _backends.dtype_name(cu_seqlens.dtype), cu_seqlens.dtype
-    large = name.endswith(("32", "64"))
-    if not (large and not is_static(total)) and total - 1 > BOUNDS[name][1]:
-        dtype = wide
-    # Sums and tokens are compared in a dtype that holds both and in which every library computes.
-    compute = dtype if dtype == cu_seqlens.dtype and name in ("int32", "int64") else wide
-    starts = as_signed(cu_seqlens, compute, xp)
-    if is_padded:
-        # No token is after the starts that padding then has. A sequence of no tokens may begin at 0.
-        seen = _backends.cumulative_sum(xp.astype(starts > 0, compute), compute, xp)
-        padding = (starts < 0) | ((starts == 0) & (seen > 0))
-        starts = xp.where(padding, xp.full_like(starts, bounds(compute)[1]), starts)
-    else:
-        starts = starts + 0  # contiguous: torch's searchsorted warns otherwise
-    tokens = xp.arange(total, dtype=compute, device=device)
-    sequence = xp.searchsorted(starts, tokens, side="right") - 1  # (total,)
-    return _backends.cast(tokens - xp.take(starts, sequence, axis=0), dtype, xp)
-
-
-def _require_sums(values: np.ndarray) -> bool:
-    """Whether cumulative sums are padded with 0 or −1; ValueError if they are none."""
-    others = np.flatnonzero((values != 0) & (values != -1))
-    sums = values[: int(others[-1]) + 1 if others.size else 1]
-    if sums[0] != 0:
-        msg = f"`cu_seqlens` must begin with 0, as cumulative sums of lengths do, got {sums[0]}"
-        raise ValueError(msg)
-    falls = np.flatnonzero(sums[1:] < sums[:-1])
-    if falls.size:
-        i = int(falls[0])
-        msg = (
-            f"`cu_seqlens` must be cumulative sums of lengths, which never decrease, "
-            f"got {sums[i + 1]} after {sums[i]} at index {i + 1}"
-        )
-        raise ValueError(msg)
-    return len(sums) < len(values)
 
 
 def mask_positions(mask: Array) -> Array:
@@ -360,76 +271,6 @@ def _running_counts(mask: Array, n_axes: int, xp: Namespace) -> list[Array]:
     integer = _backends.default_integer_dtype(xp, _backends.device(mask))
     ones = xp.astype(_backends.cast(mask, xp.bool, xp), integer)
     return [_backends.cumulative_sum(ones, integer, xp, axis) for axis in range(-n_axes, 0)]
-
-
-def zigzag_positions(
-    seq_len: int,
-    rank: int,
-    world_size: int,
-    *,
-    xp: Namespace | None = None,
-    dtype: Dtype | None = None,
-    device: Device | None = None,
-) -> Array:
-    """Positions of the tokens on one of ``world_size`` devices in context parallelism.
-
-    The sequence is cut into 2 · world_size chunks. Device ``rank`` gets chunks ``rank`` and
-    2 · world_size − 1 − ``rank``, an early and a late one, so that all devices have the same work
-    under a causal mask. Each position is on exactly one device.
-
-    Parameters
-    ----------
-    seq_len : int
-        Length of the whole sequence, a multiple of 2 · world_size.
-    rank, world_size : int
-        Index of the device, and the number of devices.
-    xp : namespace, optional
-        Array library of the result; default: NumPy.
-    dtype, device : optional
-        Integer dtype and device of the result; default: the library's.
-
-    Returns
-    -------
-    array, shape (seq_len / world_size,)
-
-    Raises
-    ------
-    ValueError
-        If ``seq_len`` is not a positive multiple of 2 · world_size, ``rank`` is not in
-        [0, world_size), or the dtype of the result does not hold the positions of the device.
-    TypeError
-        If an argument is not an int, or ``dtype`` is not an integer dtype or one that the library has
-        switched off.
-
-    Notes
-    -----
-    The split of Megatron-Core's context parallelism and of zigzag ring attention.
-
-    Examples
-    --------
-    >>> zigzag_positions(8, 0, 2), zigzag_positions(8, 1, 2)
-    (array([0, 1, 6, 7]), array([2, 3, 4, 5]))
-    """
-    seq_len, rank = as_int("seq_len", seq_len), as_int("rank", rank)
-    world_size = as_int("world_size", world_size)
-    if world_size <= 0:
-        msg = f"`world_size` must be positive, got {quote(world_size)}"
-        raise ValueError(msg)
-    if seq_len <= 0 or seq_len % (2 * world_size):
-        msg = f"`seq_len` must be a positive multiple of 2 * world_size = {2 * world_size}, got {quote(seq_len)}"
-        raise ValueError(msg)
-    if not 0 <= rank < world_size:
-        msg = f"`rank` must be in [0, world_size={world_size}), got {quote(rank)}"
-        raise ValueError(msg)
-    xp = _backends.compat_namespace(xp)
-    device = _backends.require_device(xp, device)
-    require_integer_dtype(dtype, xp, device)
-    n = seq_len // (2 * world_size)
-    early, late = rank * n, (2 * world_size - 1 - rank) * n
-    made = resolve_dtype(dtype, _backends.default_integer_dtype(xp, device), xp, device)
-    require_fit("seq_len", early, late + n - 1, made, default=dtype is None)
-    as_length("seq_len", n)
-    return xp.concat([count(start, n, xp, made, device) for start in (early, late)])
 
 
 def as_offset(name: str, offset: int | Array) -> Any:

@@ -8,6 +8,12 @@ from rope_xp import RoPE, attention
 
 CACHE = attention.KVCache.empty((2, 3, 9, 8))
 
+
+def documents_mask(q_documents, k_documents):
+    at = np.arange(3)
+    return attention.causal_mask(at, at, q_documents=q_documents, k_documents=k_documents)
+
+
 CASES = [
     pytest.param(
         lambda: attention.causal_mask(np.arange(3), np.arange(6).reshape(1, 2, 3)),
@@ -20,6 +26,72 @@ CASES = [
         ValueError,
         "`k_positions` must have the batch of `q_positions`, 2, or 1, got 3",
         id="mask batch",
+    ),
+    pytest.param(
+        lambda: attention.causal_mask(np.arange(3), np.arange(3), q_documents=np.zeros(3, int)),
+        ValueError,
+        "`q_documents` and `k_documents` must be given together, got only `q_documents`",
+        id="mask documents alone",
+    ),
+    pytest.param(
+        lambda: documents_mask(np.zeros(2, int), np.zeros(3, int)),
+        ValueError,
+        "`q_documents` must have shape (seq,) or (batch, seq) with seq=3 as `q_positions`, got (2,)",
+        id="mask documents",
+    ),
+    pytest.param(
+        lambda: documents_mask(np.zeros((2, 3), int), np.zeros((4, 3), int)),
+        ValueError,
+        "`k_documents` must have the batch of `q_documents`, 2, or 1, got 4",
+        id="mask documents batch",
+    ),
+    pytest.param(
+        lambda: documents_mask(np.zeros(3), np.zeros(3, int)),
+        TypeError,
+        "`q_documents` must be integer, got float64",
+        id="mask documents real",
+    ),
+    pytest.param(
+        lambda: attention.causal_mask(np.arange(3), np.arange(3), window=0),
+        ValueError,
+        "`window` must be in [1, 9223372036854775807], or None for no window, got 0",
+        id="mask window",
+    ),
+    pytest.param(
+        lambda: attention.causal_mask(np.arange(3), np.arange(3), window=2.0),
+        TypeError,
+        "`window` must be an int, got 2.0",
+        id="mask window float",
+    ),
+    pytest.param(
+        lambda: attention.causal_mask(np.arange(3), np.arange(3), window=2, sinks=-1),
+        ValueError,
+        "`sinks` must be in [0, 9223372036854775807], got -1",
+        id="mask sinks",
+    ),
+    pytest.param(
+        lambda: attention.tree_mask(np.asarray([-1, 1])),
+        ValueError,
+        "`parents` must be -1 or the index of an earlier draft token, got 1 for token 1",
+        id="parents itself",
+    ),
+    pytest.param(
+        lambda: attention.tree_mask(np.asarray([[-1, 0], [-1, -2]])),
+        ValueError,
+        "`parents` must be -1 or the index of an earlier draft token, got -2 for token 1",
+        id="parents negative",
+    ),
+    pytest.param(
+        lambda: attention.tree_mask(np.asarray(0)),
+        ValueError,
+        "`parents` must have shape (n,) or (batch, n), got ()",
+        id="parents axes",
+    ),
+    pytest.param(
+        lambda: attention.tree_mask(np.asarray([-1.0])),
+        TypeError,
+        "`parents` must be integer, got float64",
+        id="parents real",
     ),
     pytest.param(
         lambda: attention.attention(X, np.ones((2, 2, 5, 8), F32), np.ones((2, 2, 5, 8), F32)),

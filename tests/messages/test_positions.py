@@ -124,6 +124,18 @@ CASES = [
         id="cu_seqlens float",
     ),
     pytest.param(
+        lambda: positions.packed_documents(np.asarray([3, 2]), 6),
+        ValueError,
+        "`cu_seqlens` must begin with 0, as cumulative sums of lengths do, got 3",
+        id="documents of lengths",
+    ),
+    pytest.param(
+        lambda: positions.tree_positions(np.asarray([[-1], [-1]]), offset=np.arange(3)),
+        ValueError,
+        "`offset` must have the batch of `parents`, 2, or 1, got 3",
+        id="tree offset batch",
+    ),
+    pytest.param(
         lambda: positions.packed_positions(np.asarray([0, 2]), -1),
         ValueError,
         "`total` must be non-negative, got -1",

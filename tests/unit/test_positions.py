@@ -168,6 +168,33 @@ def test_packed_positions_of_any_integer_type(lib, dtype):
     assert positions.packed_positions(starts, 128).dtype == starts.dtype
 
 
+@pytest.mark.x64
+@pytest.mark.parametrize(
+    ("starts", "expected"),
+    [
+        ([0, 3, 5], [0, 0, 0, 1, 1, -1, -1]),
+        ([0, 3, 5, -1, -1], [0, 0, 0, 1, 1, -1, -1]),
+        ([0, 3, 5, 0], [0, 0, 0, 1, 1, -1, -1]),
+        ([0, 3, 5, 5, 5], [0, 0, 0, 1, 1, -1, -1]),
+        ([0, 0, 2, 2, 7], [1, 1, 3, 3, 3, 3, 3]),  # sequences of no tokens are counted
+        ([0], [-1] * 7),
+        ([0, 3, 2**31 - 1], [0, 0, 0, 1, 1, 1, 1]),  # the first tokens of more
+    ],
+)
+def test_packed_documents(lib, starts, expected):
+    if lib.device is not None:
+        pytest.skip("array-api-strict's searchsorted makes int64, which its own no_x64 refuses")
+    for dtype in ("int32", "int64", "uint32"):
+        if lib.name == "torch" and dtype == "uint32":
+            continue  # torch has no searchsorted, nor comparisons, of these
+        got = positions.packed_documents(
+            lib.array(starts, dtype if min(starts) >= 0 else "int32"), 7
+        )
+        np.testing.assert_array_equal(lib.numpy(got), expected)
+    small = positions.packed_documents(lib.array([0, 100], "uint8"), 300)
+    np.testing.assert_array_equal(lib.numpy(small), [0] * 100 + [-1] * 200)
+
+
 @pytest.mark.eager
 @pytest.mark.x64
 @pytest.mark.parametrize(

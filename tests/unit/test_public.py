@@ -46,6 +46,7 @@ SIGNATURES = {
     "convert_layout": "(x, *, source, target, head_dim, rotary_dim=None, rotary_start=0, axis=-1)",
     "layouts.guess_layout": "(q_weight, k_weight, head_dim, *, significance=0.001)",
     "positions.token_positions": "(n, *, offset=0, xp=None, dtype=None, device=None)",
+    "positions.packed_documents": "(cu_seqlens, total)",
     "positions.packed_positions": "(cu_seqlens, total)",
     "positions.mask_positions": "(mask)",
     "positions.zigzag_positions": "(seq_len, rank, world_size, *, xp=None, dtype=None, device=None)",
