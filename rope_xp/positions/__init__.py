@@ -14,7 +14,7 @@ from rope_xp.positions._grids import (
     time_axis,
 )
 from rope_xp.positions._packed import packed_documents, packed_positions
-from rope_xp.positions._shards import zigzag_positions
+from rope_xp.positions._shards import shard_indices, zigzag_positions
 from rope_xp.positions._text_image import text_image_parts, text_image_positions
 from rope_xp.positions._tokens import (
     mask_grid_positions,
@@ -32,6 +32,7 @@ __all__ = [
     "packed_documents",
     "packed_positions",
     "rescaled_axis",
+    "shard_indices",
     "text_image_parts",
     "text_image_positions",
     "time_axis",

@@ -1,6 +1,8 @@
-"""Packed sequences: several one after another along one axis, told apart by the sums of their lengths."""
+"""Packed sequences: several one after another along one axis, with the sums of their lengths."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,8 +51,8 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
     >>> packed_positions(np.asarray([0, 3, 5]), 6)
     array([0, 1, 2, 0, 1, 0])
     """
-    xp, tokens, starts, _, sequence, dtype = _unpack(cu_seqlens, total)
-    return _backends.cast(tokens - xp.take(starts, sequence, axis=0), dtype, xp)
+    pack = unpack(cu_seqlens, total)
+    return _backends.cast(pack.positions(), pack.dtype, pack.xp)
 
 
 def packed_documents(cu_seqlens: Array, total: int) -> Array:
@@ -79,23 +81,41 @@ def packed_documents(cu_seqlens: Array, total: int) -> Array:
     >>> packed_documents(np.asarray([0, 3, 5]), 6)
     array([ 0,  0,  0,  1,  1, -1])
     """
-    xp, tokens, _, last, sequence, dtype = _unpack(cu_seqlens, total)
-    documents = xp.where(tokens < last, sequence, xp.full_like(sequence, -1))
+    pack = unpack(cu_seqlens, total)
+    xp, sequence, dtype = pack.xp, pack.sequence, pack.dtype
+    documents = xp.where(pack.tokens < pack.end, sequence, xp.full_like(sequence, -1))
     if _backends.dtype_name(dtype).startswith("uint"):
-        dtype = tokens.dtype
+        dtype = pack.tokens.dtype
     return _backends.cast(documents, dtype, xp)
 
 
-def _unpack(cu_seqlens: Array, total: int) -> tuple[Namespace, Array, Array, Array, Array, Dtype]:
-    """The namespace, 0 … total − 1, starts of sequences and their end, the sequence of each token, a dtype."""
+class Pack(NamedTuple):
+    """Packed sequences: the tokens 0 … total − 1, in a dtype that holds sums and tokens."""
+
+    xp: Namespace
+    tokens: Array  # (total,)
+    starts: Array  # (n_sequences + 1,); where sums are padded, starts that no token has
+    end: Array  # of the last sequence, shape ()
+    sequence: Array  # of each token, (total,); padding is in one more
+    dtype: Dtype  # for positions
+
+    def positions(self) -> Array:
+        return self.tokens - self.xp.take(self.starts, self.sequence, axis=0)
+
+    def lengths(self) -> Array:
+        """The length of the sequence of each token, (total,)."""
+        xp, total = self.xp, self.tokens.shape[0]
+        ends = xp.concat(
+            (xp.clip(self.starts[1:], None, total), xp.full_like(self.starts[:1], total))
+        )
+        return xp.take(ends - xp.clip(self.starts, None, total), self.sequence, axis=0)
+
+
+def unpack(cu_seqlens: Array, total: int) -> Pack:
     xp, cu_seqlens = _backends.join(cu_seqlens=cu_seqlens)
-    require_integer("cu_seqlens", cu_seqlens)
-    if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0:
-        msg = f"`cu_seqlens` must have shape (n_sequences + 1,), got {tuple(cu_seqlens.shape)}"
-        raise ValueError(msg)
+    sums = require_sums(cu_seqlens)
+    is_padded = sums is None or len(sums) < cu_seqlens.shape[0]
     total = as_length("total", total)
-    values = _backends.host_values(cu_seqlens)
-    is_padded = values is None or _require_sums(values)
 
     device = _backends.device(cu_seqlens)
     wide = _backends.default_integer_dtype(xp, device)
@@ -106,7 +126,7 @@ def _unpack(cu_seqlens: Array, total: int) -> tuple[Namespace, Array, Array, Arr
     # Sums and tokens are compared in a dtype that holds both and in which every library computes.
     compute = dtype if dtype == cu_seqlens.dtype and name in ("int32", "int64") else wide
     starts = as_signed(cu_seqlens, compute, xp)
-    last = xp.max(starts)
+    end = xp.max(starts)
     if is_padded:
         # No token is after the starts that padding then has. A sequence of no tokens may begin at 0.
         seen = _backends.cumulative_sum(xp.astype(starts > 0, compute), compute, xp)
@@ -116,11 +136,18 @@ def _unpack(cu_seqlens: Array, total: int) -> tuple[Namespace, Array, Array, Arr
         starts = starts + 0  # contiguous: torch's searchsorted warns otherwise
     tokens = xp.arange(total, dtype=compute, device=device)
     sequence = xp.searchsorted(starts, tokens, side="right") - 1  # (total,)
-    return xp, tokens, starts, last, sequence, dtype
+    return Pack(xp, tokens, starts, end, sequence, dtype)
 
 
-def _require_sums(values: np.ndarray) -> bool:
-    """Whether cumulative sums are padded with 0 or −1; ValueError if they are none."""
+def require_sums(cu_seqlens: Array) -> np.ndarray | None:
+    """The sums without their padding with 0 or −1 where values are at hand; ValueError if they are none."""
+    require_integer("cu_seqlens", cu_seqlens)
+    if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0:
+        msg = f"`cu_seqlens` must have shape (n_sequences + 1,), got {tuple(cu_seqlens.shape)}"
+        raise ValueError(msg)
+    values = _backends.host_values(cu_seqlens)
+    if values is None:
+        return None
     others = np.flatnonzero((values != 0) & (values != -1))
     sums = values[: int(others[-1]) + 1 if others.size else 1]
     if sums[0] != 0:
@@ -134,4 +161,4 @@ def _require_sums(values: np.ndarray) -> bool:
             f"got {sums[i + 1]} after {sums[i]} at index {i + 1}"
         )
         raise ValueError(msg)
-    return len(sums) < len(values)
+    return sums

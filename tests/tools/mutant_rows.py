@@ -354,7 +354,7 @@ NUMPY = [
     ("attention", "+ (lengths[1] - lengths[0])", ""),
     ("attention", "_resolve_scale(scale, head_dim)", "_resolve_scale(scale, v.shape[-1])"),
     ("attention", "total == 0", "total < 0"),
-    ("positions", "<= q_positions[", "< q_positions["),
+    ("positions", "    return key <= query\n\n", "    return key < query\n\n"),
     ("attention", "    require_positions(q_positions, k_positions)", "    pass"),
     ("attention", "rope.shift(self.k[..., keep + n :, :], -n", "rope.shift(self.k[..., keep + n :, :], n"),
     ("attention", "- length\n        new", "\n        new"),
