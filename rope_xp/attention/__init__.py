@@ -3,9 +3,17 @@
 from rope_xp._exports import set_public_module
 from rope_xp.attention._cache import KVCache
 from rope_xp.attention._linear import linear_attention
-from rope_xp.attention._masks import causal_mask, tree_mask
+from rope_xp.attention._masks import attention_mask, causal_mask, flex_mask_mod, tree_mask
 from rope_xp.attention._softmax import attention
 
-__all__ = ["KVCache", "attention", "causal_mask", "linear_attention", "tree_mask"]
+__all__ = [
+    "KVCache",
+    "attention",
+    "attention_mask",
+    "causal_mask",
+    "flex_mask_mod",
+    "linear_attention",
+    "tree_mask",
+]
 
 set_public_module(__name__)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
-from rope_xp._validation import as_int, is_known, quote, require_integer
-from rope_xp.positions._difference import is_not_later, is_within, require_positions
+from rope_xp._validation import as_int, is_known, quote, require_bool, require_integer
+from rope_xp.positions._difference import is_not_later, is_within, require_order
 from rope_xp.positions._range import as_signed, bounds
-from rope_xp.positions._token_fields import Tokens
+from rope_xp.positions._token_fields import DECIDING, Tokens, field_of, require_one_axis
 from rope_xp.positions._trees import ancestors, require_parents
 
 
@@ -69,30 +70,121 @@ def causal_mask(
     >>> causal_mask(np.asarray([5]), np.arange(6), window=2, sinks=1)
     array([[ True, False, False, False,  True,  True]])
     """
-    documents = {"q_documents": q_documents, "k_documents": k_documents}
-    documents = {name: array for name, array in documents.items() if array is not None}
-    if len(documents) == 1:
-        msg = (
-            f"`q_documents` and `k_documents` must be given together, got only `{[*documents][0]}`"
-        )
+    if (q_documents is None) != (k_documents is None):
+        name = "q_documents" if k_documents is None else "k_documents"
+        msg = f"`q_documents` and `k_documents` must be given together, got only `{name}`"
         raise ValueError(msg)
-    given = {"q_positions": q_positions, "k_positions": k_positions, **documents}
-    xp, *arrays = _backends.join(**given)
-    q_positions, k_positions, *both = arrays
-    require_positions(q_positions, k_positions)
-    for name, array, positions in zip(documents, both, arrays, strict=False):
-        _require_beside(name, array, f"{name[0]}_positions", positions)
-    _require_one_batch(**dict(zip(given, arrays, strict=True)))
-    q_documents, k_documents = both or (None, None)
-    window, sinks = _require_window(window, sinks, q_positions, xp)
-    return _mask(
-        Tokens(q_positions, q_positions, q_documents),
-        Tokens(k_positions, k_positions, k_documents),
-        xp,
-        causal=True,
-        window=window,
-        sinks=sinks,
-    )
+    sides = [{"order": ("q_positions", q_positions)}, {"order": ("k_positions", k_positions)}]
+    if q_documents is not None:
+        sides[0]["documents"] = ("q_documents", q_documents)
+        sides[1]["documents"] = ("k_documents", k_documents)
+    return _Rule.of(*sides, causal=True, window=window, sinks=sinks).mask()
+
+
+def attention_mask(
+    q_tokens: Tokens | Array,
+    k_tokens: Tokens | Array | None = None,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    sinks: int = 0,
+) -> Array:
+    """Which keys a query may attend to, by all that is known of the tokens.
+
+    A query sees a key of the same document that is not after it, or in the same image; of these, those
+    within the window; and of drafts, those that are its ancestors.
+
+    Parameters
+    ----------
+    q_tokens, k_tokens : rope_xp.positions.Tokens, or array of positions as for `causal_mask`
+        Default for ``k_tokens``: those of the queries. Fields that only one of them has are in the other
+        what `Tokens` has by default.
+    causal : bool
+        Whether a query sees no later key, unless in the same image.
+    window : int, optional
+        A query sees the ``window`` last places, its own included, and unless ``causal`` as many after it,
+        also in an image. Default: all.
+    sinks : int
+        With a window: keys at places below ``sinks`` of the same document stay visible.
+
+    Returns
+    -------
+    array of bool, shape (q_len, k_len) or (batch, 1, q_len, k_len)
+        For the ``bias`` of `attention`. A token of a negative document, padding, sees nothing, and
+        nothing sees it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `causal_mask`.
+
+    Notes
+    -----
+    Compared with the masks of transformers 5.24.0: packed sequences (``masking_utils``), images and
+    windows in Gemma 3, the prompt in PaliGemma. A window in both directions has the keys at distances
+    up to ``sliding_window`` there, so it is ``window=sliding_window + 1`` here. In PaliGemma 2's layers
+    with a window the prompt sees itself beyond it: that mask | the one of the same tokens without it,
+    where both are in the prompt.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rope_xp.positions import Tokens
+    >>> text_with_an_image = Tokens.sequence(5)._replace(images=np.asarray([-1, 0, 0, 0, -1]))
+    >>> attention_mask(text_with_an_image, window=3).astype(int)
+    array([[1, 0, 0, 0, 0],
+           [1, 1, 1, 1, 0],
+           [1, 1, 1, 1, 0],
+           [0, 1, 1, 1, 0],
+           [0, 0, 1, 1, 1]])
+    >>> cache, drafts = Tokens.sequence(2), Tokens.tree([-1, 0, 0], offset=2)
+    >>> attention_mask(drafts, cache.join(drafts)).astype(int)
+    array([[1, 1, 1, 0, 0],
+           [1, 1, 1, 1, 0],
+           [1, 1, 1, 0, 1]])
+    """
+    return _rule_of(q_tokens, k_tokens, causal=causal, window=window, sinks=sinks).mask()
+
+
+def flex_mask_mod(
+    q_tokens: Tokens | Array,
+    k_tokens: Tokens | Array | None = None,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    sinks: int = 0,
+) -> Callable[[Any, Any, Any, Any], Any]:
+    """The same as a ``mask_mod`` for torch's FlexAttention, which makes no array of all pairs.
+
+    Parameters
+    ----------
+    q_tokens, k_tokens, causal, window, sinks
+        As for `attention_mask`, with torch's tensors.
+
+    Returns
+    -------
+    callable
+        ``mask_mod(b, h, q_idx, kv_idx)``, for ``create_block_mask(mask_mod, B, None, q_len, k_len)`` of
+        ``torch.nn.attention.flex_attention``. B is None where no field has a batch.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `attention_mask`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask_mod = flex_mask_mod(np.arange(8), window=2)
+    >>> mask_mod(0, 0, 5, np.arange(8)).astype(int)
+    array([0, 0, 0, 0, 1, 1, 0, 0])
+    """
+    rule = _rule_of(q_tokens, k_tokens, causal=causal, window=window, sinks=sinks)
+
+    def mask_mod(b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:  # noqa: ARG001 - of all heads
+        return rule.is_visible(rule.query.at(b, q_idx), rule.key.at(b, kv_idx))
+
+    return mask_mod
 
 
 def tree_mask(parents: Array) -> Array:
@@ -134,35 +226,114 @@ def tree_mask(parents: Array) -> Array:
     return _with_heads(ancestors(parents, xp))
 
 
-def _mask(query: Tokens, key: Tokens, xp: Namespace, **rule: Any) -> Array:
-    """`_is_visible` of each query and each key."""
-    query = Tokens(*(None if x is None else x[..., :, None] for x in query[:5]))
-    key = Tokens(*(None if x is None else x[..., None, :] for x in key[:5]))
-    return _with_heads(_is_visible(query, key, xp, **rule))
-
-
 def _with_heads(mask: Array) -> Array:
     return mask if mask.ndim == 2 else mask[..., None, :, :]
 
 
-def _is_visible(
-    query: Tokens, key: Tokens, xp: Namespace, *, causal: bool, window: int | None, sinks: int
-) -> Array:
-    """Whether ``query`` may attend to ``key``, elementwise: the one rule of all masks."""
-    seen = is_not_later(query.order, key.order, xp)
-    if not causal:
-        seen = xp.ones_like(seen)
-    if query.images is not None:
-        seen = seen | _is_same(query.images, key.images, xp)
-    if window is not None:
-        near = is_within(query.order, key.order, window, xp, causal=causal)
-        seen = seen & (near | _is_sink(key.order, sinks, xp) if sinks else near)
-    if query.tree is not None:
-        (first, _), (k_first, k_last) = query.tree, key.tree
-        seen = seen & (k_first <= first) & (first < k_last)
-    if query.documents is not None:
-        seen = seen & _is_same(query.documents, key.documents, xp)
-    return seen
+class _Side(NamedTuple):
+    """What decides which tokens see each other, of queries or of keys: each (seq,) or (batch, seq)."""
+
+    order: Array
+    documents: Array | None = None
+    images: Array | None = None
+    enter: Array | None = None
+    leave: Array | None = None
+
+    @classmethod
+    def of(cls, tokens: Tokens, fields: list[str], xp: Namespace) -> _Side:
+        found = {name: field_of(tokens, name, xp) for name in fields}
+        walk = found.pop("walk", None)
+        if walk is not None:
+            found["enter"], found["leave"] = walk[0, ...], walk[1, ...]
+        return cls(**found)
+
+    def at(self, b: Any, index: Any) -> _Side:
+        """Of the tokens at ``index`` in row ``b``."""
+        return _Side(
+            *(
+                x
+                if x is None
+                else x[index]
+                if x.ndim == 1
+                else x[b if x.shape[0] != 1 else 0, index]
+                for x in self
+            )
+        )
+
+
+class _Rule(NamedTuple):
+    """The one rule of all masks, with the tokens that it is about."""
+
+    query: _Side
+    key: _Side
+    xp: Namespace
+    causal: bool
+    window: int | None
+    sinks: int
+
+    @classmethod
+    def of(
+        cls, query: _Named, key: _Named, *, causal: bool, window: int | None, sinks: int
+    ) -> _Rule:
+        """With arguments that are checked, by the names that the caller of this package knows."""
+        causal = require_bool("causal", causal)
+        given = {name: array for side in (query, key) for name, array in side.values()}
+        xp, *arrays = _backends.join(**given)
+        given = dict(zip(given, arrays, strict=True))
+        sides, fields = [], [name for name in DECIDING if name in query or name in key]
+        for side in (query, key):
+            found = {field: given[name] for field, (name, _) in side.items()}
+            order = side["order"][0]
+            require_order(order, found["order"])
+            for field, (name, _) in side.items():
+                if field != "order":
+                    _require_beside(name, found[field], order, found["order"], field == "walk")
+            sides.append(_Side.of(Tokens(found["order"], **found), fields, xp))
+        _require_one_batch(given)
+        window, sinks = _require_window(window, sinks, sides[0].order, xp)
+        return cls(sides[0], sides[1], xp, causal, window, sinks)
+
+    def mask(self) -> Array:
+        """Of all queries and keys."""
+        query = _Side(*(x if x is None else x[..., :, None] for x in self.query))
+        key = _Side(*(x if x is None else x[..., None, :] for x in self.key))
+        return _with_heads(self.is_visible(query, key))
+
+    def is_visible(self, query: _Side, key: _Side) -> Array:
+        """Whether ``query`` may attend to ``key``, elementwise."""
+        xp = self.xp
+        seen = is_not_later(query.order, key.order, xp)
+        if not self.causal:
+            seen = xp.ones_like(seen)
+        if query.images is not None:
+            seen = seen | _is_same(query.images, key.images, xp)
+        if self.window is not None:
+            near = is_within(query.order, key.order, self.window, xp, causal=self.causal)
+            seen = seen & (near | _is_sink(key.order, self.sinks, xp) if self.sinks else near)
+        if query.enter is not None:
+            seen = seen & (key.enter <= query.enter) & (query.enter < key.leave)
+        if query.documents is not None:
+            seen = seen & _is_same(query.documents, key.documents, xp)
+        return seen
+
+
+#: The fields that are given of one side, each with its name in messages.
+_Named = dict[str, tuple[str, Array]]
+
+
+def _rule_of(q_tokens: Tokens | Array, k_tokens: Tokens | Array | None, **rule: Any) -> _Rule:
+    query = _named("q_tokens", q_tokens)
+    return _Rule.of(query, query if k_tokens is None else _named("k_tokens", k_tokens), **rule)
+
+
+def _named(name: str, tokens: Tokens | Array) -> _Named:
+    if not isinstance(tokens, Tokens):
+        return {"order": (name, tokens)}
+    fields = {field: (f"{name}.{field}", getattr(tokens, field)) for field in DECIDING}
+    if tokens.order is None:
+        require_one_axis(f"{name}.order", tokens)
+        fields["order"] = (f"{name}.positions", tokens.positions)
+    return {field: pair for field, pair in fields.items() if pair[1] is not None}
 
 
 def _is_same(query: Array, key: Array, xp: Namespace) -> Array:
@@ -202,25 +373,28 @@ def _require_window(
     return window, sinks
 
 
-def _require_beside(name: str, field: Array, of: str, positions: Array) -> None:
-    """ValueError or TypeError unless ``field`` has an integer for each token of ``positions``."""
+def _require_beside(name: str, field: Array, order_name: str, order: Array, is_walk: bool) -> None:
+    """ValueError or TypeError unless ``field`` has an integer for each token, or two if ``is_walk``."""
     require_integer(name, field)
-    seq = positions.shape[-1]
-    fits = field.ndim in (1, 2)
+    seq, lead = order.shape[-1], (2,) if is_walk else ()
+    fits = field.ndim - len(lead) in (1, 2) and tuple(field.shape[: len(lead)]) == lead
     if not fits or (field.shape[-1] != seq and is_known(seq) and is_known(field.shape[-1])):
+        shapes = "(2, seq) or (2, batch, seq)" if is_walk else "(seq,) or (batch, seq)"
         msg = (
-            f"`{name}` must have shape (seq,) or (batch, seq) with seq={seq} as `{of}`, "
+            f"`{name}` must have shape {shapes} with seq={seq} as `{order_name}`, "
             f"got {tuple(field.shape)}"
         )
         raise ValueError(msg)
 
 
-def _require_one_batch(**arrays: Array) -> None:
-    """ValueError unless all that have a batch have the same, or 1."""
-    batches = {name: a.shape[0] for name, a in arrays.items() if a.ndim == 2}
+def _require_one_batch(given: dict[str, Array]) -> None:
+    """ValueError unless all that have a batch, an axis in front of tokens, have the same, or 1."""
+    batches = {name: array.shape[-2] for name, array in given.items() if array.ndim > 1}
+    for name in [name for name in batches if name.endswith(".walk") and given[name].ndim == 2]:
+        del batches[name]
     known = {name: n for name, n in batches.items() if is_known(n) and n != 1}
-    (first, batch), *others = known.items() if known else [("", 1)]
-    for name, n in others:
-        if n != batch:
-            msg = f"`{name}` must have the batch of `{first}`, {batch}, or 1, got {n}"
+    for name, n in known.items():
+        first = next(iter(known))
+        if n != known[first]:
+            msg = f"`{name}` must have the batch of `{first}`, {known[first]}, or 1, got {n}"
             raise ValueError(msg)

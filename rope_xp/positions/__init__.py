@@ -16,6 +16,7 @@ from rope_xp.positions._grids import (
 from rope_xp.positions._packed import packed_documents, packed_positions
 from rope_xp.positions._shards import shard_indices, zigzag_positions
 from rope_xp.positions._text_image import text_image_parts, text_image_positions
+from rope_xp.positions._token_fields import Tokens
 from rope_xp.positions._tokens import (
     mask_grid_positions,
     mask_positions,
@@ -24,6 +25,7 @@ from rope_xp.positions._tokens import (
 from rope_xp.positions._trees import tree_positions
 
 __all__ = [
+    "Tokens",
     "centered_axis",
     "grid_positions",
     "mask_grid_positions",

@@ -18,16 +18,21 @@ from rope_xp.positions._range import as_signed, bounds
 
 def require_positions(q_positions: Array, k_positions: Array) -> None:
     """TypeError unless both are integer or real, ValueError unless their shapes fit."""
-    for name, array in (("q_positions", q_positions), ("k_positions", k_positions)):
-        require_real(name, array)
-        if array.ndim not in (1, 2):
-            msg = f"`{name}` must have shape (seq,) or (batch, seq), got {tuple(array.shape)}"
-            raise ValueError(msg)
+    require_order("q_positions", q_positions)
+    require_order("k_positions", k_positions)
     if q_positions.ndim == k_positions.ndim == 2:
         batch, got = q_positions.shape[0], k_positions.shape[0]
         if 1 not in (batch, got) and batch != got and is_known(batch) and is_known(got):
             msg = f"`k_positions` must have the batch of `q_positions`, {batch}, or 1, got {got}"
             raise ValueError(msg)
+
+
+def require_order(name: str, positions: Array) -> None:
+    """TypeError unless ``positions`` are integer or real, ValueError unless they have one position axis."""
+    require_real(name, positions)
+    if positions.ndim not in (1, 2):
+        msg = f"`{name}` must have shape (seq,) or (batch, seq), got {tuple(positions.shape)}"
+        raise ValueError(msg)
 
 
 def are_integers(q_positions: Array, k_positions: Array) -> bool:

@@ -145,7 +145,7 @@ def require_sums(cu_seqlens: Array) -> np.ndarray | None:
     if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0:
         msg = f"`cu_seqlens` must have shape (n_sequences + 1,), got {tuple(cu_seqlens.shape)}"
         raise ValueError(msg)
-    values = _backends.host_values(cu_seqlens)
+    values: np.ndarray | None = _backends.host_values(cu_seqlens)
     if values is None:
         return None
     others = np.flatnonzero((values != 0) & (values != -1))

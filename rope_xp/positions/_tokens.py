@@ -165,7 +165,7 @@ def mask_positions(mask: Array) -> Array:
     array([[0, 0, 0, 1],
            [0, 1, 2, 2]])
     """
-    xp, mask = _require_mask(mask, 1)
+    xp, mask = require_mask(mask, 1)
     (seen,) = _running_counts(mask, 1, xp)
     return xp.where(seen > 0, seen - 1, seen)
 
@@ -221,7 +221,7 @@ def mask_grid_positions(
     if n_axes <= 0:
         msg = f"`n_axes` must be positive, got {quote(n_axes)}"
         raise ValueError(msg)
-    xp, mask = _require_mask(mask, n_axes)
+    xp, mask = require_mask(mask, n_axes)
     if 0 in mask.shape[-n_axes:]:
         msg = f"`mask` must have no grid axis of size 0, got {tuple(mask.shape)}"
         raise ValueError(msg)
@@ -247,7 +247,7 @@ def mask_grid_positions(
     return _backends.cast(xp.stack(spans, axis=0), dtype, xp)
 
 
-def _require_mask(mask: Array, n_axes: int) -> tuple[Namespace, Array]:
+def require_mask(mask: Array, n_axes: int) -> tuple[Namespace, Array]:
     """The namespace and the array of ``mask``: boolean or integer, with ``n_axes`` axes at least."""
     xp, mask = _backends.join(mask=mask)
     if not (_backends.is_integer(mask) or _backends.is_boolean(mask)):

@@ -40,15 +40,7 @@ def tree_positions(parents: Array, *, offset: int | Array = 0) -> Array:
     array([7, 8, 8, 9])
     """
     xp, parents = require_parents(parents)
-    n, device = parents.shape[-1], _backends.device(parents)
-    first = token_positions(n, offset=offset, xp=xp, device=device)[..., :1]
-    sizes = [x.shape[0] for x in (parents, first) if x.ndim == 2 and x.shape[0] != 1]
-    if len({*filter(is_known, sizes)}) > 1:
-        msg = f"`offset` must have the batch of `parents`, {sizes[0]}, or 1, got {sizes[1]}"
-        raise ValueError(msg)
-    integer = _backends.default_integer_dtype(xp, device)
-    depth = xp.sum(_backends.cast(ancestors(parents, xp), integer, xp), axis=-1, dtype=integer) - 1
-    return _backends.cast(_backends.cast(first, integer, xp) + depth, first.dtype, xp)
+    return positions_after(offset, ancestors(parents, xp), xp)
 
 
 def require_parents(parents: Array) -> tuple[Namespace, Array]:
@@ -85,3 +77,34 @@ def ancestors(parents: Array, xp: Namespace) -> Array:
     for _ in range(max(n - 1, 0).bit_length()):
         paths = _backends.cast(paths @ paths > 0, xp.float32, xp)
     return paths > 0
+
+
+def positions_after(offset: int | Array, seen: Array, xp: Namespace) -> Array:
+    """``offset`` plus the number of ancestors of each draft token."""
+    integer = _backends.default_integer_dtype(xp, _backends.device(seen))
+    first = token_positions(seen.shape[-1], offset=offset, xp=xp, device=_backends.device(seen))[
+        ..., :1
+    ]
+    sizes = [n for x, axes in ((seen, 3), (first, 2)) if x.ndim == axes and (n := x.shape[0]) != 1]
+    if len({*filter(is_known, sizes)}) > 1:
+        msg = f"`offset` must have the batch of `parents`, {sizes[0]}, or 1, got {sizes[1]}"
+        raise ValueError(msg)
+    depth = xp.sum(_backends.cast(seen, integer, xp), axis=-1, dtype=integer) - 1
+    return _backends.cast(_backends.cast(first, integer, xp) + depth, first.dtype, xp)
+
+
+def walk(parents: Array, seen: Array, xp: Namespace) -> Array:
+    """When a walk from parents to children comes to each draft token, and leaves it, (2, ..., n).
+
+    It counts from 1: before all drafts it is where the tokens before them are.
+    """
+    integer = _backends.default_integer_dtype(xp, _backends.device(parents))
+    parents = _backends.cast(parents, integer, xp)
+    seen = _backends.cast(seen, integer, xp)  # (..., n, n): [q, k]
+    size = xp.sum(seen, axis=-2, dtype=integer)  # (..., n): a token and its descendants
+    at = xp.arange(parents.shape[-1], device=_backends.device(parents))
+    older = (parents[..., :, None] == parents[..., None, :]) & (at < at[:, None])
+    past = xp.sum(_backends.cast(older, integer, xp) * size[..., None, :], axis=-1, dtype=integer)
+    # Before a token come its ancestors, and what is below older siblings of these and of itself.
+    enter = xp.sum(seen * (1 + past[..., None, :]), axis=-1, dtype=integer)
+    return xp.stack((enter, enter + size))
