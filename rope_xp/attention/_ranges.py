@@ -63,7 +63,10 @@ def rotate_ranges(
     if not (isinstance(ranges, tuple | list) and ranges) or not all(
         hasattr(each, "k_positions") for each in ranges
     ):
-        msg = f"`ranges` must be what a scheme of rope_xp.positions returns, got {quote(ranges)}"
+        scheme = "a scheme of rope_xp.positions"
+        if callable(ranges):
+            scheme = f"{quote(ranges)}(q_positions, k_positions)"
+        msg = f"`ranges` must be positions of ranges, as {scheme} returns them, got {quote(ranges)}"
         raise TypeError(msg)
     made: list[tuple[Array, Array, Array]] = []
     for i, (q_positions, k_positions, where) in enumerate(ranges):

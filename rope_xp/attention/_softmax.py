@@ -136,9 +136,7 @@ def attention(
     return _backends.cast(output, result, xp)
 
 
-def _scores(
-    q: Array, k: Array, factor: float | Array, compute: Dtype, xp: Namespace
-) -> Array:
+def _scores(q: Array, k: Array, factor: float | Array, compute: Dtype, xp: Namespace) -> Array:
     """Products of queries × ``factor`` with keys, (..., heads, q_len, k_len), in ``compute``."""
     q, k = (_backends.cast(array, compute, xp) for array in (q, k))
     scores = split_groups(q * factor, k, xp) @ xp.matrix_transpose(broadcast_kv(q, k))

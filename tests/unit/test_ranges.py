@@ -86,38 +86,85 @@ def test_distances_with_positions_of_each_row(lib, scheme):
 
 def test_no_distance_is_longer_than_in_training():
     """What these schemes are for: a context of 4,096 read up to 16,384, and to any length."""
-    lengths = {SelfExtend(4, 1024): 16384 - 3 * 1024, ReRoPE(1024): 60000, DualChunk(4095, 255): 60000}
+    lengths = {
+        SelfExtend(4, 1024): 16384 - 3 * 1024,
+        ReRoPE(1024): 60000,
+        DualChunk(4095, 255): 60000,
+    }
     for scheme, length in lengths.items():
         tokens = range(0, length, 501)
-        longest = max(distance(scheme, m, n) for m in (*tokens, length - 1) for n in tokens if n <= m)
+        longest = max(
+            distance(scheme, m, n) for m in (*tokens, length - 1) for n in tokens if n <= m
+        )
         assert longest <= 4095
 
 
 # -- figures and matrices that are printed ----------------------------------------------------------
 
 
-def test_matrix_of_self_extend():
-    """Figure 3 of the paper's version 3: 10 tokens, a window of 4, groups of 2; the longest is 6."""
-    tokens = np.arange(10)
-    got = table(NUMPY, SelfExtend(2, 4), tokens, tokens)
-    assert got[9].tolist() == [6, 6, 5, 5, 4, 4, 3, 2, 1, 0]
-    assert got.max() == 6
+def lower_triangle(text):
+    """Rows of a printed matrix, each up to its diagonal."""
+    return [[*map(int, row.split())] for row in text.strip().splitlines()]
 
 
-def test_matrix_of_dual_chunk():
-    """Figure 2: 12 tokens, c = 10, s = 6, w = 4."""
+@pytest.mark.parametrize(
+    ("scheme", "matrix"),
+    [
+        pytest.param(
+            SelfExtend(2, 4),
+            """
+            0
+            1 0
+            2 1 0
+            3 2 1 0
+            4 3 2 1 0
+            4 4 3 2 1 0
+            5 5 4 3 2 1 0
+            5 5 4 4 3 2 1 0
+            6 6 5 5 4 3 2 1 0
+            6 6 5 5 4 4 3 2 1 0
+            """,
+            id="LongLM, img/self_ext.jpg: SelfExtend",
+        ),
+        pytest.param(
+            DualChunk(9, 3),
+            """
+            0
+            1 0
+            2 1 0
+            3 2 1 0
+            4 3 2 1 0
+            5 4 3 2 1 0
+            6 5 4 3 2 1 0
+            7 6 5 4 3 2 1 0
+            8 7 6 5 4 3 2 1 0
+            9 8 7 6 5 4 3 2 1 0
+            9 8 7 6 5 4 4 3 2 1 0
+            9 8 7 6 5 4 5 4 3 2 1 0
+            """,
+            id="dual chunk attention, figure 2c: s = 6, c = 10, w = 4",
+        ),
+    ],
+)
+def test_printed_matrices(scheme, matrix):
+    rows = lower_triangle(matrix)
+    tokens = np.arange(len(rows))
+    got = table(NUMPY, scheme, tokens, tokens)
+    assert [row[: m + 1].tolist() for m, row in enumerate(got)] == rows
+
+
+def test_printed_positions_of_dual_chunks():
+    """Section 3 of the paper: those of keys, and of queries within, in the next and in later chunks."""
     tokens = np.arange(12)
-    within, successive, _ = DualChunk(9, 3)(tokens, tokens)
-    assert within.k_positions.tolist() == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]
-    assert within.q_positions.tolist() == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]
-    assert successive.q_positions[6:].tolist() == [6, 7, 8, 9, 9, 9]
-    got = table(NUMPY, DualChunk(9, 3), tokens, tokens)
-    assert got[6].tolist()[:7] == [6, 5, 4, 3, 2, 1, 0]
-    assert got[11].tolist() == [9, 8, 7, 6, 5, 4, 5, 4, 3, 2, 1, 0]
+    within, successive, inter = DualChunk(9, 3)(tokens, tokens)
+    assert within.k_positions.tolist() == [0, 1, 2, 3, 4, 5] * 2
+    assert within.q_positions.tolist() == [0, 1, 2, 3, 4, 5] * 2
+    assert successive.q_positions.tolist() == [6, 7, 8, 9, 9, 9] * 2
+    assert inter.q_positions.tolist() == [9] * 12
 
 
 def test_matrices_of_rerope():
-    """Those of the article, for w = 3 and k = 2: w − 1, then w, w + 1/k, w + 2/k, …"""
+    """Equations of the article, for w = 3 and k = 2: …, w − 1, then w, w, … or w, w + 1/k, w + 2/k, …"""
     tokens = np.arange(7)
     assert table(NUMPY, ReRoPE(3), tokens, tokens)[6].tolist() == [3, 3, 3, 3, 2, 1, 0]
     leaky = table(NUMPY, ReRoPE(3, 2), tokens, tokens)
@@ -204,7 +251,7 @@ def test_packed_documents_are_each_alone(lib, rng, scheme):
     """Positions begin anew, so the distances do; a mask keeps documents apart."""
     rope = RoPE(8, layout="half")
     starts = [0, 9, 16]
-    positions = packed_positions(lib.array(np.asarray(starts), "int32"), 16)
+    positions = lib.array(packed_positions(np.asarray(starts), 16))
     documents = np.searchsorted(starts, np.arange(16), side="right")
     q, k, v = rng.standard_normal((3, 1, 2, 16, 8)).astype(np.float32)
     same = lib.array(documents[:, None] == documents)
@@ -213,7 +260,9 @@ def test_packed_documents_are_each_alone(lib, rng, scheme):
     got = lib.numpy(attention(*there[:2], lib.array(v), ranges=there[2], bias=same, causal=True))
     for first, last in zip(starts, starts[1:], strict=False):
         part = slice(first, last)
-        wanted = attend(scheme, rope, q[0, 1, part], k[0, 1, part], v[0, 1, part], range(last - first))
+        wanted = attend(
+            scheme, rope, q[0, 1, part], k[0, 1, part], v[0, 1, part], range(last - first)
+        )
         np.testing.assert_allclose(got[0, 1, part], wanted, rtol=0, atol=3e-6)
 
 
@@ -232,7 +281,9 @@ def test_rows_with_positions_of_their_own(lib, rng):
         np.testing.assert_allclose(got[row, 0], wanted, rtol=0, atol=3e-6)
 
 
-@pytest.mark.parametrize("scheme", [SelfExtend(2, 3), ReRoPE(3), ReRoPE(3, 4), DualChunk(5, 2)], ids=repr)
+@pytest.mark.parametrize(
+    "scheme", [SelfExtend(2, 3), ReRoPE(3), ReRoPE(3, 4), DualChunk(5, 2)], ids=repr
+)
 def test_steps_through_a_cache_are_the_whole(lib, rng, scheme):
     """Keys that are not rotated are kept; those of the cache are rotated when they are read."""
     rope = RoPE(8, layout="half")
@@ -287,7 +338,8 @@ def test_small_dtypes_do_not_wrap(lib, kind):
 
 
 @pytest.mark.parametrize(
-    "scheme", [SelfExtend(7, 2**31 - 1), SelfExtend(2, 5), ReRoPE(2**31 - 1), DualChunk(2**31 - 1, 9)]
+    "scheme",
+    [SelfExtend(7, 2**31 - 1), SelfExtend(2, 5), ReRoPE(2**31 - 1), DualChunk(2**31 - 1, 9)],
 )
 def test_the_largest_positions(lib, scheme):
     tokens = np.asarray([0, 1, 2**30, 2**31 - 2, 2**31 - 1])
