@@ -7,9 +7,16 @@ from typing import Any, NamedTuple
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
-from rope_xp._validation import as_int, as_size, quote, require_scale_factor, settle_fields
+from rope_xp._validation import (
+    as_int,
+    as_size,
+    quote,
+    require_integer,
+    require_scale_factor,
+    settle_fields,
+)
 from rope_xp.positions._difference import integer_difference, require_positions
-from rope_xp.positions._range import bounds
+from rope_xp.positions._range import as_signed, bounds
 
 _MOST = 2**31 - 1  # of the narrowest default integers
 
@@ -50,7 +57,8 @@ class SelfExtend:
     ------
     ValueError, TypeError
         If a parameter is out of range. Of the call: if positions are not integer, their shapes do not
-        fit, or their dtype holds more than the library's default integers.
+        fit, or the library's default integer dtype does not hold them (elsewhere than in eager arrays
+        on the CPU, such positions become the largest one of that dtype).
 
     Notes
     -----
@@ -82,7 +90,7 @@ class SelfExtend:
         xp, m, n = _resolve(q_positions, k_positions)
         move = self.window - self.window // self.group_size
         far = Range(
-            m // self.group_size + move, n // self.group_size, _difference(m, n, xp) <= -self.window
+            m // self.group_size + move, n // self.group_size, _is_far(m, n, self.window, xp)
         )
         return Range(m, n, None), far
 
@@ -136,7 +144,7 @@ class ReRoPE:
 
     def __call__(self, q_positions: Array, k_positions: Array) -> tuple[Range, ...]:
         xp, m, n = _resolve(q_positions, k_positions)
-        where = _difference(m, n, xp) <= -self.window
+        where = _is_far(m, n, self.window, xp)
         if self.factor is None:
             far = Range(xp.full_like(m, self.window), xp.zeros_like(n), where)
         else:
@@ -202,7 +210,9 @@ class DualChunk:
     def __call__(self, q_positions: Array, k_positions: Array) -> tuple[Range, ...]:
         xp, m, n = _resolve(q_positions, k_positions)
         length = self.chunk_size - self.local_size
-        before = -_difference(m // length, n // length, xp)  # chunks before that of the query
+        before = -_for_heads(
+            integer_difference(m // length, n // length, xp)
+        )  # chunks before that of the query
         within, keys = m % length, n % length
         successive = length + xp.clip(within, None, self.local_size)
         inter = xp.full_like(m, length + min(length - 1, self.local_size))
@@ -221,21 +231,28 @@ def _resolve(q_positions: Array, k_positions: Array) -> tuple[Namespace, Array, 
     """The namespace, and both in the default integer dtype, which holds what is made of them."""
     xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
     require_positions(q_positions, k_positions)
-    default = _backends.default_integer_dtype(xp, _backends.device(q_positions))
+    dtype = _backends.default_integer_dtype(xp, _backends.device(q_positions))
     made = []
     for name, array in (("q_positions", q_positions), ("k_positions", k_positions)):
-        if not _backends.is_integer(array) or bounds(array.dtype)[1] > bounds(default)[1]:
-            kind, got = _backends.dtype_name(default), _backends.dtype_name(array.dtype)
+        require_integer(name, array)
+        most = bounds(dtype)[1]
+        values = _backends.host_values(array) if bounds(array.dtype)[1] > most else None
+        if values is not None and values.size and int(values.max()) > most:
+            kind, got = _backends.dtype_name(dtype), int(values.max())
             msg = f"`{name}` must be integers that {kind} holds, got {got}"
-            raise TypeError(msg)
-        made.append(_backends.cast(array, default, xp))
+            raise ValueError(msg)
+        made.append(as_signed(array, dtype, xp))
     return xp, made[0], made[1]
 
 
-def _difference(q: Array, k: Array, xp: Namespace) -> Array:
-    """Key − query, with an axis for heads if there is one for the batch."""
-    steps = integer_difference(q, k, xp)
-    return steps if steps.ndim == 2 else steps[..., None, :, :]
+def _is_far(m: Array, n: Array, window: int, xp: Namespace) -> Array:
+    """Where a key is at least ``window`` before a query."""
+    return _for_heads(integer_difference(m, n, xp) <= -window)
+
+
+def _for_heads(array: Array) -> Array:
+    """(batch, q_len, k_len) with an axis for heads."""
+    return array if array.ndim == 2 else array[..., None, :, :]
 
 
 _SCHEMES = (DualChunk, ReRoPE, SelfExtend)

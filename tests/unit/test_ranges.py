@@ -64,7 +64,7 @@ def table(lib, scheme, q_positions, k_positions):
     return found
 
 
-@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "uint64"])
 @pytest.mark.parametrize("scheme", SCHEMES, ids=repr)
 def test_distances(lib, scheme, dtype):
     tokens = np.arange(LENGTH, dtype=dtype)
