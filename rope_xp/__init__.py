@@ -66,6 +66,7 @@ _backends.register_values(
     (RoPE, *(each for each in _PUBLIC if isinstance(each, type) and is_dataclass(each)))
 )
 _backends.register_values_of("rope_xp.scaling._query_scale")
+_backends.register_values_of("rope_xp.positions._ranges")
 
 
 def __getattr__(name: str) -> ModuleType:

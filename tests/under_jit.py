@@ -30,6 +30,7 @@ QUERY_SCALES = (
     scaling.PowerScale,
     scaling.LearnedLogScale,
 )
+RANGE_SCHEMES = (positions.SelfExtend, positions.ReRoPE, positions.DualChunk)
 MODULES = (additive, analysis, attention, layouts, phases, positions, relative, rope_xp, rotation)
 
 
@@ -74,7 +75,7 @@ def replace(monkeypatch, module):
         for name, value in list(vars(place).items()):
             if inspect.isfunction(value) and value in functions:
                 monkeypatch.setattr(place, name, functions[value])
-    for kind in (RoPE, attention.KVCache, positions.Tokens, *QUERY_SCALES):
+    for kind in (RoPE, attention.KVCache, positions.Tokens, *QUERY_SCALES, *RANGE_SCHEMES):
         for name, value in list(vars(kind).items()):
             if inspect.isfunction(value) and (name == "__call__" or not name.startswith("_")):
                 monkeypatch.setattr(kind, name, jitted(value))

@@ -15,6 +15,7 @@ from rope_xp.axes import (
     Sections,
     golden_directions,
 )
+from rope_xp.positions import DualChunk, ReRoPE, SelfExtend
 from rope_xp.scaling import (
     NTK,
     Custom,
@@ -100,6 +101,10 @@ QUERY_SCALES = [
     PowerScale(2048, 0.1, offset=1),
     LearnedLogScale(),
 ]
+
+# -- distances of several ranges -------------------------------------------------------------------
+
+RANGE_SCHEMES = [SelfExtend(8, 1024), ReRoPE(512), ReRoPE(512, 16.0), DualChunk(262144, 8192)]
 
 # Exported classes that are neither.
 OTHERS = {scaling.Frequencies, scaling.Schedule, scaling.QueryScale, axes.Axes}

@@ -4,6 +4,7 @@ from rope_xp._exports import set_public_module
 from rope_xp.attention._cache import KVCache
 from rope_xp.attention._linear import linear_attention
 from rope_xp.attention._masks import attention_mask, causal_mask, flex_mask_mod, tree_mask
+from rope_xp.attention._ranges import rotate_ranges
 from rope_xp.attention._softmax import attention
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "causal_mask",
     "flex_mask_mod",
     "linear_attention",
+    "rotate_ranges",
     "tree_mask",
 ]
 

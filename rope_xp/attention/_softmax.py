@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from rope_xp import _backends
-from rope_xp._backends import Array
+from rope_xp._backends import Array, Dtype, Namespace
 from rope_xp._validation import (
     MAX_FACTOR,
     is_known,
@@ -25,6 +27,7 @@ def attention(
     bias: Array | None = None,
     scale: float | None = None,
     query_scale: Array | None = None,
+    ranges: Sequence[tuple[Array, Array, Array]] = (),
 ) -> Array:
     r"""Scaled dot-product attention, :math:`\mathrm{softmax}(s\,q k^\top + B)\,v`.
 
@@ -45,6 +48,10 @@ def attention(
     query_scale : array, shape (q_len,), (batch, q_len) or (..., heads, q_len), optional
         Factors on the queries, as `rope_xp.scaling.QueryScale` returns them for their positions. With
         fewer axes than the last form has, ``batch`` is the first axis of ``q``, whatever is between.
+    ranges : sequence of (q, k, where), optional
+        Queries and keys that give the scores where the boolean array ``where``, which broadcasts to them, is
+        True, instead of ``q`` and ``k``, whose shapes they have; the last one counts. From
+        `rotate_ranges`, for schemes as `rope_xp.positions.SelfExtend`.
 
     Returns
     -------
@@ -83,27 +90,27 @@ def attention(
         _backends.require_floating(query_scale=query_scale)
     _backends.require_floating(q=q, k=k, v=v)
     require_shapes(q, k, v)
+    *rows, q_len, head_dim = q.shape
+    k_len = k.shape[-2]
+    ranges = _require_ranges(ranges, q, k, xp)
     is_mask = bias is not None and _backends.is_boolean(bias)
     if not is_mask:
         _backends.require_floating(bias=bias)
     causal = require_bool("causal", causal)
-    result, compute = q.dtype, _backends.compute_dtype(xp, q, k, v)
-    q, k, v = (_backends.cast(array, compute, xp) for array in (q, k, v))
-
-    *rows, q_len, head_dim = q.shape
-    k_len = k.shape[-2]
-    scale = _resolve_scale(scale, head_dim)
+    others = [array for each in ranges for array in each[:2]]
+    result, compute = q.dtype, _backends.compute_dtype(xp, q, k, v, *others)
+    v = _backends.cast(v, compute, xp)
+    factor: float | Array = _resolve_scale(scale, head_dim)
     if query_scale is not None:
-        q = q * _backends.cast(_line_up(query_scale, (*rows, q_len)), compute, xp)[..., None]
+        factor *= _backends.cast(_line_up(query_scale, (*rows, q_len)), compute, xp)[..., None]
     if bias is not None:
-        _require_bias(tuple(bias.shape), (*rows, q_len, k_len))
+        _require_bias("bias", tuple(bias.shape), (*rows, q_len, k_len))
     if any(is_known(n) and n == 0 for n in (*rows, q_len, k_len)):
         # Scores without elements have no maximum, and a sum over no keys is 0.
         return xp.zeros((*rows, q_len, v.shape[-1]), dtype=result, device=_backends.device(q))
-    scores = split_groups(q * scale, k, xp) @ xp.matrix_transpose(broadcast_kv(q, k))
-    grouped = scores.ndim != q.ndim  # heads share keys
-    if grouped:
-        scores = xp.reshape(scores, (*rows, q_len, k_len))
+    scores = _scores(q, k, factor, compute, xp)
+    for q_there, k_there, where in ranges:
+        scores = xp.where(where, _scores(q_there, k_there, factor, compute, xp), scores)
     never = xp.asarray(-math.inf, dtype=compute, device=_backends.device(q))
     if causal:
         lengths = [_backends.size_along(x, -2) for x in (q, k)]
@@ -122,12 +129,54 @@ def attention(
     weights = xp.exp(scores - xp.where(peak == never, xp.zeros_like(peak), peak))
     total = xp.sum(weights, axis=-1, keepdims=True)
     weights = weights / xp.where(total == 0, xp.ones_like(total), total)
-    if grouped:
-        weights, v = split_groups(weights, v, xp), broadcast_kv(weights, v)
-    output = weights @ v
-    if grouped:
+    output = split_groups(weights, v, xp) @ broadcast_kv(weights, v)
+    if output.ndim != q.ndim:  # heads share keys
         output = xp.reshape(output, (*rows, q_len, v.shape[-1]))
     return _backends.cast(output, result, xp)
+
+
+def _scores(q: Array, k: Array, factor: float | Array, compute: Dtype, xp: Namespace) -> Array:
+    """Products of queries × ``factor`` with keys, (..., heads, q_len, k_len), in ``compute``."""
+    q, k = (_backends.cast(array, compute, xp) for array in (q, k))
+    scores = split_groups(q * factor, k, xp) @ xp.matrix_transpose(broadcast_kv(q, k))
+    if scores.ndim != q.ndim:  # heads share keys
+        scores = xp.reshape(scores, (*q.shape[:-1], k.shape[-2]))
+    return scores
+
+
+def _require_ranges(ranges: Any, q: Array, k: Array, xp: Namespace) -> list[tuple[Array, ...]]:
+    """``ranges`` as a list; ValueError or TypeError unless they fit to queries and keys."""
+    if not isinstance(ranges, tuple | list):
+        msg = f"`ranges` must be a sequence of (q, k, where), got {quote(ranges)}"
+        raise TypeError(msg)
+    made = []
+    for i, entry in enumerate(ranges):
+        if not isinstance(entry, tuple | list) or len(entry) != 3:
+            msg = f"`ranges[{i}]` must be (q, k, where), got {quote(entry)}"
+            raise TypeError(msg)
+        if hasattr(entry, "k_positions"):
+            msg = f"`ranges[{i}]` must be (q, k, where), as `rotate_ranges` returns them, got positions"
+            raise TypeError(msg)
+        *names, name = (f"ranges[{i}][{n}]" for n in range(3))
+        for each, array, (of, other) in zip(names, entry, (("q", q), ("k", k)), strict=False):
+            _backends.namespace(q=q, **{each: array})
+            _backends.require_floating(**{each: array})
+            _require_same_shape(each, tuple(array.shape), of, tuple(other.shape))
+        (where,) = _backends.beside("q", q, xp, **{name: entry[2]})
+        if not _backends.is_boolean(where):
+            msg = f"`{name}` must be boolean, got {_backends.dtype_name(where.dtype)}"
+            raise TypeError(msg)
+        _require_bias(name, tuple(where.shape), (*q.shape[:-1], k.shape[-2]))
+        made.append((entry[0], entry[1], where))
+    return made
+
+
+def _require_same_shape(name: str, got: tuple[int, ...], of: str, shape: tuple[int, ...]) -> None:
+    if len(got) != len(shape) or any(
+        is_known(a) and is_known(b) and a != b for a, b in zip(got, shape, strict=True)
+    ):
+        msg = f"`{name}` must have the shape of `{of}`, {quote(shape)}, got {quote(got)}"
+        raise ValueError(msg)
 
 
 def _resolve_scale(scale: float | None, head_dim: int) -> float:
@@ -162,7 +211,7 @@ def _line_up(query_scale: Array, wanted: tuple[int, ...]) -> Array:
     return query_scale
 
 
-def _require_bias(shape: tuple[int, ...], scores: tuple[int, ...]) -> None:
+def _require_bias(name: str, shape: tuple[int, ...], scores: tuple[int, ...]) -> None:
     """ValueError unless ``shape`` broadcasts to that of the ``scores``."""
     fits = len(shape) <= len(scores) and all(
         size in (1, full) or not (is_known(size) and is_known(full))
@@ -170,7 +219,7 @@ def _require_bias(shape: tuple[int, ...], scores: tuple[int, ...]) -> None:
     )
     if not fits:
         msg = (
-            f"`bias` must broadcast to the scores (..., heads, q_len, k_len), {quote(scores)}, "
+            f"`{name}` must broadcast to the scores (..., heads, q_len, k_len), {quote(scores)}, "
             f"got {quote(shape)}"
         )
         raise ValueError(msg)

@@ -5,6 +5,9 @@ several axes ``(n_axes, seq)`` or ``(n_axes, batch, seq)``. What makes positions
 not hold them.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from rope_xp._exports import set_public_module
 from rope_xp.positions._grids import (
     centered_axis,
@@ -24,7 +27,14 @@ from rope_xp.positions._tokens import (
 )
 from rope_xp.positions._trees import tree_positions
 
+if TYPE_CHECKING:
+    from rope_xp.positions._ranges import DualChunk, Range, ReRoPE, SelfExtend
+
 __all__ = [
+    "DualChunk",
+    "Range",
+    "ReRoPE",
+    "SelfExtend",
     "Tokens",
     "centered_axis",
     "grid_positions",
@@ -43,4 +53,18 @@ __all__ = [
     "zigzag_positions",
 ]
 
-set_public_module(__name__)
+_RANGES = frozenset({"DualChunk", "Range", "ReRoPE", "SelfExtend"})
+
+set_public_module(__name__, {*__all__} - _RANGES)
+
+
+def __getattr__(name: str) -> Any:
+    """Load the schemes with several ranges on first use: few models have one."""
+    if name in _RANGES:
+        return getattr(importlib.import_module("rope_xp.positions._ranges"), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return __all__

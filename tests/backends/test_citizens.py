@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from values import QUERY_SCALES, SCALED, SCHEMES
+from values import QUERY_SCALES, RANGE_SCHEMES, SCALED, SCHEMES
 
 from rope_xp import RoPE, attention, positions, relative
 
@@ -56,7 +56,7 @@ def test_torch_loads_every_schedule_and_scheme():
     from rope_xp.configs import layer_ropes
 
     layers = layer_ropes({"model_type": "llama4_text", "num_hidden_layers": 4, "head_dim": 8})
-    for value in (*SCALED, *SCHEMES, *QUERY_SCALES, layers):
+    for value in (*SCALED, *SCHEMES, *QUERY_SCALES, *RANGE_SCHEMES, layers):
         file = io.BytesIO()
         torch.save(value, file)
         file.seek(0)

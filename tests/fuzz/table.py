@@ -505,6 +505,24 @@ def learned_scale(d):
     return {"self.offset": d.pick(1, 2), "positions": d.small(*d.pick((4,), (2, 4))), **weights}
 
 
+def ranges(**fields):
+    """The fields of a scheme, and positions."""
+
+    def make(d):
+        made = {f"self.{name}": d.pick(*values) for name, values in fields.items()}
+        return made | a_pair(("small",))(d)
+
+    return make
+
+
+def rotated_ranges(d):
+    q, k = d.data(2, d.size(), 4), d.data(1, d.size(), 4)
+    scheme = d.pick("SelfExtend(2, 3)", "ReRoPE(2)", "ReRoPE(1, 2.5)", "DualChunk(3, 1)")
+    at = f"np.arange({q.shape[-2]}), np.arange({k.shape[-2]})"
+    made = {"rope": E("RoPE(4, layout='half')"), "q": q, "k": k}
+    return made | {"ranges": E(f"positions.{scheme}({at})")}
+
+
 def first(oracle):
     """An oracle of exact frequencies alone."""
 
@@ -623,6 +641,10 @@ TABLE = {
     "attention.attention": Row(attention, oracles.attention, 64),
     "attention.linear_attention": Row(linear, oracles.linear_attention, 256),
     "attention.causal_mask": Row(a_pair(("ints", "reals")), oracles.causal_mask),
+    "attention.rotate_ranges": Row(rotated_ranges),
+    "positions.SelfExtend.__call__": Row(ranges(group_size=(1, 2, 7), window=(1, 5, 1000))),
+    "positions.ReRoPE.__call__": Row(ranges(window=(1, 5, 1000), factor=(None, 1, 2.5, 16))),
+    "positions.DualChunk.__call__": Row(ranges(chunk_size=(8, 1000), local_size=(0, 3, 7))),
     "attention.KVCache.empty": Row(
         lambda d: {"shape": (*d.lead(1), 6, 4), **made_on(d, "floats")}, oracles.empty
     ),

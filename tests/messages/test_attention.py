@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from message_cases import F32, ROPE, X, assert_refused
 
-from rope_xp import RoPE, attention
+from rope_xp import RoPE, attention, positions
 
+NEAR_AND_FAR = positions.ReRoPE(2)(np.arange(5), np.arange(5))
+SEEN = np.ones((5, 5), bool)
 CACHE = attention.KVCache.empty((2, 3, 9, 8))
 
 
@@ -128,6 +130,79 @@ CASES = [
         TypeError,
         "`bias` must be one of float16",
         id="bias type",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X, ranges=None),
+        TypeError,
+        "`ranges` must be a sequence of (q, k, where), got None",
+        id="ranges type",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X, ranges=[X, X]),
+        TypeError,
+        "`ranges[0]` must be (q, k, where), got numpy.ndarray of shape (2, 3, 5, 8) and dtype float32",
+        id="range type",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X, ranges=NEAR_AND_FAR),
+        TypeError,
+        "`ranges[0]` must be (q, k, where), as `rotate_ranges` returns them, got positions",
+        id="range of positions",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X, ranges=[(X[:1], X, SEEN)]),
+        ValueError,
+        "`ranges[0][0]` must have the shape of `q`, (2, 3, 5, 8), got (1, 3, 5, 8)",
+        id="range of other queries",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X, ranges=[(X, X[0], SEEN)]),
+        ValueError,
+        "`ranges[0][1]` must have the shape of `k`, (2, 3, 5, 8), got (3, 5, 8)",
+        id="range of other keys",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X, ranges=[(X, X.astype(int), SEEN)]),
+        TypeError,
+        "`ranges[0][1]` must be one of float16",
+        id="range dtype",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X, ranges=[(X, X, SEEN.astype(int))]),
+        TypeError,
+        "`ranges[0][2]` must be boolean, got int64",
+        id="range mask dtype",
+    ),
+    pytest.param(
+        lambda: attention.attention(X, X, X, ranges=[(X, X, SEEN), (X, X, SEEN[:4])]),
+        ValueError,
+        "`ranges[1][2]` must broadcast to the scores (..., heads, q_len, k_len), (2, 3, 5, 5), got (4, 5)",
+        id="range mask shape",
+    ),
+    pytest.param(
+        lambda: attention.rotate_ranges(None, X, X, NEAR_AND_FAR),
+        TypeError,
+        "`rope` must be a RoPE, got None",
+        id="ranges rope",
+    ),
+    pytest.param(
+        lambda: attention.rotate_ranges(ROPE, X, X, positions.ReRoPE(2)),
+        TypeError,
+        "`ranges` must be positions of ranges, as ReRoPE(window=2, factor=None)(q_positions, k_positions) "
+        "returns them, got ReRoPE(window=2, factor=None)",
+        id="ranges scheme",
+    ),
+    pytest.param(
+        lambda: attention.rotate_ranges(ROPE, X, X, [(1, 2, 3)]),
+        TypeError,
+        "`ranges` must be positions of ranges, as a scheme of rope_xp.positions returns them, got [(1, 2, 3)]",
+        id="ranges none",
+    ),
+    pytest.param(
+        lambda: attention.rotate_ranges(ROPE, X[..., :4, :], X, NEAR_AND_FAR),
+        ValueError,
+        "`positions` must have shape (seq,) or (batch, seq) with seq=4 (axis 2 of `q`), got (5,)",
+        id="ranges length",
     ),
     pytest.param(
         lambda: attention.linear_attention(X, X[:, :2], X[:, :2]),

@@ -6,7 +6,57 @@ from message_cases import F32, assert_refused
 
 from rope_xp import positions
 
+AT = np.arange(3)
+
 CASES = [
+    pytest.param(
+        lambda: positions.SelfExtend(0, 4),
+        ValueError,
+        "`group_size` must be positive, got 0",
+        id="group size",
+    ),
+    pytest.param(
+        lambda: positions.SelfExtend(2, 4.0),
+        TypeError,
+        "`window` must be an int, got 4.0",
+        id="window",
+    ),
+    pytest.param(
+        lambda: positions.ReRoPE(2**31),
+        ValueError,
+        "`window` must be at most 2147483647, got 2147483648",
+        id="window far",
+    ),
+    pytest.param(
+        lambda: positions.ReRoPE(4, 0.5),
+        ValueError,
+        "`factor` must be at least 1, got 0.5",
+        id="rerope factor",
+    ),
+    pytest.param(
+        lambda: positions.DualChunk(8, 8),
+        ValueError,
+        "`local_size` must be in [0, chunk_size=8), got 8",
+        id="local size",
+    ),
+    pytest.param(
+        lambda: positions.ReRoPE(4)(AT.astype(F32), AT),
+        TypeError,
+        "`q_positions` must be integer, got float32",
+        id="range positions",
+    ),
+    pytest.param(
+        lambda: positions.DualChunk(8, 2)(AT, AT.astype(np.uint64) + 2**63),
+        ValueError,
+        "`k_positions` must be integers that int64 holds, got 9223372036854775810",
+        id="range unsigned",
+    ),
+    pytest.param(
+        lambda: positions.SelfExtend(8, 2)(AT, AT[None, None]),
+        ValueError,
+        "`k_positions` must have shape (seq,) or (batch, seq), got (1, 1, 3)",
+        id="range axes",
+    ),
     pytest.param(
         lambda: positions.token_positions(-1),
         ValueError,

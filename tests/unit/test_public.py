@@ -76,7 +76,13 @@ SIGNATURES = {
     "relative.t5_bucket": "(relative_position, *, bidirectional=True, num_buckets=32, "
     "max_distance=128)",
     "relative.transformer_xl_score": "(q, k, r, u, v)",
-    "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None, query_scale=None)",
+    "attention.attention": "(q, k, v, *, causal=False, bias=None, scale=None, query_scale=None, "
+    "ranges=())",
+    "attention.rotate_ranges": "(rope, q, k, ranges, *, seq_len=None)",
+    "positions.SelfExtend": "(group_size, window)",
+    "positions.ReRoPE": "(window, factor=None)",
+    "positions.DualChunk": "(chunk_size, local_size)",
+    "positions.DualChunk.__call__": "(self, q_positions, k_positions)",
     "attention.linear_attention": "(q, k, v, *, rope=None, causal=False, q_positions=None, "
     "k_positions=None, seq_len=None, feature_map=None)",
 }

@@ -9,10 +9,18 @@ import types
 import typing
 
 import pytest
-from values import NEUTRAL, QUERY_SCALES, SCALED, SCHEMES, unexported_classes, unlisted
+from values import (
+    NEUTRAL,
+    QUERY_SCALES,
+    RANGE_SCHEMES,
+    SCALED,
+    SCHEMES,
+    unexported_classes,
+    unlisted,
+)
 
 import rope_xp
-from rope_xp import RoPE, axes, scaling
+from rope_xp import RoPE, axes, positions, scaling
 
 ROPES = [
     RoPE(64, layout="half"),
@@ -25,7 +33,8 @@ ROPES = [
     *(RoPE(12, layout="half", query_scale=scale) for scale in QUERY_SCALES),
 ]
 PACKAGES = [scaling, axes]
-NAMES = {name: getattr(each, name) for each in PACKAGES for name in each.__all__} | {"RoPE": RoPE}
+NAMES = {name: getattr(each, name) for each in (*PACKAGES, positions) for name in each.__all__}
+NAMES["RoPE"] = RoPE
 
 
 def copied_with_fields(value):
@@ -43,7 +52,10 @@ def evaluated(value):
 TWINS = [copy.copy, copy.deepcopy, copied_with_fields, pickled, evaluated]
 
 
-@pytest.mark.parametrize("value", [*NEUTRAL, *SCALED, *SCHEMES, *QUERY_SCALES, *ROPES], ids=repr)
+VALUES = [*NEUTRAL, *SCALED, *SCHEMES, *QUERY_SCALES, *RANGE_SCHEMES]
+
+
+@pytest.mark.parametrize("value", [*VALUES, *ROPES], ids=repr)
 def test_values(value):
     """The four of them, for every class; and printed as the call that makes it."""
     twins = [
@@ -63,7 +75,7 @@ def test_values(value):
     assert [*dataclasses.asdict(value)] == [field.name for field in dataclasses.fields(value)]
 
 
-@pytest.mark.parametrize("value", [*NEUTRAL, *SCALED, *SCHEMES, *QUERY_SCALES], ids=repr)
+@pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_pickles_name_the_public_path(value):
     """So that a file that is moved inside of its package leaves them readable."""
     text = pickle.dumps(value, 0).decode()
