@@ -27,6 +27,20 @@ def require_shapes(q: Array, k: Array, v: Array) -> None:
     require_leading_axes("k", k.shape[:-3], q.shape[:-3])
 
 
+def grouped_product(rows: Array, shared: Array, xp: Namespace) -> Array:
+    """Rows of each head times the matrix of its key head, (..., heads, q_len, n).
+
+    Heads that share keys are rows of one product: with an axis for the group, torch copies the keys.
+    """
+    if not _is_grouped(rows, shared):
+        return rows @ shared
+    rows_of_groups = split_groups(rows, shared, xp)
+    *lead, group, q_len, width = rows_of_groups.shape  # two steps, because Dask does no more in one
+    product = xp.reshape(rows_of_groups, (*lead, group * q_len, width)) @ shared
+    product = xp.reshape(product, (*lead, group, q_len, shared.shape[-1]))
+    return xp.reshape(product, (*rows.shape[:-1], shared.shape[-1]))
+
+
 def split_groups(rows: Array, shared: Array, xp: Namespace) -> Array:
     """(..., heads, q_len, d) as (..., kv_heads, group, q_len, d) if heads share keys."""
     if not _is_grouped(rows, shared):

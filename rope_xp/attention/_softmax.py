@@ -15,7 +15,7 @@ from rope_xp._validation import (
     require_bool,
     require_number,
 )
-from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
+from rope_xp.attention._shapes import grouped_product, require_shapes
 
 
 def attention(
@@ -129,19 +129,13 @@ def attention(
     weights = xp.exp(scores - xp.where(peak == never, xp.zeros_like(peak), peak))
     total = xp.sum(weights, axis=-1, keepdims=True)
     weights = weights / xp.where(total == 0, xp.ones_like(total), total)
-    output = split_groups(weights, v, xp) @ broadcast_kv(weights, v)
-    if output.ndim != q.ndim:  # heads share keys
-        output = xp.reshape(output, (*rows, q_len, v.shape[-1]))
-    return _backends.cast(output, result, xp)
+    return _backends.cast(grouped_product(weights, v, xp), result, xp)
 
 
 def _scores(q: Array, k: Array, factor: float | Array, compute: Dtype, xp: Namespace) -> Array:
     """Products of queries × ``factor`` with keys, (..., heads, q_len, k_len), in ``compute``."""
     q, k = (_backends.cast(array, compute, xp) for array in (q, k))
-    scores = split_groups(q * factor, k, xp) @ xp.matrix_transpose(broadcast_kv(q, k))
-    if scores.ndim != q.ndim:  # heads share keys
-        scores = xp.reshape(scores, (*q.shape[:-1], k.shape[-2]))
-    return scores
+    return grouped_product(q * factor, xp.matrix_transpose(k), xp)
 
 
 def _require_ranges(ranges: Any, q: Array, k: Array, xp: Namespace) -> list[tuple[Array, ...]]:
