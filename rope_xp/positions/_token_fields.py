@@ -205,8 +205,12 @@ class Tokens(NamedTuple):
         indices = _backends.cast(
             indices, _backends.default_integer_dtype(xp, _backends.device(indices)), xp
         )
-        fields = [x if x is None else xp.take(x, indices, axis=-1) for x in self[:5]]
-        return Tokens(*fields, self.next_position)
+        fields = {
+            name: xp.take(x, indices, axis=-1)
+            for name, x in self._asdict().items()
+            if x is not None and name != "next_position"
+        }
+        return self._replace(**fields)
 
     def join(self, other: "Tokens") -> "Tokens":
         """These tokens and those of ``other`` after them: a prefix and drafts, a cache and new tokens.
