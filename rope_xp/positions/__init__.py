@@ -13,7 +13,11 @@ from rope_xp.positions._grids import (
     rescaled_axis,
     time_axis,
 )
-from rope_xp.positions._text_image import text_image_parts, text_image_positions
+from rope_xp.positions._text_image import (
+    text_image_parts,
+    text_image_positions,
+    text_image_types,
+)
 from rope_xp.positions._tokens import (
     mask_grid_positions,
     mask_positions,
@@ -32,6 +36,7 @@ __all__ = [
     "rescaled_axis",
     "text_image_parts",
     "text_image_positions",
+    "text_image_types",
     "time_axis",
     "token_positions",
     "zigzag_positions",
