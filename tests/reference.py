@@ -278,19 +278,47 @@ def grid(*axes, merge=1):
     return [list(axis) for axis in zip(*patches, strict=True)]
 
 
-def text_and_vision(parts, merge, advance):
+def text_and_vision(parts, merge, advance, chunk=None):
     """(time, row, column) of each token, and one more than the largest coordinate."""
     tokens, start = [], 0
     for part in parts:
-        if isinstance(part, int):
-            tokens += [(start + i,) * 3 for i in range(part)]
-            start += part
+        if isinstance(part, int) or part[0] == "audio":
+            n = part if isinstance(part, int) else part[1]
+            tokens += [(start + i,) * 3 for i in range(n)]
+            start += n
             continue
-        times, h, w = part
+        times, h, w, *sound = part
+        if sound:
+            tokens += [(start,) * 3, (start + (chunk is None),) * 3]
+            start += 1 if chunk else 2
         rows, columns = range(h // merge), range(w // merge)
         seen = [(start + t, start + r, start + c) for t in times for r in rows for c in columns]
+        if sound:
+            heard = [(start + i,) * 3 for i in range(sound[0])]
+            tokens += seen_and_heard(seen, heard, start, chunk)
+            start = max(tokens[-1]) + 1
+            tokens += [(start,) * 3, (start + (chunk is None),) * 3]
+            start += 1 if chunk else 2
+            continue
         tokens += seen
         start += max(len(rows), len(columns))
         if advance == "max":
             start = max(max(token) for token in seen) + 1
     return [list(axis) for axis in zip(*tokens, strict=True)], 1 + max(max(t) for t in tokens)
+
+
+def seen_and_heard(seen, heard, start, chunk):
+    """Tokens of a video and its sound in the order of Qwen-Omni."""
+    if chunk is None:
+        merged, seen, heard = [], list(seen), list(heard)
+        while seen and heard:
+            merged.append((seen if seen[0][0] <= heard[0][0] else heard).pop(0))
+        return merged + seen + heard
+    chunks = [[[]], [[]]]
+    for kind, tokens in enumerate((seen, heard)):
+        for token in tokens:
+            if token[0] - start >= len(chunks[kind]) * chunk:
+                chunks[kind].append([])
+            chunks[kind][-1].append(token)
+    pairs = itertools.zip_longest(*chunks, fillvalue=[])
+    return [token for pair in pairs for tokens in pair for token in tokens]

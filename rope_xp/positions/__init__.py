@@ -18,7 +18,11 @@ from rope_xp.positions._grids import (
 )
 from rope_xp.positions._packed import packed_documents, packed_positions
 from rope_xp.positions._shards import shard_indices, zigzag_positions
-from rope_xp.positions._text_image import text_image_parts, text_image_positions
+from rope_xp.positions._text_image import (
+    text_image_parts,
+    text_image_positions,
+    text_image_types,
+)
 from rope_xp.positions._token_fields import Tokens
 from rope_xp.positions._tokens import (
     mask_grid_positions,
@@ -47,6 +51,7 @@ __all__ = [
     "shard_indices",
     "text_image_parts",
     "text_image_positions",
+    "text_image_types",
     "time_axis",
     "token_positions",
     "tree_positions",

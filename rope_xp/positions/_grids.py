@@ -188,28 +188,37 @@ def rescaled_axis(
 
 
 def time_axis(
-    n: int, step: float, *, truncate: bool = False
+    n: int, step: float, *, rate: float | None = None, truncate: bool = False
 ) -> tuple[int, ...] | tuple[float, ...]:
     """Times k · step of ``n`` frames, where ``step`` is the time between two of them.
 
     For a video, ``step`` is a rate per second divided by the frames per second (Cosmos: 24 / fps).
     ``truncate=True`` rounds ``step`` and the product to float32 and drops the fraction, as Qwen2.5-VL
-    does with ``tokens_per_second`` · ``second_per_grid_ts``.
+    does with ``tokens_per_second`` · ``second_per_grid_ts``. With ``rate``, in positions per second,
+    ``step`` is in seconds, and k · step · rate is rounded to float32 after each product:
+    ``second_per_grids`` and ``position_id_per_seconds`` of Qwen3-Omni, and with ``truncate=True`` of
+    Qwen2.5-Omni.
 
     Examples
     --------
     >>> time_axis(4, 1.5), time_axis(4, 1.5, truncate=True)
     ((0.0, 1.5, 3.0, 4.5), (0, 1, 3, 4))
+    >>> time_axis(3, 0.5, rate=13), time_axis(3, 0.5, rate=25, truncate=True)
+    ((0.0, 6.5, 13.0), (0, 12, 25))
     """
     n = as_length("n", n, least=1, most=MOST_PATCHES)
     step = require_positive("step", step)
-    if require_bool("truncate", truncate):
-        if step * max(n - 1, 1) > LARGEST["float32"]:
-            msg = f"`step` must give coordinates that float32 holds, got {quote(step)}"
-            raise ValueError(msg)
-        step = to_float32(step)  # the product of two float32 is exact in Python, so rounds once
-        return tuple(int(to_float32(k * step)) for k in range(n))
-    return _line("step", step, n, lambda k: k * float(step))
+    truncate = require_bool("truncate", truncate)
+    if rate is None and not truncate:
+        return _line("step", step, n, lambda k: k * float(step))
+    per_second = 1.0 if rate is None else require_positive("rate", rate)
+    if max(step, per_second, step * per_second) * max(n - 1, 1) > LARGEST["float32"]:
+        msg = f"`step` must give coordinates that float32 holds, got {quote(step)}"
+        raise ValueError(msg)
+    # The product of two float32 is exact in Python, so each rounds once.
+    step, per_second = to_float32(step), to_float32(per_second)
+    times = tuple(to_float32(to_float32(k * step) * per_second) for k in range(n))
+    return tuple(map(int, times)) if truncate else times
 
 
 def _line(name: str, value: float, n: int, at: Callable[[int], float]) -> tuple[float, ...]:

@@ -318,6 +318,7 @@ MADE = {
     "zigzag_positions": lambda **where: positions.zigzag_positions(8, 0, 2, **where),
     "grid_positions": lambda **where: positions.grid_positions(2, (0.5, 1.5), (1, 2), **where),
     "text_image_positions": lambda **where: positions.text_image_positions([3], **where)[0],
+    "text_image_types": lambda **where: positions.text_image_types([3], **where),
     "KVCache": lambda **where: attention.KVCache.empty((2, 3, 4), **where).k,
 }
 

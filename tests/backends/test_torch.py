@@ -409,7 +409,10 @@ def test_grids_compile_in_one_graph():
             positions.normalized_axis(h), positions.time_axis(w, 0.3, truncate=True), xp=torch
         )
         text, after = positions.text_image_positions([3, (2, h, w), 1], merge=2, xp=torch)
-        return middles, text, positions.zigzag_positions(8, 1, 2, xp=torch) + after
+        parts = [("audio", h), (positions.time_axis(3, 0.5, rate=3), h, w, 9)]
+        sound, _ = positions.text_image_positions(parts, xp=torch, dtype=torch.float32)
+        types = positions.text_image_types(parts, chunk=2, xp=torch)
+        return middles, text, sound, types, positions.zigzag_positions(8, 1, 2, xp=torch) + after
 
     x = torch.empty(4, 6)
     for got, wanted in zip(compiled(where, "eager")(x), where(x), strict=True):

@@ -199,12 +199,49 @@ def grid_positions(*shape, indexing="ij", offset=0, merge=1, xp=None, dtype=None
     return np.asarray(reference.grid(*axes, merge=merge))
 
 
-def text_image_positions(parts, merge=1, advance="side", offset=0, padding=(0, 0), **_):
+def time_axis(n, step, rate=None, truncate=False):
+    if rate is None and not truncate:
+        return tuple(k * step for k in range(n))
+    rate = 1 if rate is None else rate
+    times = [np.float32(k) * np.float32(step) * np.float32(rate) for k in range(n)]
+    return tuple(int(time) if truncate else float(time) for time in times)
+
+
+def text_image_positions(parts, merge=1, advance="side", chunk=None, offset=0, padding=(0, 0), **_):
     if offset or any(padding):
         return None
-    parts = [p if isinstance(p, int) else (range(p[0]), *p[1:]) for p in parts]
-    made, end = reference.text_and_vision(parts, merge, advance)
+    made, end = reference.text_and_vision(as_times(parts), merge, advance, chunk)
     return np.asarray(made), end
+
+
+def text_image_types(parts, merge=1, chunk=None, padding=(0, 0), **_):
+    if any(padding):
+        return None
+    types = []
+    for part in as_times(parts):
+        if isinstance(part, int) or part[0] == "audio":
+            types += [0] * part if isinstance(part, int) else [3] * part[1]
+            continue
+        times, h, w, *sound = part
+        n = len(times) * (h // merge) * (w // merge)
+        if not sound:
+            types += [1 if len(times) == 1 else 2] * n
+            continue
+        # Rows of their own tell apart what has equal positions.
+        seen = [(time, "seen") for time in times for _ in range(n // len(times))]
+        heard = [(i, "heard") for i in range(sound[0])]
+        order = reference.seen_and_heard(seen, heard, 0, chunk)
+        types += [0, 0, *({"seen": 2, "heard": 3}[kind] for _, kind in order), 0, 0]
+    return np.asarray(types)
+
+
+def as_times(parts):
+    return [
+        p
+        if isinstance(p, int) or p[0] == "audio" or not isinstance(p[0], int)
+        else (range(p[0]), *p[1:])
+        for p in parts
+    ]
 
 
 # -- relative, analysis ----------------------------------------------------------------------------

@@ -327,8 +327,13 @@ def a_line(**options):
 
 
 def text_image(d):
-    parts = [d.pick(3, 1, (1, 4, 4), (2, 2, 4)) for _ in range(d.pick(1, 2, 4))]
-    options = d.some(offset=lambda: d.pick(0, 5), advance=lambda: d.pick("side", "max"))
+    kinds = 3, 1, (1, 4, 4), (2, 2, 4), ("audio", 2), (2, 4, 2, 5)
+    parts = [d.pick(*kinds) for _ in range(d.pick(1, 2, 4))]
+    options = d.some(
+        offset=lambda: d.pick(0, 5),
+        advance=lambda: d.pick("side", "max"),
+        chunk=lambda: d.pick(1, 2, 50),
+    )
     return {"parts": parts, "merge": d.pick(1, 2), **options, **made_on(d)}
 
 
@@ -622,12 +627,11 @@ TABLE = {
         ),
     ),
     "positions.time_axis": Row(
-        lambda d: a_line(truncate=(True, False))(d) | {"step": d.pick(1.5, 2, 0.1)},
-        lambda n, step, truncate=False: tuple(
-            int(np.float32(k) * np.float32(step)) if truncate else k * step for k in range(n)
-        ),
+        lambda d: a_line(truncate=(True, False), rate=(13, 0.7))(d) | {"step": d.pick(1.5, 2, 0.1)},
+        oracles.time_axis,
     ),
     "positions.text_image_positions": Row(text_image, oracles.text_image_positions),
+    "positions.text_image_types": Row(text_image, oracles.text_image_types),
     "positions.text_image_parts": Row(text_parts),
     "analysis.wavelengths": Row(lambda d: {"inv_freq": plain_frequencies(d)}, oracles.wavelengths),
     "analysis.turns": Row(

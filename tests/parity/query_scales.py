@@ -5,7 +5,10 @@ many positions: the lengths of its queries, as they reach the attention function
 are multiplied by and nothing else, because rotation keeps them. They must be those of what `layer_ropes`
 gives for the same config, to 1e-5, in layers that rotate and in layers that do not; and so must be the
 scale of the softmax. What YaRN's mscale_all_dim does to that scale is compared for all families, as far
-as a config with the defaults of its class makes their attention.
+as a config with the defaults of its class makes their attention. Of Llama 4, Ministral 3 and Mistral 4
+the output of an attention layer with a cache is compared, too, at positions around the real lengths:
+theirs beside the layer's `RoPE`, query scale and softmax factor, and `rope_xp.attention.attention`.
+Angles are rounded to float32 in both: exact ones are up to 6e-4 from these at position 65536.
 """
 
 import contextlib
@@ -18,10 +21,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, DynamicCache
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rope_xp._config_reader.table import known_family, read_table
+from rope_xp.attention import attention as our_attention
 from rope_xp.configs import layer_ropes
 from rope_xp.scaling import LearnedLogScale, LogScale
 
@@ -82,6 +86,21 @@ CASES = {
 }
 # Llama 4 takes the place in the cache for the position.
 BY_PLACE = {"llama4_text"}
+
+
+# A layer of real lengths, the first of 24 positions of queries, and how many keys are before these.
+REAL = {"hidden_size": 64, "num_attention_heads": 4}
+OUTPUTS = [
+    (model_type, {**options, **REAL}, first, n_before)
+    for model_type, options, length in (
+        ("ministral3", {}, 16384),
+        ("mistral4", {**LATENT, **MOE, "num_key_value_heads": 4}, 8192),
+        ("mistral4", {**LATENT, **MOE, "num_key_value_heads": 4, "q_lora_rank": None}, 8192),
+        ("llama4_text", {**MOE, "no_rope_layers": [0], "use_qk_norm": False}, 8192),
+        ("llama4_text", {**MOE, "no_rope_layers": [1], "use_qk_norm": False}, 8192),
+    )
+    for first, n_before in ((0, 0), (length - 12, length - 12), (4 * length - 7, 4 * length - 7))
+]
 
 
 class Mismatch(Exception):
@@ -158,6 +177,107 @@ def compare(model_type, overrides):
     return worst, float(theirs.max())
 
 
+@torch.no_grad()
+def compare_outputs(model_type, overrides, first, n_before):
+    """The output of an attention layer after ``n_before`` keys in its cache."""
+    known = CONFIG_MAPPING[model_type]
+    values = {**SMALL, **overrides}
+    fields = known.__dataclass_fields__
+    config = known(**{name: value for name, value in values.items() if name in fields})
+    config._attn_implementation = "eager"
+    torch.manual_seed(0)
+    module = sys.modules[type(AutoModel.from_config(config)).__module__]
+    prefix = next(n for n in vars(module) if n.endswith("RotaryEmbedding") and "Vision" not in n)
+    prefix = prefix.removesuffix("RotaryEmbedding")
+    layer = getattr(module, f"{prefix}Attention")(config, layer_idx=0).float().eval()
+    for parameter in layer.parameters():
+        parameter.normal_(0.1, 0.4)
+    rotary = getattr(module, f"{prefix}RotaryEmbedding")(config)
+
+    hidden = torch.randn(1, 24, config.hidden_size)
+    before = torch.randn(1, n_before, config.hidden_size)
+    positions = torch.arange(first, first + 24)[None]
+    places = torch.arange(first - n_before, first)[None]
+    mask = torch.arange(n_before + 24) <= torch.arange(n_before, n_before + 24)[:, None]
+    cache = DynamicCache()
+    if n_before:
+        fill(layer, rotary, before, places, cache)
+    theirs, _ = layer(
+        hidden_states=hidden,
+        position_embeddings=rotary(hidden, positions),
+        attention_mask=torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)[None, None],
+        position_ids=positions,
+        cache=cache,
+    )
+
+    ropes = layer_ropes(config.to_dict(), precision="float32")  # angles rounded as theirs are
+    rope, (scale,), (factor,) = ropes[0], ropes.query_scales, ropes.softmax_factors
+    q, k, v, rotated = split(layer, torch.cat([before, hidden], dim=1))
+    every = torch.cat([places, positions], dim=1)
+    if rope is not None:
+        q[..., rotated], k[..., rotated] = rope(q[..., rotated], k[..., rotated], positions=every)
+    ours = our_attention(
+        q[:, :, n_before:],
+        k,
+        v,
+        bias=mask,
+        scale=factor * q.shape[-1] ** -0.5,
+        query_scale=None if scale is None else scale(positions),
+    )
+    ours = layer.o_proj(ours.transpose(1, 2).reshape(1, 24, -1))
+    worst = float((ours - theirs).norm() / theirs.norm())
+    if not worst < TOLERANCE:
+        msg = f"outputs {worst:.1e} apart"
+        raise Mismatch(msg)
+    largest = 1.0 if scale is None else float(scale(positions).max())
+    return worst, largest
+
+
+def fill(layer, rotary, tokens, where, cache):
+    """Put keys of ``tokens`` into the cache without attention over all of them."""
+    module = sys.modules[type(layer).__module__]
+    original = module.eager_attention_forward
+
+    def nothing(attention, query, key, value, *args, **options):
+        width = getattr(attention, "v_head_dim", None) or attention.head_dim
+        return query.new_zeros(1, query.shape[2], query.shape[1], width), None
+
+    module.eager_attention_forward = nothing
+    try:
+        layer(
+            hidden_states=tokens,
+            position_embeddings=rotary(tokens, where),
+            attention_mask=None,
+            position_ids=where,
+            cache=cache,
+        )
+    finally:
+        module.eager_attention_forward = original
+
+
+def split(layer, tokens):
+    """Unrotated q, k and v of all tokens, (1, heads, seq, head_dim), and which features rotate."""
+    n = tokens.shape[1]
+    if not hasattr(layer, "kv_b_proj"):
+        q, k, v = (
+            project(tokens).view(1, n, -1, layer.head_dim).transpose(1, 2)
+            for project in (layer.q_proj, layer.k_proj, layer.v_proj)
+        )
+        return q, k, v, slice(None)
+    if layer.q_lora_rank is None:
+        q = layer.q_proj(tokens)
+    else:
+        q = layer.q_b_proj(layer.q_a_layernorm(layer.q_a_proj(tokens)))
+    q = q.view(1, n, -1, layer.qk_head_dim).transpose(1, 2)
+    widths = [layer.kv_lora_rank, layer.qk_rope_head_dim]
+    latent, k_rot = layer.kv_a_proj_with_mqa(tokens).split(widths, dim=-1)
+    widths = [layer.qk_nope_head_dim, layer.v_head_dim]
+    kv = layer.kv_b_proj(layer.kv_a_layernorm(latent)).view(1, n, -1, sum(widths)).transpose(1, 2)
+    k, v = kv.split(widths, dim=-1)
+    k = torch.cat([k, k_rot[:, None].expand(-1, k.shape[1], -1, -1)], dim=-1)
+    return q, k, v, slice(layer.qk_nope_head_dim, None)
+
+
 def softmax_factors():
     """For every family that takes YaRN: what mscale_all_dim changes in the scale of its attention."""
     equal, without = 0, []
@@ -217,6 +337,17 @@ def main():
                 print(f"{model_type:<20} MISMATCH {error}")
             else:
                 print(f"{model_type:<20} up to {largest:.3f}, off by {worst:.0e}")
+    for model_type, overrides, first, n_before in OUTPUTS:
+        if sys.argv[1:] and model_type not in sys.argv[1:]:
+            continue
+        name = f"{model_type} from {first}"
+        try:
+            worst, largest = compare_outputs(model_type, overrides, first, n_before)
+        except Mismatch as error:
+            failed += 1
+            print(f"{name:<25} MISMATCH {error}")
+        else:
+            print(f"{name:<25} outputs {worst:.0e} apart, scale up to {largest:.3f}")
     if not sys.argv[1:]:
         try:
             print(f"{'softmax factors':<20} {softmax_factors()}")

@@ -118,6 +118,16 @@ def test_axes():
         assert all(type(value) is int for value in integers)
 
 
+def test_times_at_a_rate_are_rounded_after_each_product():
+    assert time_axis(3, 0.5, rate=13) == (0.0, 6.5, 13.0)
+    for step, rate in ((2 / 29.97, 13), (2 / 0.7, 25), (2 / 3, 13.0), (0.1, 0.7)):
+        wanted = np.arange(300, dtype=np.float32) * np.float32(step) * np.float32(rate)
+        assert time_axis(300, step, rate=rate) == tuple(wanted.tolist())
+        assert time_axis(300, step, rate=rate, truncate=True) == tuple(wanted.astype(int).tolist())
+    with_fractions = time_axis(300, 2 / 29.97, rate=13)
+    assert any(each != np.float32(k * (2 / 29.97 * 13)) for k, each in enumerate(with_fractions))
+
+
 def test_times_are_truncated_as_float32_products():
     for step in (0.1, 1 / 3, 2 / 29.97, 2.1, 50.0):
         wanted = (np.arange(300, dtype=np.float32) * np.float32(step)).astype(np.int64)
@@ -198,6 +208,8 @@ CASES = {
     "step float32": (lambda: time_axis(3, 1e39, truncate=True), ValueError, "`step` must give coordinates that float32 holds, got 1e+39"),
     "n huge": (lambda: centered_axis(10**5000), ValueError, "`n` must be at most 2**24, got an int of 16610 bits"),
     "far offset": (lambda: grid_positions(2, offset=-(2**200)), ValueError, "`shape[0]` must keep positions in int64, the default integer dtype here, got -16069380442589902"),
+    "rate": (lambda: time_axis(2, 1, rate=0), ValueError, "`rate` must be positive and finite, got 0.0"),
+    "rate huge": (lambda: time_axis(3, 1e30, rate=1e30), ValueError, "`step` must give coordinates that float32 holds, got 1e+30"),
     "step bool": (lambda: time_axis(2, True), TypeError, "`step` must be a number, got True"),
     "seq_len": (lambda: positions.zigzag_positions(6, 0, 2), ValueError, "`seq_len` must be a positive multiple of 2 * world_size = 4, got 6"),
     "seq_len zero": (lambda: positions.zigzag_positions(0, 0, 2), ValueError, "`seq_len` must be a positive multiple of 2 * world_size = 4, got 0"),

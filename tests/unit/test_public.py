@@ -55,11 +55,13 @@ SIGNATURES = {
     "positions.centered_axis": "(n, *, symmetric=False)",
     "positions.normalized_axis": "(n, *, length=None)",
     "positions.rescaled_axis": "(n, reference, *, offset=0, floor=False)",
-    "positions.time_axis": "(n, step, *, truncate=False)",
-    "positions.text_image_positions": "(parts, *, merge=1, advance='side', offset=0, "
+    "positions.time_axis": "(n, step, *, rate=None, truncate=False)",
+    "positions.text_image_positions": "(parts, *, merge=1, advance='side', chunk=None, offset=0, "
     "padding=(0, 0), xp=None, dtype=None, device=None)",
     "positions.text_image_parts": "(token_types, *, images=(), videos=(), merge=1, "
     "frames_apart=False)",
+    "positions.text_image_types": "(parts, *, merge=1, advance='side', chunk=None, offset=0, "
+    "padding=(0, 0), xp=None, dtype=None, device=None)",
     "positions.mask_grid_positions": "(mask, *, n_axes=2, scale=None, dtype=None)",
     "analysis.wavelengths": "(inv_freq)",
     "analysis.turns": "(inv_freq, length)",

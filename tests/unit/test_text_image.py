@@ -1,4 +1,4 @@
-"""Positions of text with images and videos in one sequence."""
+"""Positions of text with images, videos and audio in one sequence."""
 
 import random
 
@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import reference
 
-from rope_xp.positions import text_image_parts, text_image_positions, time_axis, token_positions
+from rope_xp.positions import (
+    text_image_parts,
+    text_image_positions,
+    text_image_types,
+    time_axis,
+    token_positions,
+)
 
 
 def made(lib, parts, **options):
@@ -94,6 +100,128 @@ def test_a_sequence_in_two_calls_is_the_whole(lib):
     assert end == after
 
 
+# From get_rope_index of Qwen2.5-Omni (chunk) and Qwen3-Omni (no chunk) in transformers 5.24.0, whose
+# processors write the tokens in this order. Positions on the three axes, the next one, and types.
+OMNI = {
+    "audio and an image": (
+        [2, ("audio", 3), 2, (1, 1, 2), 2],
+        {"chunk": 2},
+        [[0, 1, 2, 3, 4, 5, 6, 7, 7, 9, 10]] * 2 + [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]],
+        11,
+        [0, 0, 3, 3, 3, 0, 0, 1, 1, 0, 0],
+    ),
+    "chunks that end with a frame": (
+        [1, ((0, 4, 8), 2, 2, 6), 1],
+        {"merge": 2, "chunk": 4},
+        [
+            [0, 1, 1, 2, 2, 3, 4, 5, 6, 6, 7, 10, 11, 11, 12],
+            [0, 1, 1, 2, 2, 3, 4, 5, 2, 6, 7, 2, 11, 11, 12],
+            [0, 1, 1, 2, 2, 3, 4, 5, 2, 6, 7, 2, 11, 11, 12],
+        ],
+        13,
+        [0, 0, 0, 2, 3, 3, 3, 3, 2, 3, 3, 2, 0, 0, 0],
+    ),
+    "chunks without a frame: audio is inside of the next one": (
+        [((0, 12), 1, 2, 5), 1],
+        {"chunk": 4},
+        [
+            [0, 0, 1, 1, 1, 2, 3, 4, 13, 5, 13, 14, 14, 15],
+            [0, 0, 1, 1, 1, 2, 3, 4, 1, 5, 1, 14, 14, 15],
+            [0, 0, 1, 2, 1, 2, 3, 4, 1, 5, 2, 14, 14, 15],
+        ],
+        16,
+        [0, 0, 2, 2, 3, 3, 3, 3, 2, 3, 2, 0, 0, 0],
+    ),
+    "audio at the end: the columns go on beside the text": (
+        [((0, 2), 1, 7, 3), 1],
+        {"chunk": 2},
+        [
+            [0, 0, *[1] * 7, 1, 2, *[3] * 7, 3, 4, 4, 5],
+            [0, 0, *[1] * 7, 1, 2, *[1] * 7, 3, 4, 4, 5],
+            [0, 0, *range(1, 8), 1, 2, *range(1, 8), 3, 4, 4, 5],
+        ],
+        8,
+        [0, 0, *[2] * 7, 3, 3, *[2] * 7, 3, 0, 0, 0],
+    ),
+    "by time": (
+        [1, ((0.0, 2.5, 5.0), 2, 2, 6), 1],
+        {"merge": 2, "dtype": "float32"},
+        [
+            [0, 1, 2, 3, 3, 4, 5, 5.5, 6, 7, 8, 8, 9, 10, 11],
+            [0, 1, 2, 3, 3, 4, 5, 3, 6, 7, 3, 8, 9, 10, 11],
+            [0, 1, 2, 3, 3, 4, 5, 3, 6, 7, 3, 8, 9, 10, 11],
+        ],
+        12,
+        [0, 0, 0, 2, 3, 3, 3, 2, 3, 3, 2, 3, 0, 0, 0],
+    ),
+    "by time, the sound is shorter": (
+        [((0.0, 4.0), 1, 3, 2), 1],
+        {"dtype": "float32"},
+        [
+            [0, 1, 2, 2, 2, 2, 3, 6, 6, 6, 7, 8, 9],
+            [0, 1, 2, 2, 2, 2, 3, 2, 2, 2, 7, 8, 9],
+            [0, 1, 2, 3, 4, 2, 3, 2, 3, 4, 7, 8, 9],
+        ],
+        10,
+        [0, 0, 2, 2, 2, 3, 3, 2, 2, 2, 0, 0, 0],
+    ),
+    "text after fractions": (
+        [1, ((0.0, 2.5), 1, 1), 2],
+        {"dtype": "float32"},
+        [[0, 1, 3.5, 4.5, 5.5]] + [[0, 1, 1, 4.5, 5.5]] * 2,
+        6.5,
+        [0, 2, 2, 0, 0],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OMNI)
+def test_audio_is_transformers(lib, name):
+    parts, options, expected, after, types = OMNI[name]
+    where = {"xp": lib.xp, "device": lib.device, "padding": (1, 2), "advance": "max"}
+    plain = {key: value for key, value in options.items() if key != "dtype"}
+    if "dtype" in options:
+        options = {**options, "dtype": lib.dtype(options["dtype"])}
+    got, end = text_image_positions(parts, **options, **where)
+    assert lib.numpy(got).tolist() == [[0, *line, 0, 0] for line in expected]
+    assert (end, type(end)) == (after, float if "dtype" in options else int)
+    found = text_image_types(parts, **plain, **where)
+    assert lib.numpy(found).tolist() == [0, *types, 0, 0]
+    videos = [part for part in parts if isinstance(part, tuple) and part[0] not in ("audio", 1)]
+    images = [(1, 1, 2)] * types.count(1) if 1 in types else []
+    back = text_image_parts(
+        types,
+        images=images[:1],
+        videos=[part[:3] for part in videos],
+        merge=options.get("merge", 1),
+    )
+    assert list(back) == ([0] if len(parts[0:1]) and isinstance(parts[0], tuple) else []) + parts
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3, 50])
+def test_drawn_videos_with_sound_are_the_oracles(lib, chunk):
+    draw = random.Random(20211)
+    for _ in range(3 if lib.name in ("dask", "jax") else 25):
+        merge, parts = draw.randrange(1, 3), []
+        for _ in range(draw.randrange(1, 4)):
+            times = sorted(draw.choices(range(12), k=draw.randrange(1, 6)))
+            sides = [merge * draw.randrange(1, 5) for _ in range(2)]
+            parts += [("audio", draw.randrange(4)), (times, *sides, draw.randrange(1, 20))]
+            parts.append(draw.randrange(3))
+        wanted, after = reference.text_and_vision(parts, merge, "max", chunk)
+        assert made(lib, parts, merge=merge, advance="max", chunk=chunk) == (wanted, after)
+
+
+def test_rounding_can_decide_what_is_first():
+    """As in transformers: 7.000001 is after 7, but not after 1000 is added to both."""
+    parts = [998, ((0.0, 7 + 2**-20), 1, 1, 9)]
+    got, _ = text_image_positions(parts, dtype=np.float64)
+    assert got.dtype == np.float64
+    assert got[0, 1000:1010].tolist() == [1000, *range(1000, 1007), 1007, 1007]
+    assert text_image_types(parts)[1000:1010].tolist() == [2, *[3] * 7, 2, 3]
+    assert text_image_types(parts[1:])[2:12].tolist() == [2, *[3] * 8, 2]
+
+
 @pytest.mark.x64
 def test_dtype_is_kept(lib):
     got, _ = text_image_positions([3], xp=lib.xp, dtype=lib.dtype("int16"), device=lib.device)
@@ -112,6 +240,8 @@ def test_parts_are_found_from_token_types():
     timed = (time_axis(3, 2, truncate=True), 1, 1)
     assert text_image_parts([2, 2, 2], videos=[timed]) == (timed,)
     assert text_image_parts([]) == ()
+    sound = text_image_parts([0, 0, 2, 3, 3, 2, 0, 0, 3, 0], videos=[(2, 1, 1)])
+    assert sound == (0, (2, 1, 1, 2), 0, ("audio", 1), 1)
 
 
 CASES = {
@@ -139,9 +269,28 @@ CASES = {
     "padding": (lambda: text_image_positions([1], padding=3), TypeError, "`padding` must be two numbers of tokens, before and after, got 3"),
     "padding negative": (lambda: text_image_positions([1], padding=(0, -1)), ValueError, "`padding` must be non-negative, got (0, -1)"),
     "padding bool": (lambda: text_image_positions([1], padding=(True, 0)), TypeError, "`padding[0]` must be an int, got True"),
-    "dtype": (lambda: text_image_positions([1], dtype=np.float32), TypeError, "`dtype` must be an integer dtype, got float32"),
+    "dtype": (lambda: text_image_positions([1], dtype=np.float16), TypeError, "`dtype` must be an integer dtype, float32 or float64, got float16"),
+    "real times, way out": (lambda: text_image_positions([(time_axis(2, 0.5), 4, 4)]), TypeError, "got (0.0, 0.5); others require a `dtype` of float32 or float64"),
+    "real offset": (lambda: text_image_positions([1], offset="a", dtype=np.float32), TypeError, "`offset` must be a number, got 'a'"),
+    "far real": (lambda: text_image_positions([1, ((0, 2.0**24), 1, 1)], dtype=np.float64), ValueError, "`parts` must keep positions, the next one too, between -2**24 and 2**24, where float32 skips no integer, got 0.0 to 16777216.0"),
+    "word": (lambda: text_image_positions([("sound", 3)]), TypeError, "`parts[0]` must be ('audio', n) or a grid (t, h, w), got ('sound', 3)"),
+    "audio grid": (lambda: text_image_positions([("audio", 1, 3)]), TypeError, "`parts[0]` must be ('audio', n) or a grid (t, h, w), got ('audio', 1, 3)"),
+    "audio float": (lambda: text_image_positions([("audio", 1.5)]), TypeError, "`parts[0][1]` must be an int, got 1.5"),
+    "audio negative": (lambda: text_image_positions([("audio", -1)]), ValueError, "`parts[0][1]` must be non-negative, got -1"),
+    "no sound": (lambda: text_image_positions([(2, 1, 1, 0)]), ValueError, "`parts[0][3]` must be positive, got 0"),
+    "times decrease": (lambda: text_image_positions([((0, 2, 1), 1, 1, 3)]), ValueError, "`parts[0][0]` must have times from 0 on that do not decrease, got (0, 2, 1)"),
+    "times before": (lambda: text_image_positions([((-1, 2), 1, 1, 3)]), ValueError, "`parts[0][0]` must have times from 0 on that do not decrease, got (-1, 2)"),
+    "chunk": (lambda: text_image_positions([1], chunk=0), ValueError, "`chunk` must be positive, got 0"),
+    "chunk float": (lambda: text_image_types([1], chunk=2.5), TypeError, "`chunk` must be an int, got 2.5"),
+    "sound no memory": (lambda: text_image_positions([(1, 1, 1, 2**40)], dtype=np.int32), ValueError, "`dtype` must represent the positions 0 to 1099511627777 of `parts`, got int32"),
+    "types dtype": (lambda: text_image_types([1], dtype=np.float32), TypeError, "`dtype` must be an integer dtype, got float32"),
+    "types of nothing": (lambda: text_image_types([]), ValueError, "`parts` must have at least one part, got none"),
+    "two videos and sound": (lambda: text_image_parts([0, 0, 2, 3, 2, 0, 0], videos=[(1, 1, 1)] * 2), ValueError, "`videos` must be one that fills the 2 tokens of type 2 from token 2 on, got grids of 2 tokens"),
+    "sound at the start": (lambda: text_image_parts([0, 2, 3, 0, 0], videos=[(1, 1, 1)]), ValueError, "`token_types` must have two tokens of text before and after a video with sound, got fewer at token 1"),
+    "sound at the end": (lambda: text_image_parts([0, 0, 2, 3, 0], videos=[(1, 1, 1)]), ValueError, "`token_types` must have two tokens of text before and after a video with sound, got fewer at token 4"),
+    "sound after an image": (lambda: text_image_parts([1, 2, 3, 0, 0], images=[(1, 1, 1)], videos=[(1, 1, 1)]), ValueError, "`token_types` must have two tokens of text before and after a video with sound, got fewer at token 1"),
     "narrow": (lambda: text_image_positions([200], dtype=np.int8), ValueError, "`dtype` must represent the positions 0 to 199 of `parts`, got int8"),
-    "type": (lambda: text_image_parts([0, 3]), ValueError, "`token_types[1]` must be 0 (text), 1 (image) or 2 (video), got 3"),
+    "type": (lambda: text_image_parts([0, 4]), ValueError, "`token_types[1]` must be 0 (text), 1 (image), 2 (video) or 3 (audio), got 4"),
     "type bool": (lambda: text_image_parts([True]), TypeError, "`token_types[0]` must be an int, got True"),
     "too few": (lambda: text_image_parts([0, 1, 1], images=[(1, 1, 1)]), ValueError, "`images` must fill the 2 tokens of type 1 from token 1 on, got grids of 1 tokens"),
     "too many": (lambda: text_image_parts([2], videos=[(2, 1, 1)]), ValueError, "`videos` must fill the 1 tokens of type 2 from token 0 on, got grids of 2 tokens"),
