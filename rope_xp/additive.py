@@ -129,7 +129,9 @@ def sinusoidal(
     if axes is not None:
         require_pairing(axes, dim)
 
-    def frequencies(width: int, axis_base: float | None = None) -> tuple[float, ...]:
+    def frequencies(
+        width: int, axis_base: float | None = None, axis: int | None = None
+    ) -> tuple[float, ...]:
         n_pairs, b = width // 2, base if axis_base is None else axis_base
         if not shift < n_pairs:
             msg = f"`shift` must be below n_pairs={n_pairs}, got {quote(shift)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
@@ -29,11 +29,14 @@ from rope_xp.axes._base import (
     refuse_default,
     require_axes,
     require_pairing,
+    settle_lengths,
+    settle_schedules,
     sums_to,
 )
 from rope_xp.layouts._pairs import Layout, require_layout
 from rope_xp.positions._alignment import (
     Placement,
+    SeqLen,
     as_steps,
     require_batch_of,
     require_n_axes,
@@ -41,8 +44,8 @@ from rope_xp.positions._alignment import (
     require_steps,
     resolve_positions,
 )
-from rope_xp.scaling import Default, Frequencies, Schedule
-from rope_xp.scaling._base import call_at_traced_length, parse_text, require_schedule
+from rope_xp.scaling import Frequencies, Schedule
+from rope_xp.scaling._base import call_at_traced_length, parse_text
 
 if TYPE_CHECKING:
     from rope_xp._config_reader.files import Config
@@ -79,8 +82,11 @@ class RoPE:
         printed form of an object leave out a ``rotary_dim`` that was not given.
     rotary_start : int
         First rotated feature.
-    scaling : rope_xp.scaling.Schedule, optional
-        A frequency schedule, from `rope_xp.scaling` or your own; default: no scaling.
+    scaling : rope_xp.scaling.Schedule or a tuple of them, optional
+        A frequency schedule, from `rope_xp.scaling` or your own; default: no scaling. With ``axes``, a
+        tuple has one, or None, for each axis: the pairs of an axis have the frequencies that its
+        schedule gives for the axis's width and base, or where the axes share one list, for the whole
+        list. The schedules must have the same factors, which multiply all tables and all scores.
     axes : rope_xp.axes.Axes, optional
         An axis scheme, from `rope_xp.axes` or your own, for positions with several axes (images, video,
         text with images); default: one axis.
@@ -120,7 +126,7 @@ class RoPE:
     base: float = 10000.0
     rotary_dim: int = None  # type: ignore[assignment]  # an int after __post_init__
     rotary_start: int = 0
-    scaling: Schedule | None = None
+    scaling: Schedule | tuple[Schedule | None, ...] | None = None
     axes: Any = None
     precision: Precision = "exact"
     query_scale: QueryScale | None = None
@@ -165,22 +171,23 @@ class RoPE:
         settle("base", require_base(self.base))
         settle("layout", require_layout("layout", self.layout))
         settle("precision", require_precision(self.precision))
-        require_schedule(self.scaling)
         if self.query_scale is not None:
             from rope_xp.scaling._query_scale import require_query_scale  # noqa: PLC0415 - as Path
 
             require_query_scale(self.query_scale)
-        if type(self.scaling) is Default:
-            settle("scaling", None)
         require_axes(self.axes)
+        settle("scaling", settle_schedules(self.scaling, self.axes))
         if self.axes is not None:
             require_pairing(self.axes, self.rotary_dim)
 
         made: Made = {}
         inv_freq, *factors = self._call_schedule(None, made)
         rows: Any = [inv_freq] if self.axes is None else inv_freq
-        one_axis: Any = made.get((self.rotary_dim, self.base), Frequencies(())).inv_freq
-        settle("_encodes_text", len(rows) == 1 or sums_to(one_axis, rows))
+        one_axis: Any = made.get((self.rotary_dim, self.base, None), Frequencies(())).inv_freq
+        is_text = len(rows) == 1 or sums_to(one_axis, rows)
+        if isinstance(self.scaling, tuple):  # how fast an axis is says nothing about the scheme
+            is_text = replace(self, scaling=None)._encodes_text
+        settle("_encodes_text", is_text)
         flat = [w for row in rows for w in row]
         settle("_frequencies_text", " ".join(map(repr, (*factors, *flat))))
         settle("_schedule_text", schedule_text(self))
@@ -244,14 +251,15 @@ class RoPE:
         """Number of rotated pairs, the width of the tables."""
         return self.rotary_dim // 2
 
-    def frequencies(self, seq_len: int | None = None) -> Frequencies:
+    def frequencies(self, seq_len: SeqLen = None) -> Frequencies:
         """Frequencies in use at length ``seq_len``.
 
         Parameters
         ----------
-        seq_len : int, optional
+        seq_len : int or a tuple of them, optional
             Length in use. It matters only to schedules that depend on it; None: within the original
-            context.
+            context. With ``axes``, an int is the length along every axis, and a tuple has one, or
+            None, for each: a video's frames are not as many as its rows.
 
         Returns
         -------
@@ -263,7 +271,7 @@ class RoPE:
         return Frequencies(np.asarray(inv_freq, dtype=np.float64), *factors)
 
     def cos_sin(
-        self, positions: Array, *, seq_len: int | None = None, dtype: Dtype | None = None
+        self, positions: Array, *, seq_len: SeqLen = None, dtype: Dtype | None = None
     ) -> tuple[Array, Array]:
         """Tables for `rotate`, attention factor included: make once, use in every layer.
 
@@ -327,7 +335,7 @@ class RoPE:
         *,
         positions: Array | None = None,
         offset: int | Array = 0,
-        seq_len: int | None = None,
+        seq_len: SeqLen = None,
         seq_axis: int = -2,
     ) -> Array | tuple[Array, Array]:
         """Rotate queries, or queries and keys, to their positions.
@@ -385,7 +393,7 @@ class RoPE:
         *,
         positions: Array | None = None,
         offset: int | Array = 0,
-        seq_len: int | None = None,
+        seq_len: SeqLen = None,
         seq_axis: int = -2,
     ) -> Array | tuple[Array, Array]:
         """Undo the rotation, attention factor included. Arguments and errors as in calling the object."""
@@ -394,7 +402,7 @@ class RoPE:
         )
 
     def shift(
-        self, k: Array, delta: int | Array, *, seq_len: int | None = None, seq_axis: int = -2
+        self, k: Array, delta: int | Array, *, seq_len: SeqLen = None, seq_axis: int = -2
     ) -> Array:
         """Move keys that are already rotated by ``delta`` positions, as when a cache drops tokens.
 
@@ -441,33 +449,33 @@ class RoPE:
         cos, sin = self._tables(k, delta, frequencies, _backends.compute_dtype(xp, k), xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
 
-    def _schedule(self, seq_len: int | None, *, as_data: bool = True) -> Frequencies:
+    def _schedule(self, seq_len: SeqLen, *, as_data: bool = True) -> Frequencies:
         """Frequencies as Python floats: arrays begin in `phases`.
 
         ``as_data``: or, at a length that torch traces, what becomes data of its program.
         """
         n_pairs = None if self.axes is None else self.n_pairs
+        if isinstance(seq_len, list | tuple):
+            seq_len = settle_lengths(seq_len, self.axes)
         if seq_len is None and not _backends.is_compiling():
             return _parse_once(self._frequencies_text, n_pairs)
         made = frequencies_at_length(self._schedule_text, seq_len, self.n_pairs)
         if made is not None and as_data:
             return made
-        if _backends.is_traced_size(seq_len):
+        each = seq_len if isinstance(seq_len, tuple) else (seq_len,)
+        if any(map(_backends.is_traced_size, each)):
             return call_at_traced_length(self._call_schedule, self.scaling, seq_len)
-        if seq_len is not None:
+        if seq_len is not None and not isinstance(seq_len, tuple):
             seq_len = as_seq_len("seq_len", seq_len)
         if _backends.is_compiling():
             text = self._frequencies_text
             return parse_text(text, n_pairs) if seq_len is None else self._call_schedule(seq_len)
         return _call_schedule_once(self, seq_len)
 
-    def _call_schedule(self, seq_len: int | None, made: Made | None = None) -> Frequencies:
-        """The schedule's frequencies; with axes, their matrix, and the factors of the last width.
-
-        What the scheme asks the schedule for is added to ``made``.
-        """
+    def _call_schedule(self, seq_len: SeqLen, made: Made | None = None) -> Frequencies:
+        """`combined_frequencies` of this object."""
         return combined_frequencies(
-            Default() if self.scaling is None else self.scaling,
+            self.scaling,
             self.axes,
             self.rotary_dim,
             self.base,
@@ -520,7 +528,7 @@ class RoPE:
         *,
         positions: Array | None,
         offset: int | Array,
-        seq_len: int | None,
+        seq_len: SeqLen,
         seq_axis: int,
     ) -> Array | tuple[Array, Array]:
         xp = _backends.namespace(q=q) if k is None else _backends.namespace(q=q, k=k)

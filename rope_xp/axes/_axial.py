@@ -147,10 +147,10 @@ class Axial:
     def __call__(self, rotary_dim: int, frequencies: FrequencyFunction) -> Matrix:
         """The matrix, (n_axes, n_pairs)."""
         pairs = self._pairs(require_rotary_dim(rotary_dim))
-        bases = [()] * self.n_axes if self.bases is None else [(b,) for b in self.bases]
+        bases = (None,) * self.n_axes if self.bases is None else self.bases
         widths = {axis: width for axis, width, _ in pairs}
         lists = {
-            axis: call_frequencies(frequencies, width, *bases[axis])
+            axis: call_frequencies(frequencies, width, bases[axis], axis)
             for axis, width in widths.items()
         }
         values = [lists[axis][i] * self.scale for axis, _, i in pairs]

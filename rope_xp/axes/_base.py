@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
+from rope_xp import _backends
 from rope_xp._validation import (
     as_frequencies,
     as_int,
+    as_seq_len,
     call_checked,
     is_listable,
     quote,
@@ -14,19 +16,22 @@ from rope_xp._validation import (
     require_value,
 )
 from rope_xp.scaling._base import (
+    FACTORS,
     Default,
     Frequencies,
     Schedule,
     checked_frequencies,
     require_pairs,
     require_rotary_dim,
+    require_schedule,
 )
 
 Matrix = tuple[tuple[float, ...], ...]  # (n_axes, n_pairs)
-Made = dict[tuple[int, float], Frequencies]  # of each width and base
+# Of each width, base, and axis if each has a schedule or a length of its own.
+Made = dict[tuple[int, float, int | None], Frequencies]
 
-# The schedule's frequencies for a width, and for a base if it is not that of the encoding:
-# ``frequencies(width, base=None)``, (width // 2,).
+# The schedule's frequencies for a width, for a base if it is not that of the encoding, and for the axis
+# that they are for: ``frequencies(width, base=None, axis=None)``, (width // 2,).
 FrequencyFunction = Callable[..., Sequence[float]]
 
 
@@ -38,6 +43,9 @@ class Axes(Protocol):
 
     A scheme whose rows sum to the schedule's frequencies encodes text as without axes: positions that
     are equal on all axes are its default. All others have none, as those of images.
+
+    A scheme that names the ``axis`` whenever it asks for frequencies also takes a schedule for each
+    axis, as `rope_xp.RoPE` describes it.
 
     A scheme in which one axis drives each pair can also have a method ``axis_of_pair(rotary_dim)``
     that returns these axes, n_pairs ints; `rope_xp.configs.explain` prints them. It is optional,
@@ -52,7 +60,7 @@ class Axes(Protocol):
         """Widths of the parts that are paired independently; mostly one, ``rotary_dim``."""
 
     def __call__(self, rotary_dim: int, frequencies: FrequencyFunction) -> Matrix:
-        """The matrix, (n_axes, n_pairs), from the schedule's ``frequencies(width, base=None)``."""
+        """The matrix, (n_axes, n_pairs), from ``frequencies(width, base=None, axis=None)``."""
 
 
 def require_axes(axes: Any) -> None:
@@ -120,10 +128,13 @@ def checked_matrix(axes: Any, rotary_dim: int, frequencies: FrequencyFunction) -
     return rows
 
 
-def call_frequencies(frequencies: FrequencyFunction, width: int, *base: float) -> tuple[float, ...]:
-    """What ``frequencies`` returns for a width, (width // 2,), and for a base if one is given."""
+def call_frequencies(
+    frequencies: FrequencyFunction, width: int, base: float | None, axis: int
+) -> tuple[float, ...]:
+    """What ``frequencies`` returns for a width, (width // 2,), a base, None for the usual, and an axis."""
     width = require_rotary_dim(width)
-    made = call_checked("frequencies", "(width, base=None)", frequencies, width, *base)
+    parameters = "(width, base=None, axis=None)"
+    made = call_checked("frequencies", parameters, frequencies, width, base, axis=axis)
     values = as_frequencies("frequencies", made)
     require_pairs("frequencies", values, width)
     return values
@@ -144,31 +155,74 @@ def products(rows: Any) -> list[tuple[list[int] | None, tuple[float, ...]]]:
     return terms
 
 
+def settle_schedules(scaling: Any, axes: Any) -> Any:
+    """``scaling`` as `RoPE` keeps it: None, a schedule, or a tuple of them, one or None for each axis.
+
+    Equal schedules on all axes are one.
+    """
+    if callable(scaling) or not isinstance(scaling, list | tuple):
+        require_schedule(scaling)
+        return None if type(scaling) is Default else scaling
+    if axes is None:
+        msg = f"`scaling` must be one schedule or None without `axes`, got {quote(scaling)}"
+        raise ValueError(msg)
+    if len(scaling) != axes.n_axes:
+        msg = (
+            f"`scaling` must have a schedule or None for each of n_axes={axes.n_axes} axes, "
+            f"got {quote(scaling)}"
+        )
+        raise ValueError(msg)
+    for axis, schedule in enumerate(scaling):
+        require_schedule(schedule, f"scaling[{axis}]")
+    each = tuple(None if type(schedule) is Default else schedule for schedule in scaling)
+    return each[0] if len({*each}) == 1 else each
+
+
+def settle_lengths(seq_len: Sequence[Any], axes: Any) -> Any:
+    """A length in use for each axis: a tuple, or what all are. Sizes that are traced stay."""
+    n_axes = 0 if axes is None else axes.n_axes
+    if len(seq_len) != n_axes:
+        rule = f"an int or one for each of n_axes={n_axes} axes" if n_axes else "an int without `axes`"
+        msg = f"`seq_len` must be {rule}, got {quote(seq_len)}"
+        raise ValueError(msg)
+    each = tuple(
+        n if n is None or _backends.is_traced_size(n) else as_seq_len(f"seq_len[{axis}]", n)
+        for axis, n in enumerate(seq_len)
+    )
+    return each[0] if all(n is each[0] or n == each[0] for n in each) else each
+
+
 def combined_frequencies(
-    schedule: Schedule,
+    schedule: Schedule | None | tuple[Schedule | None, ...],
     axes: Any,
     rotary_dim: int,
     base: float,
     *,
-    seq_len: int | None,
+    seq_len: int | None | tuple[int | None, ...],
     precision: str,
     made: Made | None = None,
 ) -> Frequencies:
     """The schedule's frequencies; with axes, their matrix, and the factors of the last width.
 
-    What the scheme asks the schedule for is added to ``made``.
+    ``schedule`` and ``seq_len`` are for all axes, or tuples with one for each. What the scheme asks
+    the schedules for is added to ``made``.
     """
+    has_own = isinstance(schedule, tuple) or isinstance(seq_len, tuple)
 
-    def call(width: int, base: float) -> Frequencies:
-        return checked_frequencies(schedule, width, base, seq_len=seq_len, precision=precision)
+    def call(width: int, base: float, axis: int | None) -> Frequencies:
+        own: Any = schedule[axis] if isinstance(schedule, tuple) else schedule
+        length: Any = seq_len[axis] if isinstance(seq_len, tuple) else seq_len
+        own = Default() if own is None else own
+        return checked_frequencies(own, width, base, seq_len=length, precision=precision)
 
     if axes is None:
-        return call(rotary_dim, base)
+        return call(rotary_dim, base, None)
     made = {} if made is None else made
     default_base = base
 
-    def frequencies(width: int, base: float | None = None) -> Any:
-        key = (as_int("width", width), default_base if base is None else require_base(base))
+    def frequencies(width: int, base: float | None = None, axis: int | None = None) -> Any:
+        base = default_base if base is None else require_base(base)
+        key = (as_int("width", width), base, _as_axis(axis, axes) if has_own else None)
         if key not in made:
             if key[0] < 2 or key[0] % 2:
                 msg = f"`width` must be even and positive, got {width} from {axes!r}"
@@ -177,13 +231,44 @@ def combined_frequencies(
         return made[key].inv_freq
 
     matrix: Any = checked_matrix(axes, rotary_dim, frequencies)
-    if not made and type(schedule) is not Default:
+    if not made and schedule is not None:
         msg = (
             f"`scaling` must be None with `axes` that bring their own frequencies, got {schedule!r}"
         )
         raise ValueError(msg)
+    if has_own:
+        _require_common_factors(made)
     _, *factors = next(reversed(made.values()), Frequencies(()))
     return Frequencies(matrix, *factors)
+
+
+def _as_axis(axis: Any, axes: Any) -> int:
+    """The axis that a scheme asks for, where each has a schedule or a length of its own."""
+    if axis is None:
+        msg = (
+            "`axes` must call frequencies(width, base=None, axis=None) with an axis where `scaling` or "
+            f"`seq_len` has one for each, got none from {quote(axes)}: pass one for all axes"
+        )
+        raise ValueError(msg)
+    axis = as_int("axis", axis)
+    if not 0 <= axis < axes.n_axes:
+        msg = f"`axis` must be in [0, n_axes={axes.n_axes}), got {quote(axis)} from {quote(axes)}"
+        raise ValueError(msg)
+    return axis
+
+
+def _require_common_factors(made: Made) -> None:
+    """ValueError unless the schedules of all axes have the same factors, which are for all pairs."""
+    for name in FACTORS:
+        found = {axis: getattr(each, name) for (_, _, axis), each in made.items()}
+        if len({*found.values()}) > 1:
+            way_out = "attention_factor=1.0" if name == FACTORS[0] else "mscale_softmax=False"
+            got = ", ".join(f"{found[axis]:.6g} for axis {axis}" for axis in sorted(found, key=str))
+            msg = (
+                f"`scaling` must have one {name} for all axes, got {got}: "
+                f"pass {way_out} to the schedule that has one of its own"
+            )
+            raise ValueError(msg)
 
 
 def refuse_default(name: str, axes: Any) -> NoReturn:

@@ -24,7 +24,8 @@ class _SharedFrequencies:
     def __call__(self: Any, rotary_dim: int, frequencies: FrequencyFunction) -> Matrix:
         """The matrix, (n_axes, n_pairs)."""
         owners = self.axis_of_pair(rotary_dim)
-        return one_axis_per_pair(self.n_axes, owners, call_frequencies(frequencies, rotary_dim))
+        lists = {a: call_frequencies(frequencies, rotary_dim, None, a) for a in sorted({*owners})}
+        return one_axis_per_pair(self.n_axes, owners, [lists[a][i] for i, a in enumerate(owners)])
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,16 @@ from rope_xp._validation import is_known, quote, require_integer, require_real
 from rope_xp.positions._tokens import as_offset, count_from
 
 
+# Along every axis, or for each.
+SeqLen = int | None | tuple[int | None, ...]
+
+
 class Placement(TypedDict, total=False):
     """The options of calling a `RoPE` and of its inverse."""
 
     positions: Array | None
     offset: int | Array
-    seq_len: int | None
+    seq_len: SeqLen
     seq_axis: int
 
 

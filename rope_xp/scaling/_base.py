@@ -218,10 +218,11 @@ def require_pairs(name: str, values: Sequence[float], rotary_dim: int) -> None:
         raise ValueError(msg)
 
 
-def require_schedule(schedule: Any) -> None:
+def require_schedule(schedule: Any, name: str = "scaling") -> None:
     """TypeError unless ``schedule`` is None, or callable, hashable and equal by value."""
     if schedule is not None:
-        require_value("scaling", schedule, [] if callable(schedule) else [f"__call__{_PARAMETERS}"])
+        missing = [] if callable(schedule) else [f"__call__{_PARAMETERS}"]
+        require_value(name, schedule, missing, package="scaling")
 
 
 def checked_frequencies(
@@ -278,12 +279,14 @@ def call_at_traced_length(
     ValueError if the frequencies depend on it: they are constants of the program.
     """
     # A traced array would compare as the example does: an object compares with nothing.
-    unknown: Any = object() if _backends.is_array(seq_len) else seq_len
+    each = seq_len if isinstance(seq_len, tuple) else (seq_len,)
+    unknown: Any = tuple(object() if _backends.is_array(n) else n for n in each)
     try:
-        return call(unknown)
+        return call(unknown if isinstance(seq_len, tuple) else unknown[0])
     except Exception as error:
+        name = "schedule" if isinstance(schedule, tuple) else type(schedule).__name__
         msg = (
-            f"`seq_len` must be an int for a {type(schedule).__name__}, whose frequencies follow it "
+            f"`seq_len` must be an int for a {name}, whose frequencies follow it "
             f"and must be constants of what is traced, got the symbolic size {seq_len}"
         )
         raise ValueError(msg) from error
