@@ -130,7 +130,9 @@ def sinusoidal(
         require_pairing(axes, dim)
 
     def frequencies(
-        width: int, axis_base: float | None = None, axis: int | None = None
+        width: int,
+        axis_base: float | None = None,
+        axis: int | None = None,  # noqa: ARG001 - one signature for all
     ) -> tuple[float, ...]:
         n_pairs, b = width // 2, base if axis_base is None else axis_base
         if not shift < n_pairs:

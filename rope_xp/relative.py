@@ -7,18 +7,22 @@ position. Learned parameters are arguments.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import (
     as_int,
+    is_listable,
     quote,
     require_bool,
     require_floating_dtype,
     require_integer,
     require_leading_axes,
     require_one_of,
+    require_positive,
+    require_real,
     to_float32,
 )
 from rope_xp.positions._difference import (
@@ -41,6 +45,10 @@ __all__ = [
 
 Form = Literal["distance", "key"]
 FORMS = get_args(Form)
+BIAS_MAX = 8.0  # what the paper has, and all models but some of MPT's
+
+# From there on float16 has infinity: halfway between its largest number and the next power of two.
+FLOAT16_END = 65520.0
 
 
 def relative_positions(q_positions: Array, k_positions: Array) -> Array:
@@ -83,11 +91,13 @@ def relative_positions(q_positions: Array, k_positions: Array) -> Array:
 def alibi_slopes(
     n_heads: int,
     *,
+    bias_max: float = BIAS_MAX,
+    heads: range | slice | Sequence[int] | None = None,
     xp: Namespace | None = None,
     dtype: Dtype | None = None,
     device: Device | None = None,
 ) -> Array:
-    r"""How steeply the bias of each head falls with the distance: :math:`2^{-8k/n}` for head k = 1 … n.
+    r"""How steeply the bias of each head falls with the distance: :math:`2^{-bk/n}` for head k = 1 … n.
 
     If n is not a power of two, the first heads have the slopes of the next lower power of two, and
     the rest every other slope of twice that power.
@@ -95,32 +105,41 @@ def alibi_slopes(
     Parameters
     ----------
     n_heads : int
+        Heads of the model, n.
+    bias_max : float
+        b, MPT's ``alibi_bias_max``: the last of n = 2ᵃ heads has the slope 2⁻ᵇ.
+    heads : range, slice or sequence of int, optional
+        Which heads the slopes are for, as those of one rank in tensor parallelism; default: all.
     xp, dtype, device : optional
         Array library, dtype and device of the result; default: NumPy and float32.
 
     Returns
     -------
-    array, shape (n_heads,)
+    array, shape (heads,)
         Computed on the host and rounded once, so the same for every library.
 
     Raises
     ------
     ValueError
-        If ``n_heads`` is not in [1, 65536].
+        If ``n_heads`` is not in [1, 65536], ``bias_max`` is not positive, or ``heads`` are not in
+        [0, n_heads).
     TypeError
-        If ``n_heads`` is not an int or ``dtype`` is not floating.
+        If ``n_heads`` or one of ``heads`` is not an int, ``bias_max`` is not a number, or ``dtype`` is
+        not floating.
 
     Notes
     -----
     Source: Press et al. 2022, arXiv:2108.12409, section 3, and its code for n that are not powers of
-    two.
+    two. Compared with transformers 5.24.0: BLOOM, Falcon and MPT, whose code takes every other slope of
+    the next power of two first, which is the same order. Baichuan-13B and Jina BERT v2 have these
+    slopes, too.
 
     Examples
     --------
     >>> alibi_slopes(3)
     array([0.0625    , 0.00390625, 0.25      ], dtype=float32)
     """
-    slopes = _slopes(n_heads)
+    slopes = _slopes(n_heads, bias_max, heads)
     xp = _backends.compat_namespace(xp)
     device = _backends.require_device(xp, device)
     dtype = xp.float32 if dtype is None else dtype
@@ -133,6 +152,9 @@ def alibi_bias(
     k_positions: Array,
     n_heads: int,
     *,
+    slopes: Array | Sequence[float] | None = None,
+    bias_max: float = BIAS_MAX,
+    heads: range | slice | Sequence[int] | None = None,
     form: Form = "distance",
     dtype: Dtype | None = None,
 ) -> Array:
@@ -142,6 +164,11 @@ def alibi_bias(
     ----------
     q_positions, k_positions : integer or real array, shape (q_len,), (k_len,) or with (batch,) before
     n_heads : int
+        Heads of the model.
+    slopes : real array, shape (n_heads,), or sequence of float, optional
+        Slopes of your own, which may be learned: they keep their gradient. Default: `alibi_slopes`.
+    bias_max, heads
+        As in `alibi_slopes`; ``heads`` also choose among ``slopes``.
     form : {"distance", "key"}
         ``"distance"``: as above. ``"key"``: slope · n, as in BLOOM and Falcon. It lacks the query's
         term, to which softmax is invariant. After the softmax the two are therefore equal where
@@ -151,20 +178,27 @@ def alibi_bias(
 
     Returns
     -------
-    array, shape (n_heads, q_len, k_len) or (batch, n_heads, q_len, k_len)
+    array, shape (heads, q_len, k_len) or (batch, heads, q_len, k_len)
         With ``form="key"`` the axis of q_len has size 1 and broadcasts. Right to rounding for positions
-        of every dtype; NaN where a position is NaN.
+        of every dtype; NaN where a position is NaN. What is below float16, from −65520 on (a distance
+        of 131040 for the steepest of 8 heads), is −∞ there: such a key has no weight in any dtype.
 
     Raises
     ------
     ValueError
-        If ``n_heads`` is not in [1, 65536], ``form`` is unknown, or shapes do not fit.
+        As `alibi_slopes`; if ``form`` is unknown, shapes do not fit, ``slopes`` are given together with
+        ``bias_max``; or, where values are at hand, if ``slopes`` are not finite, or the bias is above
+        float16, where it would be +∞ and make the softmax NaN.
     TypeError
-        As `relative_positions`, or if ``dtype`` is not floating.
+        As `relative_positions` and `alibi_slopes`; or if ``slopes`` are not real.
 
     Notes
     -----
-    Source: Press et al. 2022, arXiv:2108.12409, section 3.
+    Falcon's code rounds the slopes to bfloat16 and scales the bias as it does the scores, so its
+    ``slopes`` are those of `alibi_slopes` in bfloat16, divided by :math:`\sqrt{d}`.
+
+    Source: Press et al. 2022, arXiv:2108.12409, section 3. Compared with transformers 5.24.0: MPT
+    (distance), BLOOM and Falcon (key).
     Book: :eq:`eq-alibi`.
 
     Examples
@@ -175,8 +209,15 @@ def alibi_bias(
            [-0.0078125 , -0.00390625,  0.        ]], dtype=float32)
     """
     require_one_of("form", form, FORMS)
-    slopes = _slopes(n_heads)
-    xp, q_positions, k_positions = _backends.join(q_positions=q_positions, k_positions=k_positions)
+    given = {"q_positions": q_positions, "k_positions": k_positions}
+    if slopes is None or _backends.is_host_constant(slopes):
+        own: Any = _slopes(n_heads, bias_max, heads) if slopes is None else slopes
+        xp, q_positions, k_positions = _backends.join(**given)
+        (made,) = _backends.beside("q_positions", q_positions, xp, rounded=True, slopes=own)
+    else:
+        xp, made, q_positions, k_positions = _backends.join(slopes=slopes, **given)
+    if slopes is not None:
+        made = _checked_slopes(made, n_heads, bias_max, heads, xp)
     require_positions(q_positions, k_positions)
     if dtype is None:
         dtype = _backends.compute_dtype(xp, q_positions, k_positions)
@@ -188,8 +229,8 @@ def alibi_bias(
     else:
         along = _backends.cast(k_positions[..., None, :], compute, xp)
     along = along[..., None, :, :]  # (..., 1, q_len or 1, k_len)
-    falls = xp.asarray(slopes, dtype=compute, device=_backends.device(along))[:, None, None]
-    return _backends.cast(falls * along, dtype, xp)
+    bias = _backends.cast(made, compute, xp)[:, None, None] * along
+    return bias if dtype == compute else _in_narrow(bias, dtype, form, xp)
 
 
 def clipped_index(q_positions: Array, k_positions: Array, max_distance: int) -> Array:
@@ -460,15 +501,79 @@ def _relative_shift(x: Array, k_len: int, xp: Namespace) -> Array:
     return xp.reshape(flat, (*before, q_len, width - 1))[..., :k_len]
 
 
-def _slopes(n_heads: int) -> list[float]:
-    n_heads = as_int("n_heads", n_heads)
-    if not 0 < n_heads <= 2**16:
-        msg = f"`n_heads` must be in [1, 65536], got {quote(n_heads)}"
-        raise ValueError(msg)
+def _slopes(n_heads: int, bias_max: float, heads: Any) -> list[float]:
+    """The slopes of ``heads``, or of all n_heads."""
+    n_heads, bias_max = _as_n_heads(n_heads), require_positive("bias_max", bias_max)
     lower = 1 << n_heads.bit_length() - 1  # the next lower power of two
     parts = [k / lower for k in range(1, lower + 1)]
     parts += [(2 * k + 1) / (2 * lower) for k in range(n_heads - lower)]
-    return [2.0 ** (-8 * part) for part in parts]
+    slopes = [2.0 ** (-bias_max * part) for part in parts]
+    return slopes if heads is None else [slopes[h] for h in _as_heads(heads, n_heads)]
+
+
+def _as_n_heads(n_heads: Any) -> int:
+    made: int = as_int("n_heads", n_heads)
+    if not 0 < made <= 2**16:
+        msg = f"`n_heads` must be in [1, 65536], got {quote(made)}"
+        raise ValueError(msg)
+    return made
+
+
+def _as_heads(heads: Any, n_heads: int) -> list[int]:
+    """``heads`` as indices of at least one of n_heads."""
+    if isinstance(heads, slice):
+        ends = [end for end in (heads.start, heads.stop) if end is not None]
+        beyond = any(not -n_heads <= as_int("heads", end) <= n_heads for end in ends)
+        chosen: list[int] = [] if beyond else [*range(n_heads)[heads]]
+    elif is_listable(heads):
+        chosen = [as_int(f"heads[{i}]", head) for i, head in enumerate(heads)]
+    else:
+        msg = f"`heads` must be a range, a slice or a sequence of int, got {quote(heads)}"
+        raise TypeError(msg)
+    if not chosen or not all(0 <= head < n_heads for head in chosen):
+        msg = f"`heads` must be in [0, n_heads={n_heads}), at least one, got {quote(heads)}"
+        raise ValueError(msg)
+    return chosen
+
+
+def _checked_slopes(
+    slopes: Array, n_heads: int, bias_max: float, heads: Any, xp: Namespace
+) -> Array:
+    """The user's slopes, (n_heads,), of ``heads``."""
+    require_real("slopes", slopes)
+    n_heads = _as_n_heads(n_heads)
+    if bias_max != BIAS_MAX:
+        msg = f"`bias_max` must be left out where `slopes` are given, got {quote(bias_max)}"
+        raise ValueError(msg)
+    if tuple(slopes.shape) != (n_heads,):
+        msg = f"`slopes` must have shape (n_heads,) = ({n_heads},), got {tuple(slopes.shape)}"
+        msg += "" if heads is None else ": `heads` chooses among those of all heads"
+        raise ValueError(msg)
+    values = _backends.host_values(slopes)
+    if values is not None and not (-math.inf < values.min() and values.max() < math.inf):
+        msg = f"`slopes` must be finite, got {quote(values)}"
+        raise ValueError(msg)
+    if heads is None:
+        return slopes
+    device = _backends.device(slopes)
+    dtype = _backends.default_integer_dtype(xp, device)
+    chosen = xp.asarray(_as_heads(heads, n_heads), dtype=dtype, device=device)
+    return xp.take(slopes, chosen, axis=0)
+
+
+def _in_narrow(bias: Array, dtype: Dtype, form: Form, xp: Namespace) -> Array:
+    """``bias`` rounded to 16 bits; beyond float16 it is −∞, or refused where values are at hand."""
+    if _backends.dtype_name(dtype) != "float16":
+        return _backends.cast(bias, dtype, xp)
+    values = _backends.host_values(bias)
+    if values is not None and values.size and values.max() >= FLOAT16_END:
+        instead = "float32 or bfloat16" + (", or form='distance'" if form == "key" else "")
+        msg = f"`dtype` must hold a bias of {values.max():.6g}, got float16: pass {instead}"
+        raise ValueError(msg)
+    # As the cast rounds, of which NumPy would warn.
+    end = xp.asarray(math.inf, dtype=bias.dtype, device=_backends.device(bias))
+    bias = xp.where(bias <= -FLOAT16_END, -end, xp.where(bias >= FLOAT16_END, end, bias))
+    return _backends.cast(bias, dtype, xp)
 
 
 def _first_distances(buckets: int, far: int) -> list[int]:

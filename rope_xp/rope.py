@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
@@ -26,12 +26,12 @@ from rope_xp._validation import (
 from rope_xp.axes._base import (
     Made,
     combined_frequencies,
+    encodes_text,
     refuse_default,
     require_axes,
     require_pairing,
     settle_lengths,
     settle_schedules,
-    sums_to,
 )
 from rope_xp.layouts._pairs import Layout, require_layout
 from rope_xp.positions._alignment import (
@@ -45,7 +45,7 @@ from rope_xp.positions._alignment import (
     resolve_positions,
 )
 from rope_xp.scaling import Frequencies, Schedule
-from rope_xp.scaling._base import call_at_traced_length, parse_text
+from rope_xp.scaling._base import call_at_traced_length, is_traced_length, parse_text
 
 if TYPE_CHECKING:
     from rope_xp._config_reader.files import Config
@@ -183,11 +183,7 @@ class RoPE:
         made: Made = {}
         inv_freq, *factors = self._call_schedule(None, made)
         rows: Any = [inv_freq] if self.axes is None else inv_freq
-        one_axis: Any = made.get((self.rotary_dim, self.base, None), Frequencies(())).inv_freq
-        is_text = len(rows) == 1 or sums_to(one_axis, rows)
-        if isinstance(self.scaling, tuple):  # how fast an axis is says nothing about the scheme
-            is_text = replace(self, scaling=None)._encodes_text
-        settle("_encodes_text", is_text)
+        settle("_encodes_text", encodes_text(self, rows, made))
         flat = [w for row in rows for w in row]
         settle("_frequencies_text", " ".join(map(repr, (*factors, *flat))))
         settle("_schedule_text", schedule_text(self))
@@ -455,15 +451,13 @@ class RoPE:
         ``as_data``: or, at a length that torch traces, what becomes data of its program.
         """
         n_pairs = None if self.axes is None else self.n_pairs
-        if isinstance(seq_len, list | tuple):
-            seq_len = settle_lengths(seq_len, self.axes)
         if seq_len is None and not _backends.is_compiling():
             return _parse_once(self._frequencies_text, n_pairs)
+        seq_len = settle_lengths(seq_len, self.axes)
         made = frequencies_at_length(self._schedule_text, seq_len, self.n_pairs)
         if made is not None and as_data:
             return made
-        each = seq_len if isinstance(seq_len, tuple) else (seq_len,)
-        if any(map(_backends.is_traced_size, each)):
+        if is_traced_length(seq_len):
             return call_at_traced_length(self._call_schedule, self.scaling, seq_len)
         if seq_len is not None and not isinstance(seq_len, tuple):
             seq_len = as_seq_len("seq_len", seq_len)

@@ -3,6 +3,7 @@
 A class that `rope_xp.scaling` or `rope_xp.axes` exports and nobody lists here fails a test.
 """
 
+import math
 import pkgutil
 from importlib import import_module
 
@@ -31,6 +32,7 @@ from rope_xp.scaling import (
     NTKByParts,
     PowerScale,
     Proportional,
+    RIFLEx,
     SteppedNTK,
     YaRN,
 )
@@ -55,6 +57,7 @@ NEUTRAL = [
     FrequencyFactors(ONES),
     FrequencyFactors(ONES, YaRN(1.0, 2048)),
     Custom(Default()(32, 10000.0).inv_freq),
+    RIFLEx(1, 0.9 * 2 * math.pi),
     Negated(Negated()),
 ]
 
@@ -67,6 +70,7 @@ SCALED = [
     LongRoPE([2] * 16, [4] * 16, 2048, factor=4.0),
     Llama3(4.0, 1.0, 4.0, 2048),
     Proportional(0.25, 2.0),
+    RIFLEx(4, 66),
     FrequencyFactors([3] * 16),
     FrequencyFactors([3] * 16, LongRoPE([2] * 16, [4] * 16, 2048, factor=4.0)),
 ]

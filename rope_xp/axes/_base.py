@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 
 from rope_xp import _backends
@@ -178,12 +179,18 @@ def settle_schedules(scaling: Any, axes: Any) -> Any:
     return each[0] if len({*each}) == 1 else each
 
 
-def settle_lengths(seq_len: Sequence[Any], axes: Any) -> Any:
-    """A length in use for each axis: a tuple, or what all are. Sizes that are traced stay."""
-    n_axes = 0 if axes is None else axes.n_axes
-    if len(seq_len) != n_axes:
-        rule = f"an int or one for each of n_axes={n_axes} axes" if n_axes else "an int without `axes`"
-        msg = f"`seq_len` must be {rule}, got {quote(seq_len)}"
+def settle_lengths(seq_len: Any, axes: Any) -> Any:
+    """A length in use for each axis: a tuple, or what all are. What is no sequence stays."""
+    if not isinstance(seq_len, list | tuple):
+        return seq_len
+    if axes is None:
+        msg = f"`seq_len` must be an int without `axes`, got {quote(seq_len)}"
+        raise TypeError(msg)
+    if len(seq_len) != axes.n_axes:
+        msg = (
+            f"`seq_len` must be an int, or an int or None for each of n_axes={axes.n_axes} axes, "
+            f"got {quote(seq_len)}"
+        )
         raise ValueError(msg)
     each = tuple(
         n if n is None or _backends.is_traced_size(n) else as_seq_len(f"seq_len[{axis}]", n)
@@ -193,12 +200,12 @@ def settle_lengths(seq_len: Sequence[Any], axes: Any) -> Any:
 
 
 def combined_frequencies(
-    schedule: Schedule | None | tuple[Schedule | None, ...],
+    schedule: Schedule | tuple[Schedule | None, ...] | None,
     axes: Any,
     rotary_dim: int,
     base: float,
     *,
-    seq_len: int | None | tuple[int | None, ...],
+    seq_len: int | tuple[int | None, ...] | None,
     precision: str,
     made: Made | None = None,
 ) -> Frequencies:
@@ -209,7 +216,7 @@ def combined_frequencies(
     """
     has_own = isinstance(schedule, tuple) or isinstance(seq_len, tuple)
 
-    def call(width: int, base: float, axis: int | None) -> Frequencies:
+    def call(width: int, base: float, axis: Any) -> Frequencies:
         own: Any = schedule[axis] if isinstance(schedule, tuple) else schedule
         length: Any = seq_len[axis] if isinstance(seq_len, tuple) else seq_len
         own = Default() if own is None else own
@@ -250,11 +257,11 @@ def _as_axis(axis: Any, axes: Any) -> int:
             f"`seq_len` has one for each, got none from {quote(axes)}: pass one for all axes"
         )
         raise ValueError(msg)
-    axis = as_int("axis", axis)
-    if not 0 <= axis < axes.n_axes:
-        msg = f"`axis` must be in [0, n_axes={axes.n_axes}), got {quote(axis)} from {quote(axes)}"
+    made: int = as_int("axis", axis)
+    if not 0 <= made < axes.n_axes:
+        msg = f"`axis` must be in [0, n_axes={axes.n_axes}), got {quote(made)} from {quote(axes)}"
         raise ValueError(msg)
-    return axis
+    return made
 
 
 def _require_common_factors(made: Made) -> None:
@@ -262,11 +269,11 @@ def _require_common_factors(made: Made) -> None:
     for name in FACTORS:
         found = {axis: getattr(each, name) for (_, _, axis), each in made.items()}
         if len({*found.values()}) > 1:
-            way_out = "attention_factor=1.0" if name == FACTORS[0] else "mscale_softmax=False"
+            instead = "attention_factor=1.0" if name == FACTORS[0] else "mscale_softmax=False"
             got = ", ".join(f"{found[axis]:.6g} for axis {axis}" for axis in sorted(found, key=str))
             msg = (
                 f"`scaling` must have one {name} for all axes, got {got}: "
-                f"pass {way_out} to the schedule that has one of its own"
+                f"pass {instead} to the schedule that has one of its own"
             )
             raise ValueError(msg)
 
@@ -280,6 +287,17 @@ def refuse_default(name: str, axes: Any) -> NoReturn:
         "rope_xp.positions.grid_positions makes them"
     )
     raise ValueError(msg)
+
+
+def encodes_text(rope: Any, rows: Any, made: Made) -> bool:
+    """Whether equal coordinates on all axes give the encoding of one axis.
+
+    How fast a single axis is says nothing about that: what counts is the scheme without schedules.
+    """
+    if isinstance(rope.scaling, tuple):
+        return bool(replace(rope, scaling=None)._encodes_text)
+    one_axis: Any = made.get((rope.rotary_dim, rope.base, None), Frequencies(())).inv_freq
+    return len(rows) == 1 or sums_to(one_axis, rows)
 
 
 def sums_to(frequencies: Sequence[float], matrix: Sequence[Sequence[float]]) -> bool:

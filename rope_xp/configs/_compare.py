@@ -90,13 +90,17 @@ def lengths_of(*ropes: RoPE) -> tuple[int | None, ...]:
     """Lengths in use that tell schedules apart: within the original context, and beyond that of each."""
     found: set[int] = set()
     for rope in ropes:
-        schedule: Any = rope.scaling
-        while schedule is not None:
+        schedules: list[Any] = (
+            [*rope.scaling] if isinstance(rope.scaling, tuple) else [rope.scaling]
+        )
+        while schedules:
+            schedule = schedules.pop()
             for name in ("original_max_position_embeddings", "max_position_embeddings"):
                 length = getattr(schedule, name, None)
                 if length is not None:
                     found |= {length + 1, 2 * length, 8 * length}
-            schedule = getattr(schedule, "scaling", None)  # of Negated
+            inner = getattr(schedule, "scaling", None)  # of Negated
+            schedules += [] if inner is None else [inner]
     return (None, *(length for length in sorted(found) if length <= MAX_LENGTH))
 
 

@@ -78,6 +78,7 @@ def plot(
         panel.legend(fontsize=8, frameon=False, loc="upper left")
     unit = "tokens" if all(rope.axes is None for rope in ropes) else "steps"
     panels[0].set_ylabel(f"wavelength ({unit} per turn)")
-    schedules = {"default" if r.scaling is None else type(r.scaling).__name__ for r in ropes}
+    each = [r.scaling if isinstance(r.scaling, tuple) else (r.scaling,) for r in ropes]
+    schedules = {"default" if s is None else type(s).__name__ for own in each for s in own}
     figure.suptitle(f"{summary.name or 'RoPE'}: {', '.join(sorted(schedules))}", fontsize=11)
     figure.savefig(path, dpi=150)

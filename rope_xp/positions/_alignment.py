@@ -11,7 +11,6 @@ from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import is_known, quote, require_integer, require_real
 from rope_xp.positions._tokens import as_offset, count_from
 
-
 # Along every axis, or for each.
 SeqLen = int | None | tuple[int | None, ...]
 

@@ -20,7 +20,14 @@ from rope_xp._exports import set_public_module
 from rope_xp.scaling._base import Default, Frequencies, Schedule, inverse_frequencies
 from rope_xp.scaling._llama3 import Llama3
 from rope_xp.scaling._ntk import NTK, DynamicNTK, Linear, SteppedNTK
-from rope_xp.scaling._per_pair import Custom, FrequencyFactors, LongRoPE, Negated, Proportional
+from rope_xp.scaling._per_pair import (
+    Custom,
+    FrequencyFactors,
+    LongRoPE,
+    Negated,
+    Proportional,
+    RIFLEx,
+)
 from rope_xp.scaling._yarn import NTKByParts, YaRN
 
 if TYPE_CHECKING:
@@ -50,6 +57,7 @@ __all__ = [
     "PowerScale",
     "Proportional",
     "QueryScale",
+    "RIFLEx",
     "Schedule",
     "SteppedNTK",
     "YaRN",

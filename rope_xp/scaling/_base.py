@@ -271,10 +271,16 @@ def parse_text(text: str, n_pairs: int | None) -> Frequencies:
     return Frequencies(inv_freq, attention_factor, softmax_factor)
 
 
+def is_traced_length(seq_len: Any) -> bool:
+    """Whether a length, or that of an axis, is no number before the traced program runs."""
+    each = seq_len if isinstance(seq_len, tuple) else (seq_len,)
+    return any(map(_backends.is_traced_size, each))
+
+
 def call_at_traced_length(
     call: Callable[[Any], Frequencies], schedule: Any, seq_len: Any
 ) -> Frequencies:
-    """``call(seq_len)`` for a length that is no number before the traced program runs.
+    """``call(seq_len)`` for what `is_traced_length`.
 
     ValueError if the frequencies depend on it: they are constants of the program.
     """

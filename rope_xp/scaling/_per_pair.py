@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rope_xp._validation import (
     MAX_FREQUENCY,
     as_frequencies,
+    as_size,
     require_context_length,
     require_factor,
     require_list,
@@ -124,6 +125,47 @@ class Proportional:
         return Frequencies(
             tuple(r(f / r(self.factor)) if i < turning else 0.0 for i, f in enumerate(inv_freq))
         )
+
+
+@dataclass(frozen=True)
+class RIFLEx:
+    r"""One pair slowed so that it does not turn around within a longer video, the others as they are.
+
+    Pair ``k``, counted from 1, turns by :math:`0.9 \cdot 2\pi / L_{test}` per frame. It is the pair whose
+    period is nearest to the frame at which the model's videos repeat; ``L_test`` is the length in use,
+    in latent frames. For the axis of time only: ``scaling=(RIFLEx(4, 66), None, None)`` (HunyuanVideo).
+    As in the authors' code, a short ``L_test`` makes the pair faster: leave the schedule out there.
+
+    Source: Zhao et al. 2025, arXiv:2502.15894, equation 8; the factor 0.9 and the names are those of
+    its code (github.com/thu-ml/RIFLEx), which it was compared with.
+
+    Examples
+    --------
+    >>> RIFLEx(2, 100)(4, 10000.0).inv_freq
+    (1.0, 0.05654866776461628)
+    """
+
+    k: int
+    L_test: float
+
+    def __post_init__(self) -> None:
+        settle_fields(self, k=as_size, L_test=require_positive)
+        if not self._slowed() < MAX_FREQUENCY:
+            msg = f"`L_test` must keep frequencies below 2**128, got {self.L_test}"
+            raise ValueError(msg)
+
+    def __call__(
+        self, rotary_dim: int, base: float, *, seq_len: int | None = None, precision: str = "exact"
+    ) -> Frequencies:
+        inv_freq = inverse_frequencies(rotary_dim, base, precision=precision)
+        if self.k > len(inv_freq):
+            msg = f"`k` must be at most n_pairs={len(inv_freq)}, got {self.k}"
+            raise ValueError(msg)
+        slowed = rounding(precision)(self._slowed())
+        return Frequencies((*inv_freq[: self.k - 1], slowed, *inv_freq[self.k :]))
+
+    def _slowed(self) -> float:
+        return 0.9 * 2 * math.pi / self.L_test
 
 
 @dataclass(frozen=True)

@@ -477,7 +477,9 @@ def schedule(**fields):
 def scheme(method, **fields):
     def make(d):
         made = {f"self.{name}": d.pick(*values) for name, values in fields.items()}
-        frequencies = {"frequencies": E("lambda width, base=None, axis=None: (0.5,) * (width // 2)")}
+        frequencies = {
+            "frequencies": E("lambda width, base=None, axis=None: (0.5,) * (width // 2)")
+        }
         return made | {"rotary_dim": 8} | (frequencies if method == "__call__" else {})
 
     return make
