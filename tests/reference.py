@@ -207,12 +207,13 @@ def sinusoidal(position, dim, base=10000.0, order="interleaved", shift=0.0):
     return [value for pair in zip(sines, cosines, strict=True) for value in pair]
 
 
-def alibi_slopes(n_heads):
+def alibi_slopes(n_heads, bias_max=8.0):
     """Press et al.: a geometric sequence for powers of two, else with every other slope of twice that."""
     if n_heads & (n_heads - 1) == 0:
-        return [2.0 ** (-8 * k / n_heads) for k in range(1, n_heads + 1)]
+        return [2.0 ** (-bias_max * k / n_heads) for k in range(1, n_heads + 1)]
     lower = 2 ** int(math.log2(n_heads))
-    return alibi_slopes(lower) + alibi_slopes(2 * lower)[::2][: n_heads - lower]
+    rest = alibi_slopes(2 * lower, bias_max)[::2]
+    return alibi_slopes(lower, bias_max) + rest[: n_heads - lower]
 
 
 def t5_bucket(relative, bidirectional, num_buckets, max_distance):

@@ -229,12 +229,24 @@ def relative_positions(q_positions, k_positions):
     return outer(difference, q_positions, k_positions)
 
 
-def alibi_slopes(n_heads, xp=None, dtype=None, device=None):
-    return np.asarray(reference.alibi_slopes(n_heads))
+def alibi_slopes(n_heads, bias_max=8.0, heads=None, xp=None, dtype=None, device=None):
+    slopes = np.asarray(reference.alibi_slopes(n_heads, bias_max))
+    return slopes if heads is None else slopes[heads if isinstance(heads, slice) else [*heads]]
 
 
-def alibi_bias(q_positions, k_positions, n_heads, form="distance", dtype=None):
-    slopes = alibi_slopes(n_heads)[:, None, None]
+def alibi_bias(
+    q_positions,
+    k_positions,
+    n_heads,
+    slopes=None,
+    bias_max=8.0,
+    heads=None,
+    form="distance",
+    dtype=None,
+):
+    if slopes is None:
+        slopes = alibi_slopes(n_heads, bias_max, heads)
+    slopes = np.asarray(slopes)[:, None, None]
     if form == "key":
         return slopes * k_positions.astype(float)[..., None, None, :]
     far = outer(lambda m, n: abs(float(difference(m, n))), q_positions, k_positions).astype(float)

@@ -118,7 +118,7 @@ SCHEDULES = (
     "Linear(4.0)", "NTK(2.0)", "DynamicNTK(4.0, 16)", "YaRN(4.0, 2048)", "Proportional(0.5)",
     "Llama3(4.0, 1.0, 4.0, 2048)", "LongRoPE([2]*{n}, [4]*{n}, 16, factor=4.0)",
     "FrequencyFactors([3.0]*{n})", "Negated()", "Default()", "NTKByParts(4.0, 2048)",
-    "Custom([0.5]*{n})",
+    "Custom([0.5]*{n})", "RIFLEx(2, 66)",
 )  # fmt: skip
 SCHEMES = (
     "Axial(2)", "Axial(2, split=True)", "Axial(2, arrangement='alternating')", "Sections(({n}-1, 1))",
@@ -138,6 +138,8 @@ def encoding(d, prefix="", axes=True):
     if d.chance(0.3):
         made["scaling"] = E("scaling." + d.pick(*SCHEDULES).format(n=width // 2))
     n_axes = 2 if axes and d.chance(0.3) else None
+    if n_axes and d.chance(0.2):
+        made["scaling"] = E("(scaling.Linear(4.0), scaling.RIFLEx(1, 66))")
     if n_axes:
         made["axes"] = E("axes." + d.pick(*SCHEMES).format(n=width // 2))
     if d.chance(0.1):
@@ -348,7 +350,14 @@ def a_pair(kinds):
 
 def alibi(d):
     options = d.some(form=lambda: d.pick("key", "distance"), dtype=lambda: d.dtype("floats"))
-    return a_pair(("small", "reals"))(d) | {"n_heads": d.pick(1, 3, 8), **options}
+    n_heads = d.pick(1, 3, 8)
+    options |= {"slopes": [0.5] * n_heads} if d.chance(0.3) else slopes(d)
+    return a_pair(("small", "reals"))(d) | {"n_heads": n_heads, **options}
+
+
+def slopes(d):
+    """What `alibi_slopes` and `alibi_bias` also take."""
+    return d.some(bias_max=lambda: d.pick(8, 4.5), heads=lambda: E("range(1)"))
 
 
 def clipped(d):
@@ -615,7 +624,8 @@ TABLE = {
     ),
     "relative.relative_positions": Row(a_pair(("ints", "reals")), oracles.relative_positions),
     "relative.alibi_slopes": Row(
-        lambda d: {"n_heads": d.pick(1, 3, 8, 33), **made_on(d, "floats")}, oracles.alibi_slopes
+        lambda d: {"n_heads": d.pick(1, 3, 8, 33), **slopes(d), **made_on(d, "floats")},
+        oracles.alibi_slopes,
     ),
     "relative.alibi_bias": Row(alibi, oracles.alibi_bias),
     "relative.clipped_index": Row(clipped, oracles.clipped_index),
@@ -670,6 +680,7 @@ TABLE = {
     "scaling.Custom.__call__": Row(
         schedule(inv_freq=factors()), first(lambda self, w: np.asarray(self.inv_freq))
     ),
+    "scaling.RIFLEx.__call__": Row(schedule(k=(1, 4), L_test=(66, 0.5))),
     "scaling.Negated.__call__": Row(schedule(scaling=(None, E("scaling.Linear(2.0)")))),
     "scaling.FloorLogScale.__call__": Row(
         query_scale(length=(2, 7, 8192), beta=(0.1, 1, 2.5), offset=(0, 1)), oracles.query_scale

@@ -9,7 +9,7 @@ import pytest
 from message_cases import GRID, X, assert_refused
 
 import rope_xp
-from rope_xp import RoPE, attention, axes
+from rope_xp import RoPE, attention, axes, scaling
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,142 @@ def asking(*arguments):
     """A scheme that asks for the frequencies of these arguments."""
     return with_axes(Own(make_matrix=lambda rotary_dim, frequencies: [frequencies(*arguments)] * 2))
 
+
+TWO = axes.Axial(2)
+
+
+def per_axis(schedules, scheme=TWO):
+    return lambda: RoPE(8, layout="half", axes=scheme, scaling=schedules)
+
+
+def lengths(seq_len, scheme=TWO, schedules=None):
+    rope = RoPE(8, layout="half", axes=scheme, scaling=schedules)
+    return lambda: rope.frequencies(seq_len)
+
+
+LINEAR, YARN = scaling.Linear(2.0), scaling.YaRN(4.0, 16, attention_factor=1.0, mscale_all_dim=1.0)
+BY_AXIS = [
+    pytest.param(
+        per_axis((LINEAR, None), None),
+        ValueError,
+        "`scaling` must be one schedule or None without `axes`, got (Linear(factor=2.0), None)",
+        id="tuple without axes",
+    ),
+    pytest.param(
+        per_axis((LINEAR, None, None)),
+        ValueError,
+        "`scaling` must have a schedule or None for each of n_axes=2 axes, "
+        "got (Linear(factor=2.0), None, None)",
+        id="three schedules",
+    ),
+    pytest.param(
+        per_axis(()),
+        ValueError,
+        "`scaling` must have a schedule or None for each of n_axes=2 axes, got ()",
+        id="no schedules",
+    ),
+    pytest.param(
+        per_axis((None, 2.0)),
+        TypeError,
+        "`scaling[1]` must be None or a value from rope_xp.scaling, got 2.0, which has no `__call__(",
+        id="no schedule",
+    ),
+    pytest.param(
+        per_axis((scaling.Linear, None)),
+        TypeError,
+        "`scaling[0]` must be None or a value from rope_xp.scaling, got "
+        "<class 'rope_xp.scaling.Linear'>, a class, not a value of it",
+        id="class of a schedule",
+    ),
+    pytest.param(
+        lambda: scaling.Negated((LINEAR, None)),
+        TypeError,
+        "`scaling` must be None or a value from rope_xp.scaling, got (Linear(factor=2.0), None)",
+        id="tuple in a schedule",
+    ),
+    pytest.param(
+        per_axis((YARN, None)),
+        ValueError,
+        "`scaling` must have one softmax_factor for all axes, got 1.29648 for axis 0, 1 for axis 1: "
+        "pass mscale_softmax=False to the schedule that has one of its own",
+        id="softmax factor",
+    ),
+    pytest.param(
+        per_axis((None, scaling.YaRN(4.0, 16))),
+        ValueError,
+        "`scaling` must have one attention_factor for all axes, got 1 for axis 0, 1.13863 for axis 1: "
+        "pass attention_factor=1.0 to the schedule that has one of its own",
+        id="attention factor",
+    ),
+    pytest.param(
+        lengths(
+            (5, None),
+            schedules=scaling.LongRoPE([1] * 2, [2] * 2, 4, 8.0, long_mscale=2.0, short_mscale=1.0),
+        ),
+        ValueError,
+        "`scaling` must have one attention_factor for all axes, got 2 for axis 0, 1 for axis 1",
+        id="attention factor of a length",
+    ),
+    pytest.param(
+        per_axis((scaling.RIFLEx(3, 66), None)),
+        ValueError,
+        "`k` must be at most n_pairs=2, got 3",
+        id="pairs of an axis",
+    ),
+    pytest.param(
+        per_axis((LINEAR, None), Own()),
+        ValueError,
+        "`axes` must call frequencies(width, base=None, axis=None) with an axis where `scaling` or "
+        "`seq_len` has one for each, got none from Own(",
+        id="a scheme that names no axis",
+    ),
+    pytest.param(
+        lengths((5, None), Own()),
+        ValueError,
+        "got none from Own(",
+        id="a scheme that names no axis of a length",
+    ),
+    pytest.param(
+        per_axis(
+            (LINEAR, None), Own(make_matrix=lambda d, frequencies: [frequencies(d, axis=2)] * 2)
+        ),
+        ValueError,
+        "`axis` must be in [0, n_axes=2), got 2 from Own(",
+        id="unknown axis",
+    ),
+    pytest.param(
+        per_axis(
+            (LINEAR, None), Own(make_matrix=lambda d, frequencies: [frequencies(d, axis="t")] * 2)
+        ),
+        TypeError,
+        "`axis` must be an int, got 't'",
+        id="axis of text",
+    ),
+    pytest.param(
+        per_axis((LINEAR, None), axes.Directions([[1.0] * 4, [0.5] * 4])),
+        ValueError,
+        "`scaling` must be None with `axes` that bring their own frequencies, got (Linear(",
+        id="directions",
+    ),
+    pytest.param(
+        lengths((5,)),
+        ValueError,
+        "`seq_len` must be an int, or an int or None for each of n_axes=2 axes, got (5,)",
+        id="one length",
+    ),
+    pytest.param(
+        lengths((5, 0)), ValueError, "`seq_len[1]` must be positive, got 0", id="no length"
+    ),
+    pytest.param(
+        lengths((5, 2.0)), TypeError, "`seq_len[1]` must be an int, got 2.0", id="real length"
+    ),
+    pytest.param(
+        lengths((5, 6), None),
+        TypeError,
+        "`seq_len` must be an int without `axes`, got (5, 6)",
+        id="lengths without axes",
+    ),
+]
 
 FOUR = (1.0, 0.1, 0.01, 0.001)
 SCHEMES = [
@@ -625,6 +761,6 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "sentence"), [*CASES, *SCHEMES])
+@pytest.mark.parametrize(("call", "error", "sentence"), [*CASES, *SCHEMES, *BY_AXIS])
 def test_message(call, error, sentence):
     assert_refused(call, error, sentence)

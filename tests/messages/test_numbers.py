@@ -88,6 +88,7 @@ REALS = {
     },
     "factor of Proportional": lambda v: frequencies(scaling.Proportional(0.5, v)),
     "partial_rotary_factor": lambda v: frequencies(scaling.Proportional(v)),
+    "L_test": lambda v: frequencies(scaling.RIFLEx(2, v)),
     "inv_freq[0] of Custom": lambda v: frequencies(scaling.Custom([v, 1.0, 1.0, 1.0])),
     "factors[0]": lambda v: frequencies(scaling.FrequencyFactors([v, 1.0, 1.0, 1.0])),
     "factors[0] float32": lambda v: frequencies(
@@ -127,6 +128,7 @@ INTS = {
         and rope(scaling=scaling.DynamicNTK(2.0, 100)).frequencies(v)
     ),
     "max_position_embeddings": lambda v: frequencies(scaling.DynamicNTK(2.0, v)),
+    "k": lambda v: frequencies(scaling.RIFLEx(v, 66)),
     "max_position_embeddings of SteppedNTK": lambda v: frequencies(scaling.SteppedNTK(v)),
     "original_max_position_embeddings of YaRN": lambda v: yarn(original_max_position_embeddings=v),
     "original_max_position_embeddings of Llama3": lambda v: llama3(
@@ -272,6 +274,7 @@ OBJECTS = {
     "Llama3": lambda f, i: scaling.Llama3(f(2), f(1), f(4), i(100)),
     "Proportional": lambda f, i: scaling.Proportional(f(0.5), f(2)),
     "Custom": lambda f, i: scaling.Custom([f(0.5)] * 4),
+    "RIFLEx": lambda f, i: scaling.RIFLEx(i(4), f(66.5)),
     "FrequencyFactors": lambda f, i: scaling.FrequencyFactors([f(1.5)] * 4),
     "Axial": lambda f, i: Axial((i(4), i(4)), scale=f(0.5), bases=(f(100), f(50))),
     "axis_order": lambda f, i: Axial(i(2), axis_order=[i(1), i(0)]),

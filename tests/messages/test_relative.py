@@ -68,6 +68,102 @@ CASES = [
         id="alibi text",
     ),
     pytest.param(
+        lambda: relative.alibi_slopes(8, bias_max=0),
+        ValueError,
+        "`bias_max` must be positive and finite, got 0.0",
+        id="bias_max",
+    ),
+    pytest.param(
+        lambda: relative.alibi_slopes(8, bias_max="8"),
+        TypeError,
+        "`bias_max` must be a number, got '8'",
+        id="bias_max text",
+    ),
+    pytest.param(
+        lambda: relative.alibi_slopes(8, heads=range(6, 9)),
+        ValueError,
+        "`heads` must be in [0, n_heads=8), at least one, got range(6, 9)",
+        id="heads beyond",
+    ),
+    pytest.param(
+        lambda: relative.alibi_slopes(8, heads=slice(4, 9)),
+        ValueError,
+        "`heads` must be in [0, n_heads=8), at least one, got slice(4, 9, None)",
+        id="slice beyond",
+    ),
+    pytest.param(
+        lambda: relative.alibi_slopes(8, heads=[]),
+        ValueError,
+        "`heads` must be in [0, n_heads=8), at least one, got []",
+        id="no heads",
+    ),
+    pytest.param(
+        lambda: relative.alibi_slopes(8, heads=[-1]),
+        ValueError,
+        "`heads` must be in [0, n_heads=8), at least one, got [-1]",
+        id="heads negative",
+    ),
+    pytest.param(
+        lambda: relative.alibi_slopes(8, heads=[0, 1.0]),
+        TypeError,
+        "`heads[1]` must be an int, got 1.0",
+        id="heads float",
+    ),
+    pytest.param(
+        lambda: relative.alibi_slopes(8, heads=4),
+        TypeError,
+        "`heads` must be a range, a slice or a sequence of int, got 4",
+        id="heads int",
+    ),
+    pytest.param(
+        lambda: relative.alibi_bias(np.arange(3), np.arange(3), 8, slopes=np.ones(4)),
+        ValueError,
+        "`slopes` must have shape (n_heads,) = (8,), got (4,)",
+        id="slopes few",
+    ),
+    pytest.param(
+        lambda: relative.alibi_bias(
+            np.arange(3), np.arange(3), 8, slopes=np.ones(4), heads=range(4, 8)
+        ),
+        ValueError,
+        "`slopes` must have shape (n_heads,) = (8,), got (4,): `heads` chooses among those of all heads",
+        id="slopes of a rank",
+    ),
+    pytest.param(
+        lambda: relative.alibi_bias(np.arange(3), np.arange(3), 2, slopes=np.ones(2), bias_max=16),
+        ValueError,
+        "`bias_max` must be left out where `slopes` are given, got 16",
+        id="slopes and bias_max",
+    ),
+    pytest.param(
+        lambda: relative.alibi_bias(np.arange(3), np.arange(3), 2, slopes=[0.5, float("nan")]),
+        ValueError,
+        "`slopes` must be finite, got array([0.5, nan])",
+        id="slopes nan",
+    ),
+    pytest.param(
+        lambda: relative.alibi_bias(np.arange(3), np.arange(3), 2, slopes=np.ones(2, complex)),
+        TypeError,
+        "`slopes` must be integer or real floating, got complex128",
+        id="slopes complex",
+    ),
+    pytest.param(
+        lambda: relative.alibi_bias(
+            np.asarray([0]), np.asarray([2**18]), 8, form="key", dtype=np.float16
+        ),
+        ValueError,
+        "`dtype` must hold a bias of 131072, got float16: pass float32 or bfloat16, or form='distance'",
+        id="key beyond float16",
+    ),
+    pytest.param(
+        lambda: relative.alibi_bias(
+            np.asarray([0]), np.asarray([2**18]), 1, slopes=[-1.0], dtype=np.float16
+        ),
+        ValueError,
+        "`dtype` must hold a bias of 262144, got float16: pass float32 or bfloat16",
+        id="negative slope beyond float16",
+    ),
+    pytest.param(
         lambda: relative.relative_positions(np.asarray([-2, 0]), np.asarray([0, 2**63 - 2])),
         ValueError,
         "`k_positions` must differ from `q_positions` by no more than int64 holds, "

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import pickle
 
 import mpmath
 import numpy as np
@@ -11,7 +12,7 @@ import reference
 from values import SCHEMES, SHARED
 
 import rope_xp
-from rope_xp import RoPE, scaling
+from rope_xp import RoPE, configs, scaling
 from rope_xp.attention import linear_attention
 from rope_xp.axes import (
     Axial,
@@ -590,3 +591,148 @@ def test_xpos_scores_fade_with_the_distance(lib, rng, far):
             for i in range(4)
         )
         assert abs(turned[m] @ keys[n] - wanted) < 2e-5
+
+
+# -- a schedule for each axis ----------------------------------------------------------------------
+
+BASE = 100.0
+TIMES = (Linear(2.0), None, Linear(4.0))  # what divides the frequencies of an axis
+DIVISORS = (2.0, 1.0, 4.0)
+PER_AXIS = [scheme for scheme in SCHEMES if not isinstance(scheme, Directions)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """Dense, of one's own: every axis drives every pair, as fast as its schedule says."""
+
+    n_axes: int = 3
+
+    def blocks(self, rotary_dim):
+        return (rotary_dim,)
+
+    def __call__(self, rotary_dim, frequencies):
+        return [frequencies(rotary_dim, axis=axis) for axis in range(self.n_axes)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", [name for name in ORACLES if name != "dense"])
+def test_a_schedule_for_each_axis_is_the_oracles(lib, rng, name, layout):
+    axes, rotary_dim, oracle = ORACLES[name]
+    rope = RoPE(rotary_dim, layout=layout, base=BASE, axes=axes, scaling=TIMES)
+    pairs = [
+        (a, b, [w / divisor for w, divisor in zip(own, DIVISORS, strict=True)])
+        for a, b, own in oracle(layout)
+    ]
+    x = rng.standard_normal((2, 6, rotary_dim)).astype(np.float32)
+    at = rng.integers(-(2**31), 2**31, (3, 6))
+    wanted = expected(x, at, pairs, 0)
+    got = rope(lib.array(x, "float32"), positions=lib.array(at))
+    close(lib, got, wanted, 2e-6)
+    close(lib, rope.inverse(got, positions=lib.array(at)), x, 2e-6)
+
+
+@pytest.mark.parametrize("axes", [*PER_AXIS, Sums()], ids=repr)
+@pytest.mark.parametrize("schedule", [Linear(4.0), YaRN(4.0, 64), scaling.NTK(3.0)], ids=repr)
+def test_schedules_of_axes_are_those_of_all_axes_row_by_row(axes, schedule):
+    """The row of an axis is the one that its schedule gives where it is the schedule of all."""
+    make = dataclasses.replace(RoPE(12, layout="half", axes=axes), base=BASE)
+    schedule = (
+        dataclasses.replace(schedule, attention_factor=1.0) if type(schedule) is YaRN else schedule
+    )
+    plain = make.frequencies().inv_freq
+    slowed = dataclasses.replace(make, scaling=schedule).frequencies().inv_freq
+    for axis in range(3):
+        scaling_of = tuple(schedule if a == axis else None for a in range(3))
+        got = dataclasses.replace(make, scaling=scaling_of)
+        wanted = [slowed[a] if a == axis else plain[a] for a in range(3)]
+        np.testing.assert_array_equal(got.frequencies().inv_freq, wanted)
+        assert got != make
+
+
+def test_equal_schedules_of_all_axes_are_one():
+    make = dataclasses.replace(RoPE(12, layout="half", axes=Axial(3)), base=BASE)
+    for each in ((None,) * 3, [scaling.Default()] * 3, (None, scaling.Default(), None)):
+        assert dataclasses.replace(make, scaling=each) == make
+    same = dataclasses.replace(make, scaling=YaRN(4.0, 64))
+    assert dataclasses.replace(make, scaling=[YaRN(4, 64)] * 3) == same
+    assert same.frequencies().attention_factor > 1
+    neutral = dataclasses.replace(make, scaling=(Linear(1.0), None, scaling.NTK(1.0)))
+    np.testing.assert_array_equal(neutral.frequencies().inv_freq, make.frequencies().inv_freq)
+
+
+def test_schedules_of_axes_print_and_pickle():
+    rope = RoPE(
+        12, layout="half", axes=Sections((2, 1, 3)), scaling=[scaling.RIFLEx(2, 66), None, None]
+    )
+    names = {**vars(scaling), "RoPE": RoPE, "Sections": Sections}
+    assert eval(repr(rope), names) == rope
+    assert pickle.loads(pickle.dumps(rope)) == rope
+    assert hash(pickle.loads(pickle.dumps(rope))) == hash(rope)
+    assert "scaling=(RIFLEx(k=2, L_test=66.0), None, None)" in repr(rope)
+
+
+def test_text_keeps_its_positions_with_a_schedule_for_an_axis(lib, rng):
+    """In a scheme of text with images, equal coordinates are those of text whatever the schedules."""
+    rope = RoPE(12, layout="half", axes=Sections((2, 1, 3)), scaling=TIMES)
+    x = lib.array(rng.standard_normal((1, 4, 12)), "float32")
+    at = lib.array(np.broadcast_to(np.arange(4), (3, 4)))
+    close(lib, rope(x), lib.numpy(rope(x, positions=at)), 1e-7)
+
+
+def test_riflex_in_time_only():
+    """HunyuanVideo: its fourth pair of time stays below a turn within 66 frames, all else is as it was."""
+    make = RoPE(128, layout="interleaved", base=256.0, axes=Axial((16, 56, 56)))
+    got = dataclasses.replace(make, scaling=(scaling.RIFLEx(4, 66), None, None))
+    got, wanted = got.frequencies().inv_freq, make.frequencies().inv_freq.copy()
+    assert wanted[0, 3] == 256 ** (-6 / 16)
+    wanted[0, 3] = 0.9 * 2 * math.pi / 66
+    np.testing.assert_array_equal(got, wanted)
+    own = scaling.Custom(tuple(wanted[0, :8].tolist()))
+    own = dataclasses.replace(make, scaling=(own, None, None)).frequencies().inv_freq
+    np.testing.assert_array_equal(own, wanted)
+
+
+def test_a_length_for_each_axis(lib, rng):
+    """A video has more frames than rows: each axis can have its length in use, and its schedule."""
+    dynamic = scaling.DynamicNTK(4.0, 16)
+    make = RoPE(24, layout="half", base=BASE, axes=Axial(3))
+    rope = dataclasses.replace(make, scaling=(dynamic, None, dynamic))
+    row = {n: dynamic(8, BASE, seq_len=n).inv_freq for n in (None, 64, 100)}
+    plain = row[None]
+    for seq_len, first, last in (
+        (None, plain, plain),
+        (64, row[64], row[64]),
+        ((64, None, None), row[64], plain),
+        ((64, 5, 100), row[64], row[100]),
+        ([64, 64, 64], row[64], row[64]),
+        ((8, 9, 16), plain, plain),
+    ):
+        got = rope.frequencies(seq_len).inv_freq
+        np.testing.assert_array_equal(got[0, :4], first)
+        np.testing.assert_array_equal(got[1, 4:8], plain)
+        np.testing.assert_array_equal(got[2, 8:], last)
+    one = dataclasses.replace(make, scaling=dynamic)
+    np.testing.assert_array_equal(
+        one.frequencies((64, None, 100)).inv_freq, rope.frequencies((64, None, 100)).inv_freq
+    )
+    x, at = rng.standard_normal((2, 5, 24)), rng.integers(0, 100, (3, 5))
+    fixed = scaling.Custom(row[64])
+    fixed = dataclasses.replace(make, scaling=(fixed, None, None))
+    x, at = lib.array(x, "float32"), lib.array(at)
+    got = rope(x, positions=at, seq_len=(64, None, None))
+    close(lib, got, lib.numpy(fixed(x, positions=at)), 1e-7)
+    moved = rope.shift(got, 3, seq_len=(64, None, None))
+    close(lib, moved, lib.numpy(rope(x, positions=at + 3, seq_len=(64, None, None))), 3e-6)
+
+
+def test_explain_says_a_schedule_for_each_axis():
+    rope = RoPE(24, layout="half", axes=Axial(3), scaling=(Linear(2.0), None, None))
+    text = configs.explain(rope)
+    assert "schedule          (Linear(factor=2.0), None, None)" in text
+    assert "8 unchanged, 4 interpolated by 2" in text
+    other = dataclasses.replace(rope, scaling=(scaling.DynamicNTK(2.0, 16), None, None))
+    assert "at 17 tokens" in configs.explain_difference(
+        dataclasses.replace(rope, scaling=None), other
+    )
+    with pytest.raises(ValueError, match=r"a schedule that a rope_type describes, got \(Linear"):
+        configs.to_config(rope)

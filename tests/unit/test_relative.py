@@ -1,5 +1,7 @@
 """ALiBi, clipped vectors, T5's buckets and Transformer-XL's scores, against plain loops."""
 
+import math
+
 import numpy as np
 import pytest
 import reference
@@ -30,6 +32,87 @@ def test_slopes_by_hand():
     six = [1 / 4, 1 / 16, 1 / 64, 1 / 256, 1 / 2, 1 / 8]
     np.testing.assert_array_equal(relative.alibi_slopes(6), six)
     assert relative.alibi_slopes(6, dtype=np.float16).dtype == np.float16
+
+
+@pytest.mark.eager
+@pytest.mark.parametrize("bias_max", [8, 16, 4.5])
+@pytest.mark.parametrize("n_heads", [1, 4, 6, 16, 40, 71])
+def test_slopes_of_another_bias_max(lib, n_heads, bias_max):
+    """MPT's `alibi_bias_max`, and its own order: every other slope of the next power of two first."""
+    upper = 2 ** math.ceil(math.log2(n_heads))
+    mpt = [2.0 ** (-bias_max * k / upper) for k in range(1, upper + 1)]
+    mpt = mpt if upper == n_heads else (mpt[1::2] + mpt[::2])[:n_heads]
+    wanted = np.asarray(mpt, dtype=np.float32)
+    got = relative.alibi_slopes(n_heads, bias_max=bias_max, xp=lib.xp, device=lib.device)
+    np.testing.assert_array_equal(lib.numpy(got), wanted)
+    np.testing.assert_array_equal(reference.alibi_slopes(n_heads, bias_max), mpt)
+
+
+HEADS = [range(4, 8), slice(4, None), slice(None, 3), slice(None, None, 2), [7, 0, 3], (5,)]
+HEADS += [np.asarray([2, 6]), range(7, -1, -1), slice(-2, None), [1, 1]]
+
+
+@pytest.mark.parametrize("heads", HEADS, ids=repr)
+@pytest.mark.parametrize("form", ["distance", "key"])
+def test_heads_of_a_rank(lib, heads, form):
+    """What one rank computes of its heads is what one machine computes of all."""
+    rows = np.arange(8)[heads if isinstance(heads, slice) else [*heads]]
+    all_heads = np.asarray(reference.alibi_slopes(8, 16), dtype=np.float32)
+    slopes = relative.alibi_slopes(8, bias_max=16, heads=heads)
+    np.testing.assert_array_equal(slopes, all_heads[rows])
+    q, k = lib.array([6, 2]), lib.array(np.arange(7))
+    whole = lib.numpy(relative.alibi_bias(q, k, 8, bias_max=16, form=form))
+    got = relative.alibi_bias(q, k, 8, bias_max=16, heads=heads, form=form)
+    np.testing.assert_array_equal(lib.numpy(got), whole[rows])
+    own = relative.alibi_bias(
+        q, k, 8, slopes=lib.array(all_heads, "float32"), heads=heads, form=form
+    )
+    np.testing.assert_array_equal(lib.numpy(own), whole[rows])
+
+
+@pytest.mark.parametrize("form", ["distance", "key"])
+@pytest.mark.parametrize("kind", ["list", "numpy", "library"])
+def test_slopes_of_ones_own(lib, kind, form):
+    values = [0.3, 0.0, -0.25, 2.0]
+    slopes = {
+        "list": values,
+        "numpy": np.asarray(values),
+        "library": lib.array(values, "float32"),
+    }[kind]
+    q, k = np.asarray([[4, 0], [9, 2]]), np.arange(5)
+    got = relative.alibi_bias(lib.array(q), lib.array(k), 4, slopes=slopes, form=form)
+    far = np.abs(k - q[:, None, :, None]) if form == "distance" else -k[None]  # (batch, 1, q, k)
+    wanted = np.asarray(values, np.float32)[:, None, None] * -far.astype(np.float32)
+    assert got.dtype == lib.dtype("float32")
+    assert got.shape == wanted.shape
+    np.testing.assert_array_equal(lib.numpy(got), wanted)
+
+
+def test_learned_slopes_keep_their_gradient():
+    torch = pytest.importorskip("torch", reason="learned slopes are compared in torch")
+    slopes = torch.nn.Parameter(torch.tensor([0.5, 0.25, 0.125], dtype=torch.bfloat16))
+    bias = relative.alibi_bias(np.asarray([3]), [0, 1], 3, slopes=slopes, heads=[2, 0])
+    assert bias.dtype == torch.float32
+    bias.sum().backward()
+    assert slopes.grad.tolist() == [-5.0, 0.0, -5.0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_bias_beyond_float16(lib):
+    """Rounded as the cast rounds it, without a warning: −∞ from −65520 on, and no weight."""
+    if lib.name == "strict":
+        pytest.skip("array-api-strict has no float16")
+    q, k = lib.array([131040, 131039]), lib.array([0, 131000])
+    got = relative.alibi_bias(q, k, 8, dtype=lib.dtype("float16"))
+    assert got.dtype == lib.dtype("float16")
+    wanted = [[-np.inf, -20.0], [-65504.0, -19.5]]
+    np.testing.assert_array_equal(lib.numpy(got)[0], wanted)
+    np.testing.assert_array_equal(lib.numpy(got)[1], [[-32768, -10], [-32752, -9.75]])
+    assert np.all(np.isfinite(lib.numpy(got)[1:]))
+    v = lib.array(np.asarray([[[1.0], [2.0]]]), "float32")
+    zero = lib.array(np.zeros((1, 2, 2)), "float32")
+    out = lib.numpy(attention(zero, zero, v, bias=got[:1, ...]))
+    np.testing.assert_array_equal(out, [[[2.0], [2.0]]])
 
 
 @pytest.mark.x64

@@ -21,6 +21,7 @@ from rope_xp.scaling import (
     LongRoPE,
     NTKByParts,
     Proportional,
+    RIFLEx,
     SteppedNTK,
     YaRN,
 )
@@ -260,6 +261,10 @@ def test_frequency_factors_divide_another_schedule():
         (lambda: Proportional(1.5), ValueError, "`partial_rotary_factor` must be at most 1, got 1.5"),
         (lambda: Proportional(0.0), ValueError, "`partial_rotary_factor` must be positive"),
         (lambda: Custom([1.0])(8, 1e4), ValueError, "`inv_freq` must have n_pairs=4 numbers for rotary_dim=8, got 1"),
+        (lambda: RIFLEx(0, 66), ValueError, "`k` must be positive, got 0"),
+        (lambda: RIFLEx(4, 0), ValueError, "`L_test` must be positive and finite, got 0.0"),
+        (lambda: RIFLEx(4, 1e-38), ValueError, "`L_test` must keep frequencies below 2**128, got 1e-38"),
+        (lambda: RIFLEx(5, 66)(8, 1e4), ValueError, "`k` must be at most n_pairs=4, got 5"),
         (lambda: Custom([math.inf]), ValueError, "`inv_freq[0]` must be finite, got inf"),
         (lambda: FrequencyFactors([0.0]), ValueError, "`factors[0]` must be positive"),
         (lambda: RoPE(8, layout="half", scaling=FrequencyFactors([1, 2])), ValueError, "`factors` must have n_pairs=4"),
@@ -272,3 +277,13 @@ def test_frequency_factors_divide_another_schedule():
 def test_messages(make, kind, sentence):
     with pytest.raises(kind, match=re.escape(sentence)):
         make()
+
+
+def test_riflex_by_hand():
+    """Pair k counts from 1; 0.9 of a turn within L_test; the others, and every factor, as they are."""
+    got = RIFLEx(2, 100)(8, 10000.0)
+    np.testing.assert_allclose(got.inv_freq, [1, 0.018 * math.pi, 0.01, 0.001], rtol=1e-15)
+    assert (got.attention_factor, got.softmax_factor) == (1.0, 1.0)
+    rounded = RIFLEx(2, 100)(8, 10000.0, precision="float32").inv_freq
+    assert rounded[1] == np.float32(0.018 * math.pi)
+    assert rounded[2] == np.float32(0.01)
