@@ -86,7 +86,8 @@ class RoPE:
         A frequency schedule, from `rope_xp.scaling` or your own; default: no scaling. With ``axes``, a
         tuple has one, or None, for each axis: the pairs of an axis have the frequencies that its
         schedule gives for the axis's width and base, or where the axes share one list, for the whole
-        list. The schedules must have the same factors, which multiply all tables and all scores.
+        list. Their factors must be the same, as they are for all pairs; what multiplies the tables of
+        one axis only (DyPE's YaRN) is a product with the columns of its pairs, after `cos_sin`.
     axes : rope_xp.axes.Axes, optional
         An axis scheme, from `rope_xp.axes` or your own, for positions with several axes (images, video,
         text with images); default: one axis.

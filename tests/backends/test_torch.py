@@ -523,3 +523,38 @@ def test_quantized_integers_are_no_dtype_of_positions():
     for make in (positions.token_positions, positions.grid_positions):
         with pytest.raises(TypeError, match=r"`dtype` must be .*, got quint8"):
             make(3, xp=torch, dtype=torch.quint8)
+
+
+def test_compile_with_a_schedule_for_each_axis():
+    """Lengths and schedules by axis are constants; an object that is made inside is one, too."""
+    dynamic, options = scaling.DynamicNTK(4.0, 16), {"layout": "half", "axes": Axial(3)}
+    ropes = [
+        RoPE(24, scaling=(dynamic, None, scaling.RIFLEx(2, 66)), **options),
+        RoPE(24, layout="half", axes=axes.Sections((4, 4, 4)), scaling=(dynamic, None, None)),
+    ]
+    x, at, seq_len = torch.randn(2, 5, 24), torch.randint(0, 50, (3, 5)), (64, None, None)
+    step = compiled(lambda r: r(x, positions=at, seq_len=seq_len), backend="aot_eager")
+    for rope in ropes:
+        close(step(rope), rope(x, positions=at, seq_len=seq_len))
+    make = compiled(
+        lambda x: RoPE(24, scaling=[dynamic, None, None], **options)(x, positions=at),
+        backend="aot_eager",
+    )
+    close(make(x), RoPE(24, scaling=(dynamic, None, None), **options)(x, positions=at))
+
+
+def test_compile_alibi_with_learned_slopes():
+    at = torch.arange(7)
+    slopes = [torch.nn.Parameter(torch.linspace(0.1, 0.8, 8)) for _ in range(2)]
+    step = compiled(
+        lambda s: relative.alibi_bias(at, at, 8, slopes=s, heads=slice(4, 8)), backend="aot_eager"
+    )
+    found, wanted = (
+        step(slopes[0]),
+        relative.alibi_bias(at, at, 8, slopes=slopes[1], heads=range(4, 8)),
+    )
+    close(found, wanted)
+    found.sum().backward()
+    wanted.sum().backward()
+    close(slopes[0].grad, slopes[1].grad)
+    assert torch.count_nonzero(slopes[0].grad) == 4

@@ -21,6 +21,8 @@ from diffusers.models.transformers import (
     transformer_flux,
     transformer_flux2,
     transformer_hunyuan_video,
+    transformer_kandinsky,
+    transformer_kandinsky6,
     transformer_ltx,
     transformer_mochi,
     transformer_qwenimage,
@@ -285,6 +287,47 @@ def hunyuan_video(worst):
         compare(worst, rope, indices(t, h, w), tables, diffusers_turn(tables))
 
 
+def riflex(worst):
+    """HunyuanVideo with RIFLEx: its tables, but for the pair of time that the authors' code slows."""
+    module = transformer_hunyuan_video.HunyuanVideoRotaryPosEmbed(2, 1, [16, 56, 56], 256.0)
+    for (t, h, w), k, length in (
+        (v, k, n) for v in VIDEOS for k, n in ((4, 66), (1, 40), (8, 3000))
+    ):
+        rope = RoPE(
+            128,
+            layout="interleaved",
+            base=256.0,
+            axes=Axial((16, 56, 56)),
+            scaling=(scaling.RIFLEx(k, length), None, None),
+            precision="float32",
+        )
+        at, tables = indices(t, h, w), module(torch.empty(1, 1, t, 2 * h, 2 * w))
+        angle = torch.outer(at[0].float(), torch.tensor([0.9 * 2 * math.pi / length]))
+        for table, turned in zip(tables, (angle.cos(), angle.sin()), strict=True):
+            table[:, 2 * k - 2 : 2 * k] = turned
+        compare(worst, rope, at, tables, diffusers_turn(tables))
+
+
+def kandinsky(worst):
+    """Kandinsky 5's and 6's scale_factor divides the angles of each axis: a Linear for each."""
+    for scales in ((1.0, 2.0, 2.0), (1.5, 1.0, 3.14), (1.0, 1.0, 1.0)):
+        rope = RoPE(
+            64,
+            layout="interleaved",
+            axes=Axial((16, 24, 24)),
+            scaling=tuple(map(scaling.Linear, scales)),
+            precision="float32",
+        )
+        five = transformer_kandinsky.Kandinsky5RoPE3D((16, 24, 24))
+        six = transformer_kandinsky6.Kandinsky6RoPE3D((16, 24, 24))
+        for t, h, w in VIDEOS:
+            steps = [torch.arange(n) for n in (t, h, w)]
+            for made in (five((1, t, h, w), steps, scales), six(steps, scales)):
+                matrices = made.reshape(t * h * w, 32, 2, 2)
+                tables = matrices[..., 0, 0], matrices[..., 1, 0]
+                worst.angles(rope.cos_sin(indices(t, h, w)), tables)
+
+
 def wan(worst):
     """Head sizes that three does not divide; angles in float64; (batch, seq, heads, head_dim)."""
     for dim in (128, 64, 40):
@@ -325,15 +368,15 @@ def cogview4(worst):
 
 
 def allegro(worst):
-    """Each axis paired separately, positions divided by an interpolation scale."""
-    rope = RoPE(96, layout="half", axes=Axial(3, split=True), precision="float32")
+    """Each axis paired separately, positions divided by an interpolation scale, a Linear for each."""
+    plain = RoPE(96, layout="half", axes=Axial(3, split=True), precision="float32")
     for (t, h, w), scale in ((v, s) for v in VIDEOS for s in ((1.0, 1.0, 1.0), (1.5, 2.0, 2.5))):
         region = ((0, 0), (h, w))
         *tables, grid_t, grid_h, grid_w = embeddings.get_3d_rotary_pos_embed_allegro(
             96, region, (h, w), t, interpolation_scale=scale
         )
-        steps = [g / s for g, s in zip((grid_t, grid_h, grid_w), scale, strict=True)]
-        at, index = grid(*steps), indices(t, h, w)
+        rope = dataclasses.replace(plain, scaling=tuple(map(scaling.Linear, scale)))
+        at, index = grid(grid_t, grid_h, grid_w), indices(t, h, w)
         cos, sin = (
             torch.cat([axis[i][n][:, :16] for axis, n in zip(tables, index, strict=True)], -1)
             for i in (0, 1)
@@ -350,8 +393,13 @@ def cosmos(worst):
     for dim, scales in ((128, (2.0, 1.0, 1.0)), (96, (1.0, 3.0, 2.5))):
         side = dim // 6 * 2
         widths = (dim - 2 * side, side, side)
-        bases = tuple(1e4 * s ** (w / (w - 2)) for s, w in zip(scales, widths, strict=True))
-        rope = RoPE(dim, layout="half", axes=Axial(widths, bases=bases), precision="float32")
+        rope = RoPE(
+            dim,
+            layout="half",
+            axes=Axial(widths),
+            scaling=tuple(map(scaling.NTK, scales)),
+            precision="float32",
+        )
         module = transformer_cosmos.CosmosRotaryPosEmbed(dim, rope_scale=scales)
         for t, h, w in VIDEOS:
             for fps in (None, 24, 30):
@@ -428,6 +476,8 @@ SCHEMES = [
     flux2,
     qwen_image,
     hunyuan_video,
+    riflex,
+    kandinsky,
     wan,
     cogvideox,
     cogview4,

@@ -14,6 +14,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import torch
 from transformers import Wav2Vec2BertConfig, XLNetConfig, XLNetModel
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+from transformers.models.falcon.modeling_falcon import build_alibi_tensor as build_falcon_alibi
 from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 from transformers.models.t5.modeling_t5 import T5Attention
 from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertSelfAttention
@@ -65,12 +66,33 @@ def alibi_bias_key():
 
 
 def alibi_bias_distance():
-    """MPT's: the last query's distances, which serve all queries under a causal mask."""
-    worst = 0.0
+    """MPT's, of every `alibi_bias_max`: the last query's distances, under a causal mask those of all."""
+    worst, runs = 0.0, 0
+    for n, top in ((n, top) for n in HEADS for top in (8, 16, 4, 5.5)):
+        ours = relative.alibi_bias(torch.tensor([39]), torch.arange(40), n, bias_max=top)
+        theirs = build_mpt_alibi_tensor(n, 40, alibi_bias_max=top)
+        worst, runs = max(worst, close(ours, theirs, rtol=2e-6)), runs + 1
+        ranks = [range(r, n, 3) for r in range(min(n, 3))]
+        for heads in ranks:
+            options = {"bias_max": top, "heads": heads}
+            some = relative.alibi_bias(torch.tensor([39]), torch.arange(40), n, **options)
+            assert torch.equal(some, ours[heads])
+    return f"{runs} settings, {worst:.1e} apart"
+
+
+def alibi_bias_of_falcon():
+    """Falcon-RW's: slopes and products in bfloat16; its code then scales the bias as the scores."""
+    mask = torch.tensor([[1] * 40, [0] * 15 + [1] * 25])
+    at = (mask.cumsum(-1) - 1) * mask
     for n in HEADS:
-        ours = relative.alibi_bias(torch.tensor([39]), torch.arange(40), n)
-        worst = max(worst, close(ours, build_mpt_alibi_tensor(n, 40), rtol=1e-6))
-    return f"{len(HEADS)} head counts, {worst:.1e} apart"
+        theirs = build_falcon_alibi(mask, n, torch.float32).reshape(2, n, 1, 40)
+        slopes = relative.alibi_slopes(n, xp=torch, dtype=torch.bfloat16)
+        options = {"slopes": slopes, "form": "key"}
+        ours = relative.alibi_bias(at[:, -1:], at, n, dtype=torch.bfloat16, **options)
+        assert torch.equal(ours.float(), theirs)
+        scaled = relative.alibi_bias(at[:, -1:], at, n, **{**options, "slopes": slopes / 8})
+        close(scaled, theirs / 64**0.5, rtol=2**-8)
+    return f"{len(HEADS)} head counts equal"
 
 
 def transformer_xl_score():
@@ -116,7 +138,14 @@ def shaw_score():
 def main():
     torch.manual_seed(0)
     failed = 0
-    for check in (t5_bucket, alibi_bias_key, alibi_bias_distance, transformer_xl_score, shaw_score):
+    for check in (
+        t5_bucket,
+        alibi_bias_key,
+        alibi_bias_distance,
+        alibi_bias_of_falcon,
+        transformer_xl_score,
+        shaw_score,
+    ):
         try:
             result = check()
         except AssertionError as error:
