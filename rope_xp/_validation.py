@@ -328,6 +328,13 @@ def require_value(name: str, value: object, missing: list[str], *, package: str 
         raise TypeError(msg) from None
 
 
+def require_call(name: str, value: object, arguments: str, *, package: str) -> None:
+    """TypeError unless ``value`` is None, or callable, hashable and equal by value."""
+    if value is not None:
+        missing = [] if callable(value) else [f"__call__({arguments})"]
+        require_value(name, value, missing, package=package)
+
+
 def call_checked(
     name: str, parameters: str, function: Callable[..., Any], *args: Any, **options: Any
 ) -> Any:

@@ -19,6 +19,7 @@ from rope_xp._validation import (
     as_size,
     quote,
     require_base,
+    require_call,
     require_features,
     require_precision,
     require_real,
@@ -98,6 +99,10 @@ class RoPE:
         By what the model multiplies queries besides, depending on their position. A description: no
         method here applies it, because keys are not multiplied. Pass ``rope.query_scale(positions)`` to
         `rope_xp.attention.attention`.
+    ranges : optional
+        A scheme from `rope_xp.positions`, as `~rope_xp.positions.DualChunk`, in which distances depend on
+        the range that they are in. A description, too: pass ``rope.ranges(q_positions, k_positions)`` to
+        `rope_xp.attention.rotate_ranges`.
 
     Raises
     ------
@@ -131,6 +136,7 @@ class RoPE:
     axes: Any = None
     precision: Precision = "exact"
     query_scale: QueryScale | None = None
+    ranges: Any = None
 
     # Without annotations these are no fields: they follow from the fields.
     # Factors and frequencies at ``seq_len=None``. Text, because torch.compile takes a number that
@@ -172,10 +178,8 @@ class RoPE:
         settle("base", require_base(self.base))
         settle("layout", require_layout("layout", self.layout))
         settle("precision", require_precision(self.precision))
-        if self.query_scale is not None:
-            from rope_xp.scaling._query_scale import require_query_scale  # noqa: PLC0415 - as Path
-
-            require_query_scale(self.query_scale)
+        require_call("query_scale", self.query_scale, "positions", package="scaling")
+        require_call("ranges", self.ranges, "q_positions, k_positions", package="positions")
         require_axes(self.axes)
         settle("scaling", settle_schedules(self.scaling, self.axes))
         if self.axes is not None:

@@ -108,7 +108,13 @@ QUERY_SCALES = [
 
 # -- distances of several ranges -------------------------------------------------------------------
 
-RANGE_SCHEMES = [SelfExtend(8, 1024), ReRoPE(512), ReRoPE(512, 16.0), DualChunk(262144, 8192)]
+RANGE_SCHEMES = [
+    SelfExtend(8, 1024),
+    ReRoPE(512),
+    ReRoPE(512, 16.0),
+    DualChunk(262144, 8192),
+    DualChunk(8, 3, 4),
+]
 
 # Exported classes that are neither.
 OTHERS = {scaling.Frequencies, scaling.Schedule, scaling.QueryScale, axes.Axes}

@@ -29,6 +29,7 @@ Data flows down this list, and so do imports:
 `spec`          what is read: plain descriptions of a model and of its layers
 `layer_rules`   which layers rotate
 `query_scales`  what queries are multiplied by
+`ranges`        dual chunk attention, which some configs ask for
 `layers`        `read`: all of it
 =============== ==================================================================================
 """

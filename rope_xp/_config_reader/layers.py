@@ -15,6 +15,7 @@ from rope_xp._config_reader.meanings import InUse
 from rope_xp._config_reader.model import ModelConfig, model_config
 from rope_xp._config_reader.parts import PARTS
 from rope_xp._config_reader.query_scales import query_scale_of
+from rope_xp._config_reader.ranges import dual_chunk_of
 from rope_xp._config_reader.schedules import (
     Context,
     RopeParameters,
@@ -62,8 +63,8 @@ def _layer_of(
     spec = None if rotation is None else _spec_of(model, entries, label, rotation)
     parameters = entries.get(None if None in entries else label)
     query_scale = query_scale_of(model, label, parameters, rotates=spec is not None)
-    if spec is not None and query_scale is not None:
-        spec = replace(spec, query_scale=query_scale)
+    if spec is not None:
+        spec = replace(spec, query_scale=query_scale, ranges=dual_chunk_of(model.values))
     softmax_factor = 1.0
     if spec is None and model.family.mscale_softmax and label not in NO_ATTENTION:
         rotating = _spec_of(model, entries, label, Rotation(label))

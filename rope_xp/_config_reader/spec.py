@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 from rope_xp._config_reader.schema import Family
 from rope_xp._validation import quote
 from rope_xp.axes import Axes
+from rope_xp.positions import DualChunk
 from rope_xp.scaling import QueryScale, Schedule
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ class LayerSpec:
 
     Parameters
     ----------
-    head_dim, layout, base, rotary_dim, rotary_start, scaling, axes, query_scale
+    head_dim, layout, base, rotary_dim, rotary_start, scaling, axes, query_scale, ranges
         As in `rope_xp.RoPE`.
     source : str
         Where the rope parameters are, for sentences; does not count when specs are compared.
@@ -35,6 +36,7 @@ class LayerSpec:
     axes: Axes | None
     source: str = field(compare=False)
     query_scale: QueryScale | None = None
+    ranges: DualChunk | None = None
 
     def make(self, rope_class: Callable[..., T], precision: str) -> T:
         """``rope_class`` of these arguments; what it refuses is said with the source."""
@@ -51,6 +53,7 @@ class LayerSpec:
                 axes=self.axes,
                 precision=precision,
                 query_scale=self.query_scale,
+                ranges=self.ranges,
             )
         except ValueError as error:
             msg = f"{error} (from {self.source})"

@@ -128,4 +128,6 @@ def is_same(a: RoPE | None, b: RoPE | None) -> bool:
     ]
     if shapes[0] != shapes[1] or not is_same_scale(a.query_scale, b.query_scale):
         return False
+    if a.ranges != b.ranges:
+        return False
     return all(distance(a, b, length).is_same for length in lengths_of(a, b))

@@ -87,6 +87,8 @@ def explain(
             rows["softmax factor"] = f"{softmax_factor:.6g}"
         if query_scale is not None:
             rows["query scale"] = f"by position, {short_repr(query_scale)}"
+        if rope is not None and rope.ranges is not None:
+            rows["ranges"] = f"by distance, {short_repr(rope.ranges)}"
         parts.append("\n".join([name, *(f"  {name:<17} {text}" for name, text in rows.items())]))
     if summary.note is not None:
         parts.append(f"note: {summary.note}")

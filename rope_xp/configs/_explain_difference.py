@@ -180,6 +180,10 @@ def _rows(
     if not is_same_scale(*scales):
         texts = ["none" if each is None else short_repr(each) for each in scales]
         rows.append(Row("query scale", _both(*texts)))
+    schemes = [None if each is None else each.ranges for each in (one, other)]
+    if schemes[0] != schemes[1]:
+        texts = ["none" if each is None else short_repr(each) for each in schemes]
+        rows.append(Row("ranges", _both(*texts)))
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rope_xp._config_reader.layer_types import layer_types_of
@@ -23,6 +24,7 @@ from rope_xp._validation import quote
 from rope_xp.configs._compare import is_same
 from rope_xp.configs._schedule_keys import Keys, schedule_keys
 from rope_xp.configs._summary import Layer
+from rope_xp.positions import DualChunk
 from rope_xp.rope import RoPE
 
 # What kinds of layers are called where neither the caller nor the family says, in this order.
@@ -78,6 +80,9 @@ class Target:
                     raise ValueError(msg)
             entries[name] = {**keys, **self._fraction(rope, keys, name), **self._sections(rope)}
         self._add_query_scale(made, [entry for entry in entries.values() if entry is not None])
+        if isinstance(self.main.ranges, DualChunk):
+            sizes = {name: n for name, n in asdict(self.main.ranges).items() if n is not None}
+            made["dual_chunk_attention_config"] = sizes
         made["rope_parameters"] = entries.get(None, entries)
         return made | self._switches()
 

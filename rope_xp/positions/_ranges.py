@@ -2,6 +2,7 @@
 
 # Without ``from __future__ import annotations``: the field types of `Range` are then types, not text
 # that would be looked up in the package that it says it comes from.
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,8 +10,10 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
 from rope_xp._validation import (
     as_int,
+    as_seq_len,
     as_size,
     quote,
+    require_context_length,
     require_integer,
     require_scale_factor,
     settle_fields,
@@ -169,6 +172,8 @@ class DualChunk:
         The longest distance.
     local_size : int
         Distances that are kept across the border of two chunks; less than ``chunk_size``, or 0.
+    original_max_position_embeddings : int, optional
+        Length from which on scores are scaled, :math:`L`; default: they never are.
 
     Raises
     ------
@@ -181,9 +186,8 @@ class DualChunk:
     rotated to :math:`n \bmod s`. Up to ``chunk_size`` + 1 tokens, all distances are the plain ones. For
     causal attention: keys of later chunks have no distance that means something.
 
-    Qwen2.5-1M has both numbers in its config, under ``dual_chunk_attention_config``. vLLM, and no release of
-    transformers, reads them; beyond ``original_max_position_embeddings`` :math:`L` it multiplies scores by
-    :math:`(1 + 0.1 \ln (\mathrm{seq\_len} / L))^2` besides, for the ``scale`` of attention.
+    Qwen2.5-1M has these numbers in its config, under ``dual_chunk_attention_config``, which vLLM reads and
+    transformers does not: it goes on with the plain distances, which the model has not seen.
 
     Source: An et al. 2024, arXiv:2402.17463, section 3; compared with the authors' code (HKUNLP/ChunkLlama)
     and vLLM 0.10, in which the longest distance is ``chunk_size``. The paper's, c − 1 for a
@@ -200,9 +204,15 @@ class DualChunk:
 
     chunk_size: int
     local_size: int
+    original_max_position_embeddings: int | None = None
 
     def __post_init__(self) -> None:
-        settle_fields(self, chunk_size=_as_size, local_size=as_int)
+        settle_fields(
+            self,
+            chunk_size=_as_size,
+            local_size=as_int,
+            original_max_position_embeddings=require_context_length,
+        )
         if not 0 <= self.local_size < self.chunk_size:
             msg = f"`local_size` must be in [0, chunk_size={self.chunk_size}), got {quote(self.local_size)}"
             raise ValueError(msg)
@@ -221,6 +231,17 @@ class DualChunk:
             Range(successive, keys, before == 1),
             Range(inter, keys, before > 1),
         )
+
+    def softmax_factor(self, seq_len: int) -> float:
+        r"""What the scale of attention is multiplied by at a length: :math:`\max(1 + 0.1 \ln (n / L), 1)^2`.
+
+        YaRN's, with ``scale=head_dim**-0.5 * scheme.softmax_factor(seq_len)``. vLLM multiplies queries and
+        keys by its root, keys at the length that there was when they came into the cache.
+        """
+        length = self.original_max_position_embeddings
+        if length is None:
+            return 1.0
+        return float(max(1 + 0.1 * math.log(as_seq_len("seq_len", seq_len) / length), 1.0) ** 2)
 
 
 def _as_size(name: str, value: Any) -> Any:

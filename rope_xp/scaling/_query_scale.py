@@ -15,7 +15,6 @@ from rope_xp._validation import (
     quote,
     require_factor,
     require_real,
-    require_value,
     settle_fields,
 )
 from rope_xp.positions._range import bounds
@@ -258,13 +257,6 @@ class LearnedLogScale:
         weight, bias = (_backends.cast(each, compute, xp)[:, None] for each in (weight, bias))
         scale = weight * log + bias
         return scale if scale.ndim > 2 else scale[None, ...]
-
-
-def require_query_scale(scale: Any) -> None:
-    """TypeError unless ``scale`` is None, or callable, hashable and equal by value."""
-    if scale is not None:
-        missing = [] if callable(scale) else ["__call__(positions)"]
-        require_value("query_scale", scale, missing, package="scaling")
 
 
 def _settle(scale: Any) -> None:

@@ -661,6 +661,14 @@ TABLE = {
     "positions.SelfExtend.__call__": Row(ranges(group_size=(1, 2, 7), window=(1, 5, 1000))),
     "positions.ReRoPE.__call__": Row(ranges(window=(1, 5, 1000), factor=(None, 1, 2.5, 16))),
     "positions.DualChunk.__call__": Row(ranges(chunk_size=(8, 1000), local_size=(0, 3, 7))),
+    "positions.DualChunk.softmax_factor": Row(
+        lambda d: {
+            "self.chunk_size": 8,
+            "self.local_size": 2,
+            "self.original_max_position_embeddings": d.pick(None, 16),
+            "seq_len": d.pick(1, 16, 100),
+        }
+    ),
     "attention.KVCache.empty": Row(
         lambda d: {"shape": (*d.lead(1), 6, 4), **made_on(d, "floats")}, oracles.empty
     ),

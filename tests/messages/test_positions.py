@@ -40,6 +40,18 @@ CASES = [
         id="local size",
     ),
     pytest.param(
+        lambda: positions.DualChunk(8, 2, 1),
+        ValueError,
+        "`original_max_position_embeddings` must be an int greater than 1, got 1",
+        id="dual chunk length",
+    ),
+    pytest.param(
+        lambda: positions.DualChunk(8, 2, 16).softmax_factor(-1),
+        ValueError,
+        "`seq_len` must be positive, got -1",
+        id="dual chunk seq_len",
+    ),
+    pytest.param(
         lambda: positions.ReRoPE(4)(AT.astype(F32), AT),
         TypeError,
         "`q_positions` must be integer, got float32",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from message_cases import COS, F32, ROPE, SIN, X, assert_refused, wide
 
-from rope_xp import RoPE, axes, scaling
+from rope_xp import RoPE, axes, positions, scaling
 from rope_xp.scaling import Frequencies
 
 
@@ -262,6 +262,20 @@ SCHEDULES = [
 ]
 
 CASES = [
+    pytest.param(
+        lambda: RoPE(8, layout="half", ranges=8192),
+        TypeError,
+        "`ranges` must be None or a value from rope_xp.positions, got 8192, which has no "
+        "`__call__(q_positions, k_positions)`",
+        id="ranges",
+    ),
+    pytest.param(
+        lambda: RoPE(8, layout="half", ranges=positions.DualChunk),
+        TypeError,
+        "`ranges` must be None or a value from rope_xp.positions, got <class "
+        "'rope_xp.positions.DualChunk'>, a class, not a value of it",
+        id="ranges class",
+    ),
     pytest.param(
         lambda: RoPE(64, layout="half", rotary_dim=7),
         ValueError,

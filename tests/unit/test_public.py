@@ -17,7 +17,7 @@ MODULES = sorted(m.name for m in pkgutil.iter_modules([str(PACKAGE)]))
 
 SIGNATURES = {
     "RoPE": "(head_dim, *, layout, base=10000.0, rotary_dim=None, rotary_start=0, scaling=None, "
-    "axes=None, precision='exact', query_scale=None)",
+    "axes=None, precision='exact', query_scale=None, ranges=None)",
     "RoPE.__call__": "(self, q, k=None, *, positions=None, offset=0, seq_len=None, seq_axis=-2)",
     "RoPE.inverse": "(self, q, k=None, *, positions=None, offset=0, seq_len=None, seq_axis=-2)",
     "RoPE.shift": "(self, k, delta, *, seq_len=None, seq_axis=-2)",
@@ -83,7 +83,8 @@ SIGNATURES = {
     "attention.rotate_ranges": "(rope, q, k, ranges, *, seq_len=None)",
     "positions.SelfExtend": "(group_size, window)",
     "positions.ReRoPE": "(window, factor=None)",
-    "positions.DualChunk": "(chunk_size, local_size)",
+    "positions.DualChunk": "(chunk_size, local_size, original_max_position_embeddings=None)",
+    "positions.DualChunk.softmax_factor": "(self, seq_len)",
     "positions.DualChunk.__call__": "(self, q_positions, k_positions)",
     "attention.linear_attention": "(q, k, v, *, rope=None, causal=False, q_positions=None, "
     "k_positions=None, seq_len=None, feature_map=None)",

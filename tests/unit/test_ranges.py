@@ -171,6 +171,16 @@ def test_matrices_of_rerope():
     assert leaky[6].tolist() == [4.5, 4, 3.5, 3, 2, 1, 0]
 
 
+def test_scores_of_dual_chunks_grow_with_the_length():
+    """vLLM 0.10: clip(1 + 0.1 ln(length / original), 1), on queries and on keys."""
+    scheme = DualChunk(262144, 8192, 262144)
+    assert [scheme.softmax_factor(n) for n in (1, 262144)] == [1, 1]
+    assert scheme.softmax_factor(1010000) == pytest.approx(
+        (1 + 0.1 * math.log(1010000 / 2**18)) ** 2
+    )
+    assert DualChunk(262144, 8192).softmax_factor(10**6) == 1
+
+
 class NUMPY:
     array = staticmethod(np.asarray)
     numpy = staticmethod(np.asarray)

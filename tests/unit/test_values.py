@@ -31,6 +31,7 @@ ROPES = [
     *(RoPE(12, layout="interleaved", axes=scheme) for scheme in SCHEMES),
     RoPE(12, layout="half", axes=axes.Axial(3), scaling=scaling.YaRN(4.0, 64)),
     *(RoPE(12, layout="half", query_scale=scale) for scale in QUERY_SCALES),
+    *(RoPE(12, layout="half", ranges=scheme) for scheme in RANGE_SCHEMES),
 ]
 PACKAGES = [scaling, axes]
 NAMES = {name: getattr(each, name) for each in (*PACKAGES, positions) for name in each.__all__}
