@@ -71,8 +71,10 @@ SIGNATURES = {
     "analysis.advantage": "(distance, inv_freq, *, dtype=None)",
     "analysis.context_bound": "(inv_freq, *, limit=1048576)",
     "relative.relative_positions": "(q_positions, k_positions)",
-    "relative.alibi_slopes": "(n_heads, *, xp=None, dtype=None, device=None)",
-    "relative.alibi_bias": "(q_positions, k_positions, n_heads, *, form='distance', dtype=None)",
+    "relative.alibi_slopes": "(n_heads, *, bias_max=8.0, heads=None, xp=None, dtype=None, "
+    "device=None)",
+    "relative.alibi_bias": "(q_positions, k_positions, n_heads, *, slopes=None, bias_max=8.0, "
+    "heads=None, form='distance', dtype=None)",
     "relative.clipped_index": "(q_positions, k_positions, max_distance)",
     "relative.shaw_score": "(q, k, key_table, index)",
     "relative.t5_bucket": "(relative_position, *, bidirectional=True, num_buckets=32, "
