@@ -26,10 +26,9 @@ def settings(window):
     return config
 
 
-def arguments(window, n, **given):
+def arguments(window, tokens, **given):
     made = {"attention_mask": None, "cache": None, "position_ids": None, **given}
-    batch = next((x.shape[0] for x in given.values() if x is not None), 1)
-    return {"config": settings(window), "inputs_embeds": torch.zeros(batch, n, 1), **made}
+    return {"config": settings(window), "inputs_embeds": torch.zeros(*tokens.shape, 1), **made}
 
 
 def packed(draw, window):
@@ -38,9 +37,11 @@ def packed(draw, window):
     for _ in range(2):
         cuts = sorted(draw.sample(range(1, n), draw.randrange(1, 4)))
         rows.append(Tokens.packed(torch.tensor([0, *cuts, n]), n))
-    tokens = Tokens(*(torch.stack([row[i] for row in rows]) for i in (0,)))
-    tokens = tokens._replace(documents=torch.stack([row.documents for row in rows]))
-    given = arguments(window, n, position_ids=tokens.positions)
+    tokens = Tokens(
+        torch.stack([row.positions for row in rows]),
+        documents=torch.stack([row.documents for row in rows]),
+    )
+    given = arguments(window, tokens.positions, position_ids=tokens.positions)
     yield masking_utils.create_causal_mask(**given), attention_mask(tokens)
     yield masking_utils.create_sliding_window_causal_mask(**given), attention_mask(tokens, window=window)
 
@@ -52,7 +53,7 @@ def padded(draw, window):
     rows = [[0] * (n - m) + [1] * m if draw.random() < 0.5 else [1] * m + [0] * (n - m) for m in lengths]
     mask = torch.tensor(rows)
     tokens = Tokens.padded(mask)
-    given = arguments(window, n, attention_mask=mask)
+    given = arguments(window, mask, attention_mask=mask)
     real = mask.bool()[:, None, :, None]
     yield masking_utils.create_causal_mask(**given) & real, attention_mask(tokens)
     want = masking_utils.create_sliding_window_causal_mask(**given)
@@ -75,7 +76,7 @@ def gemma3(draw, window):
     types = torch.tensor([image_types(draw, n) for _ in range(2)])
     images = modeling_gemma3.get_block_sequence_ids_for_mask(types)
     found = modeling_gemma3.create_masks_for_vision_model(
-        **arguments(window, n, position_ids=None), block_sequence_ids=images
+        **arguments(window, types), block_sequence_ids=images
     )
     tokens = Tokens.sequence(n, xp=torch)._replace(images=images)
     yield found["full_attention"], attention_mask(tokens)
@@ -87,7 +88,7 @@ def paligemma(draw, window):
     n = draw.randrange(8, 30)
     prompt = draw.randrange(1, n)
     images = torch.tensor([[0] * prompt + [-1] * (n - prompt)])
-    given = arguments(window, n) | {"block_sequence_ids": images}
+    given = arguments(window, images) | {"block_sequence_ids": images}
     tokens = Tokens.sequence(n, xp=torch)._replace(images=images)
     yield masking_utils.create_causal_mask(**given), attention_mask(tokens)
     both = (images[:, None, :, None] == 0) & (images[:, None, None, :] == 0)
