@@ -43,14 +43,19 @@ def packed(draw, window):
     )
     given = arguments(window, tokens.positions, position_ids=tokens.positions)
     yield masking_utils.create_causal_mask(**given), attention_mask(tokens)
-    yield masking_utils.create_sliding_window_causal_mask(**given), attention_mask(tokens, window=window)
+    yield (
+        masking_utils.create_sliding_window_causal_mask(**given),
+        attention_mask(tokens, window=window),
+    )
 
 
 def padded(draw, window):
     """Rows that are padded left or right. What padding itself sees there is not compared."""
     n = draw.randrange(8, 30)
     lengths = [n, draw.randrange(1, n)]
-    rows = [[0] * (n - m) + [1] * m if draw.random() < 0.5 else [1] * m + [0] * (n - m) for m in lengths]
+    rows = [
+        [0] * (n - m) + [1] * m if draw.random() < 0.5 else [1] * m + [0] * (n - m) for m in lengths
+    ]
     mask = torch.tensor(rows)
     tokens = Tokens.padded(mask)
     given = arguments(window, mask, attention_mask=mask)

@@ -45,9 +45,7 @@ def described(order, documents=None, images=None):
     n = len(order)
     return [
         {"at": at, "document": document, "image": image}
-        for at, document, image in zip(
-            order, documents or [0] * n, images or [-1] * n, strict=True
-        )
+        for at, document, image in zip(order, documents or [0] * n, images or [-1] * n, strict=True)
     ]
 
 
@@ -188,9 +186,7 @@ def test_drafts_after_a_prefix(lib, rule):
     assert lib.numpy(drafts.positions).tolist() == lib.numpy(at).tolist()
     both = prefix.join(drafts)
     keys = [*described(range(4)), *tree(PARENTS, 4)]
-    assert lib.numpy(attention_mask(drafts, both, **rule)).tolist() == table(
-        keys[4:], keys, **rule
-    )
+    assert lib.numpy(attention_mask(drafts, both, **rule)).tolist() == table(keys[4:], keys, **rule)
     assert lib.numpy(attention_mask(both, **rule)).tolist() == table(keys, keys, **rule)
     if not rule:
         own = lib.numpy(attention_mask(drafts))
@@ -272,7 +268,8 @@ def test_mask_mod_is_the_mask(lib, rule):
     k_tokens = before.join(q_tokens)
     mod = flex_mask_mod(q_tokens, k_tokens, **rule)
     rows, heads, q, k = (
-        lib.xp.arange(n)[(slice(None), *[None] * after)] for n, after in ((2, 3), (2, 2), (3, 1), (7, 0))
+        lib.xp.arange(n)[(slice(None), *[None] * after)]
+        for n, after in ((2, 3), (2, 2), (3, 1), (7, 0))
     )
     got = np.broadcast_to(lib.numpy(mod(rows, heads, q, k)), (2, 2, 3, 7))
     want = lib.numpy(attention_mask(q_tokens, k_tokens, **rule))
@@ -304,9 +301,7 @@ def test_shards_of_a_pack(lib, world_size, tail):
             for i in zigzag([*range(begin, end)], rank, world_size)
         ]
         assert lib.numpy(got).tolist() == want
-        got = shard_indices(
-            total, rank, world_size, cu_seqlens=lib.array(sums), order="contiguous"
-        )
+        got = shard_indices(total, rank, world_size, cu_seqlens=lib.array(sums), order="contiguous")
         want = []
         for begin, end in zip(sums, ends, strict=True):
             n = (end - begin) // world_size
