@@ -170,7 +170,7 @@ def fuzz(session):
 
 @nox.session(default=False, tags=["full"])
 def parity(session):
-    """Families, their files, relative encodings, positions, grids and sinusoids: transformers, timm, diffusers."""
+    """Families, their files, relative encodings, positions, masks, grids and sinusoids: transformers, timm, diffusers."""
     session.install("torch==2.13.*", "transformers==5.24.0", "accelerate", ".")
     session.install("--no-deps", *PEERS)
     session.install("pillow", "requests", "importlib_metadata", "einops")

@@ -183,5 +183,5 @@ def _cut(cu_seqlens: Array, seq_len: int, world_size: int, own: tuple[int, ...],
     pack = unpack(as_signed(cu_seqlens, integer, xp) // world_size, seq_len // world_size)
     at, length = pack.positions(), pack.lengths()
     chunk = length // len(own)
-    before = xp.where(at < chunk, own[0], own[-1] - (len(own) - 1)) * chunk
+    before = xp.where(at < chunk, own[0] * chunk, (own[-1] - len(own) + 1) * chunk)
     return (pack.tokens - at) * world_size + before + at

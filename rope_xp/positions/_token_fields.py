@@ -232,10 +232,10 @@ class Tokens(NamedTuple):
             raise ValueError(msg)
         xp = _backends.namespace(positions=self.positions, **{"other.positions": other.positions})
         fields = {"positions": _concat("positions", self.positions, other.positions, xp)}
-        for name, first, second in zip(DECIDING, self[1:5], other[1:5], strict=True):
-            if first is not None or second is not None:
-                first, second = (field_of(tokens, name, xp) for tokens in (self, other))
-                fields[name] = _concat(name, first, second, xp)
+        for name in DECIDING:
+            if getattr(self, name) is not None or getattr(other, name) is not None:
+                pair = [field_of(tokens, name, xp) for tokens in (self, other)]
+                fields[name] = _concat(name, pair[0], pair[1], xp)
         return Tokens(**fields, next_position=other.next_position)
 
     def following(self, n: int = 1) -> "Tokens":

@@ -85,8 +85,8 @@ def positions_after(offset: int | Array, seen: Array, xp: Namespace) -> Array:
     first = token_positions(seen.shape[-1], offset=offset, xp=xp, device=_backends.device(seen))[
         ..., :1
     ]
-    sizes = [n for x, axes in ((seen, 3), (first, 2)) if x.ndim == axes and (n := x.shape[0]) != 1]
-    if len({*filter(is_known, sizes)}) > 1:
+    sizes = [x.shape[0] for x, axes in ((seen, 3), (first, 2)) if x.ndim == axes]
+    if len(sizes) == 2 and 1 not in sizes and sizes[0] != sizes[1] and all(map(is_known, sizes)):
         msg = f"`offset` must have the batch of `parents`, {sizes[0]}, or 1, got {sizes[1]}"
         raise ValueError(msg)
     depth = xp.sum(_backends.cast(seen, integer, xp), axis=-1, dtype=integer) - 1

@@ -101,6 +101,9 @@ BUILDERS = {
     ),
     "grid_positions": lambda **options: positions.grid_positions(2, 3, **options),
     "zigzag_positions": lambda **options: positions.zigzag_positions(8, 0, 2, **options),
+    "shard_indices": lambda **options: positions.shard_indices(
+        8, 0, 2, cu_seqlens=[0, 8], **options
+    ),
     "alibi_slopes": lambda **options: relative.alibi_slopes(6, **options),
     "KVCache": lambda **options: attention.KVCache.empty((2, 4, 8), **options).k,
 }

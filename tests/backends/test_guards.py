@@ -316,6 +316,17 @@ MADE = {
     "alibi_slopes": lambda **where: relative.alibi_slopes(3, **where),
     "token_positions": lambda **where: positions.token_positions(3, **where),
     "zigzag_positions": lambda **where: positions.zigzag_positions(8, 0, 2, **where),
+    "shards of a pack": lambda **where: positions.shard_indices(
+        8, 0, 2, cu_seqlens=[0, 4, 8], **where
+    ),
+    "tokens with an image": lambda **where: (
+        positions.Tokens.text_image(
+            [1, (1, 1, 2)], bidirectional=True, padding=(1, 0), **where
+        ).images
+    ),
+    "tokens that follow": lambda **where: (
+        positions.Tokens.text_image([1], **where).following(2).order
+    ),
     "grid_positions": lambda **where: positions.grid_positions(2, (0.5, 1.5), (1, 2), **where),
     "text_image_positions": lambda **where: positions.text_image_positions([3], **where)[0],
     "text_image_types": lambda **where: positions.text_image_types([3], **where),

@@ -505,6 +505,55 @@ def test_builders_in_a_compiled_program():
         assert mask.tolist() == [[True, True], [True, True], [True, False]]
 
 
+def test_masks_of_tokens_in_a_compiled_program():
+    """Tokens go in and out as they are, and shards of a pack follow from traced sums."""
+
+    def build(tokens, sums, parents):
+        drafts = positions.Tokens.tree(parents, offset=tokens.next_position)
+        both = tokens.join(drafts)
+        mask = attention.attention_mask(drafts, both, window=4, sinks=1)
+        shard = positions.shard_indices(8, 1, 2, cu_seqlens=sums)
+        return both, mask, positions.Tokens.packed(sums, 8).take(shard)
+
+    arguments = (
+        positions.Tokens.sequence(5, xp=torch),
+        torch.tensor([0, 4, 8]),
+        torch.tensor([-1, 0, 0, 2]),
+    )
+    got = torch.compile(build, fullgraph=True, backend="aot_eager")(*arguments)
+    wanted = build(*arguments)
+    assert isinstance(got[0], positions.Tokens)
+    for a, b in zip(
+        (*got[0][:5], got[1], *got[2]), (*wanted[0][:5], wanted[1], *wanted[2]), strict=True
+    ):
+        assert (a is None) == (b is None)
+        assert a is None or torch.equal(a, b)
+
+
+@pytest.mark.parametrize("rule", [{}, {"window": 9, "sinks": 3}])
+def test_flex_attention(rule):
+    """Packed texts with an image, a padded row, and drafts after a prefix."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    n, x = 140, torch.randn(2, 2, 140, 16)
+    packed = positions.Tokens.packed(torch.tensor([0, 90, 130]), n)
+    packed = packed._replace(
+        images=torch.where((packed.positions > 30) & (packed.positions < 50), 0, -1)
+    )
+    rows = positions.Tokens.padded(torch.arange(n) >= torch.tensor([[20], [0]]))
+    drafts = positions.Tokens.tree(torch.tensor([-1, 0, 0, 2]), offset=n - 4)
+    both = positions.Tokens.sequence(n - 4, xp=torch).join(drafts)
+    for query, key, batch in ((packed, None, None), (rows, None, 2), (drafts, both, None)):
+        mask_mod = attention.flex_mask_mod(query, key, **rule)
+        q = x[:, :, -query.positions.shape[-1] :]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the program is not compiled
+            blocks = create_block_mask(mask_mod, batch, None, q.shape[2], n, device="cpu")
+            got = flex_attention(q, x, x, block_mask=blocks)
+        mask = attention.attention_mask(query, key, **rule)
+        close(got, attention.attention(q, x, x, bias=mask), atol=2e-6)
+
+
 def test_export_of_a_length_that_is_not_known():
     class Build(torch.nn.Module):
         def forward(self, x, sums):

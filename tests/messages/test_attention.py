@@ -5,6 +5,7 @@ import pytest
 from message_cases import F32, ROPE, X, assert_refused
 
 from rope_xp import RoPE, attention, positions
+from rope_xp.positions import Tokens
 
 NEAR_AND_FAR = positions.ReRoPE(2)(np.arange(5), np.arange(5))
 SEEN = np.ones((5, 5), bool)
@@ -70,6 +71,53 @@ CASES = [
         ValueError,
         "`sinks` must be in [0, 9223372036854775807], got -1",
         id="mask sinks",
+    ),
+    pytest.param(
+        lambda: attention.attention_mask(Tokens(np.zeros((3, 2, 5)))),
+        ValueError,
+        "`q_tokens.order` must be given where positions have several axes, got None and positions of "
+        "shape (3, 2, 5)",
+        id="tokens of several axes",
+    ),
+    pytest.param(
+        lambda: attention.attention_mask(Tokens(np.arange(3), order=np.zeros((1, 1, 3)))),
+        ValueError,
+        "`q_tokens.order` must have shape (seq,) or (batch, seq), got (1, 1, 3)",
+        id="tokens order",
+    ),
+    pytest.param(
+        lambda: attention.attention_mask(np.arange(3), Tokens(np.arange(4), images=np.arange(3))),
+        ValueError,
+        "`k_tokens.images` must have shape (seq,) or (batch, seq) with seq=4 as `k_tokens.positions`, "
+        "got (3,)",
+        id="tokens images",
+    ),
+    pytest.param(
+        lambda: attention.flex_mask_mod(Tokens(np.arange(3), walk=np.zeros((3, 3), int))),
+        ValueError,
+        "`q_tokens.walk` must have shape (2, seq) or (2, batch, seq) with seq=3 as `q_tokens.positions`, "
+        "got (3, 3)",
+        id="tokens walk",
+    ),
+    pytest.param(
+        lambda: attention.attention_mask(
+            Tokens(np.zeros((2, 3)), walk=np.zeros((2, 4, 3), int)), np.arange(3)
+        ),
+        ValueError,
+        "`q_tokens.walk` must have the batch of `q_tokens.positions`, 2, or 1, got 4",
+        id="tokens walk batch",
+    ),
+    pytest.param(
+        lambda: attention.attention_mask(np.arange(3), causal=1),
+        TypeError,
+        "`causal` must be True or False, got 1",
+        id="tokens causal",
+    ),
+    pytest.param(
+        lambda: attention.attention_mask("abc"),
+        TypeError,
+        "`q_tokens` must be an array",
+        id="tokens text",
     ),
     pytest.param(
         lambda: attention.tree_mask(np.asarray([-1, 1])),

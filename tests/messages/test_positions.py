@@ -198,6 +198,113 @@ CASES = [
         id="tree offset batch",
     ),
     pytest.param(
+        lambda: positions.shard_indices(6, 0, 4, order="contiguous"),
+        ValueError,
+        "`seq_len` must be a positive multiple of world_size = 4, got 6",
+        id="shards contiguous",
+    ),
+    pytest.param(
+        lambda: positions.shard_indices(8, 0, 2, order="ring"),
+        ValueError,
+        "`order` must be one of 'zigzag', 'contiguous', got 'ring'",
+        id="shards order",
+    ),
+    pytest.param(
+        lambda: positions.shard_indices(12, 0, 2, cu_seqlens=np.asarray([0, 4, 10])),
+        ValueError,
+        "`cu_seqlens` must have sequences of lengths that are multiples of 2 * world_size = 4, got 6 "
+        "tokens up to index 2; pad each sequence",
+        id="shards lengths",
+    ),
+    pytest.param(
+        lambda: positions.shard_indices(8, 0, 2, cu_seqlens=np.asarray([0, 4, 12])),
+        ValueError,
+        "`cu_seqlens` must end within `seq_len`, 8, got 12 at index 2",
+        id="shards beyond",
+    ),
+    pytest.param(
+        lambda: positions.shard_indices(8, 0, 2, cu_seqlens=np.asarray([4, 8])),
+        ValueError,
+        "`cu_seqlens` must begin with 0, as cumulative sums of lengths do, got 4",
+        id="shards of lengths",
+    ),
+    pytest.param(
+        lambda: positions.shard_indices(400, 0, 2, cu_seqlens=[0, 400], dtype=np.int8),
+        ValueError,
+        "`dtype` must represent the positions 0 to 399 of `seq_len`, got int8",
+        id="shards dtype",
+    ),
+    pytest.param(
+        lambda: positions.Tokens.padded(np.ones((1, 2, 3), bool)),
+        ValueError,
+        "`mask` must have shape (seq,) or (batch, seq), got (1, 2, 3)",
+        id="tokens padded",
+    ),
+    pytest.param(
+        lambda: positions.Tokens.text_image([3], earlier=-1),
+        ValueError,
+        "`earlier` must be non-negative, got -1",
+        id="tokens earlier",
+    ),
+    pytest.param(
+        lambda: positions.Tokens.sequence(3).take(np.asarray([0, 3])),
+        ValueError,
+        "`indices` must be in [0, 3), the number of tokens, got 3",
+        id="tokens indices",
+    ),
+    pytest.param(
+        lambda: positions.Tokens.sequence(3).take(np.asarray([[0]])),
+        ValueError,
+        "`indices` must have shape (n,), got (1, 1)",
+        id="tokens indices axes",
+    ),
+    pytest.param(
+        lambda: positions.Tokens.sequence(3).take(np.asarray([True, False, True])),
+        TypeError,
+        "`indices` must be integer, got bool",
+        id="tokens indices mask",
+    ),
+    pytest.param(
+        lambda: positions.Tokens.tree([-1]).join(positions.Tokens.sequence(1)),
+        ValueError,
+        "`walk` must be None where other tokens follow, got that of drafts: take those that were "
+        "accepted, and then `tokens._replace(walk=None)`",
+        id="tokens after drafts",
+    ),
+    pytest.param(
+        lambda: positions.Tokens.sequence(1).join(np.arange(3)),
+        TypeError,
+        "`other` must be Tokens, got ndarray",
+        id="tokens join array",
+    ),
+    pytest.param(
+        lambda: positions.Tokens.sequence(2, offset=np.arange(2)).join(
+            positions.Tokens.sequence(2, offset=np.arange(3))
+        ),
+        ValueError,
+        "`other.positions` must have the axes of `positions`, (2, 2), except the last, got (3, 2)",
+        id="tokens join batch",
+    ),
+    pytest.param(
+        lambda: positions.Tokens(np.arange(3)).join(positions.Tokens(np.arange(3.0))),
+        TypeError,
+        "`other.positions` must have the dtype of `positions`, int64, got float64",
+        id="tokens join dtype",
+    ),
+    pytest.param(
+        lambda: positions.Tokens(np.zeros((3, 1, 2), int)).join(positions.Tokens.text_image([1])),
+        ValueError,
+        "`order` must be given where positions have several axes, got None and positions of shape "
+        "(3, 1, 2)",
+        id="tokens join axes",
+    ),
+    pytest.param(
+        lambda: positions.Tokens.packed([0, 2], 2).following(),
+        ValueError,
+        "`next_position` must be given where tokens follow, got None",
+        id="tokens following",
+    ),
+    pytest.param(
         lambda: positions.packed_positions(np.asarray([0, 2]), -1),
         ValueError,
         "`total` must be non-negative, got -1",

@@ -123,7 +123,7 @@ NUMPY = [
     ("positions", "xp.where(seen > 0, seen - 1, seen)", "seen"),
     ("positions", "_backends.cast(offset[..., None], steps.dtype, xp)", "offset[..., None]"),
     ("positions", "2 * world_size - 1 - rank)", "world_size + rank)"),
-    ("positions", "own[-1] - (len(own) - 1)", "own[-1]"),
+    ("positions", "own[-1] - len(own) + 1", "own[-1]"),
     ("positions", "(pack.tokens - at) * world_size", "(pack.tokens - at)"),
     ("positions", "pack.tokens < pack.end, sequence", "pack.tokens <= pack.end, sequence"),
     ("positions", "        if end % n_chunks:", "        if False:"),

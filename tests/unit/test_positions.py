@@ -185,8 +185,6 @@ def test_packed_documents(lib, starts, expected):
     if lib.device is not None:
         pytest.skip("array-api-strict's searchsorted makes int64, which its own no_x64 refuses")
     for dtype in ("int32", "int64", "uint32"):
-        if lib.name == "torch" and dtype == "uint32":
-            continue  # torch has no searchsorted, nor comparisons, of these
         got = positions.packed_documents(
             lib.array(starts, dtype if min(starts) >= 0 else "int32"), 7
         )

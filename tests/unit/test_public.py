@@ -49,6 +49,20 @@ SIGNATURES = {
     "positions.packed_documents": "(cu_seqlens, total)",
     "positions.packed_positions": "(cu_seqlens, total)",
     "positions.mask_positions": "(mask)",
+    "positions.tree_positions": "(parents, *, offset=0)",
+    "positions.shard_indices": "(seq_len, rank, world_size, *, order='zigzag', cu_seqlens=None, "
+    "xp=None, dtype=None, device=None)",
+    "positions.Tokens": "(positions, order=None, documents=None, images=None, walk=None, "
+    "next_position=None)",
+    "positions.Tokens.sequence": "(n, *, offset=0, xp=None, dtype=None, device=None)",
+    "positions.Tokens.packed": "(cu_seqlens, total)",
+    "positions.Tokens.padded": "(mask)",
+    "positions.Tokens.text_image": "(parts, *, earlier=0, bidirectional=False, padding=(0, 0), "
+    "**options)",
+    "positions.Tokens.tree": "(parents, *, offset=0)",
+    "positions.Tokens.take": "(self, indices)",
+    "positions.Tokens.join": "(self, other)",
+    "positions.Tokens.following": "(self, n=1)",
     "positions.zigzag_positions": "(seq_len, rank, world_size, *, xp=None, dtype=None, device=None)",
     "positions.grid_positions": "(*shape, indexing='ij', offset=0, merge=1, xp=None, dtype=None, "
     "device=None)",
@@ -88,6 +102,11 @@ SIGNATURES = {
     "positions.DualChunk": "(chunk_size, local_size, original_max_position_embeddings=None)",
     "positions.DualChunk.softmax_factor": "(self, seq_len)",
     "positions.DualChunk.__call__": "(self, q_positions, k_positions)",
+    "attention.causal_mask": "(q_positions, k_positions, *, q_documents=None, k_documents=None, "
+    "window=None, sinks=0)",
+    "attention.attention_mask": "(q_tokens, k_tokens=None, *, causal=True, window=None, sinks=0)",
+    "attention.flex_mask_mod": "(q_tokens, k_tokens=None, *, causal=True, window=None, sinks=0)",
+    "attention.tree_mask": "(parents)",
     "attention.linear_attention": "(q, k, v, *, rope=None, causal=False, q_positions=None, "
     "k_positions=None, seq_len=None, feature_map=None)",
 }
