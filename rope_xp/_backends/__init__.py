@@ -60,6 +60,7 @@ from rope_xp._backends.namespaces import (
     strides,
     to_host,
     widest,
+    write_slots,
 )
 from rope_xp._backends.registration import (
     register_rows_at_length,
@@ -129,4 +130,5 @@ __all__ = [
     "strides",
     "to_host",
     "widest",
+    "write_slots",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from rope_xp._backends import cuda_driver
 from rope_xp._backends.library import Array, Cuda, Library, Namespace
-from rope_xp._backends.numpy import is_dtype
+from rope_xp._backends.numpy import is_dtype, write_into
 
 
 def load() -> Namespace:
@@ -52,12 +52,19 @@ def _raw_kernel(source: str, name: str) -> Any:
     return cupy.RawKernel(source, name, options=cuda_driver.OPTIONS)
 
 
+def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array | None:
+    import cupy
+
+    return write_into(array, index, values, valid, cupy) if is_accessible(array) else None
+
+
 LIBRARY = Library(
     "cupy",
     load,
     missing_dtypes=lambda device: frozenset(),
     is_dtype=is_dtype,
     to_host=lambda array: array.get(),
+    write_slots=write_slots,
     cuda=Cuda(
         is_accessible=is_accessible,
         empty=empty,

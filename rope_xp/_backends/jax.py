@@ -83,6 +83,22 @@ def _materialize() -> Any:
     )
 
 
+def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array:
+    # XLA does this in place where nothing else needs `array`: in a program, and if it is donated.
+    import jax
+
+    if isinstance(index, int):
+        return array.at[..., index : index + values.shape[-2], :].set(values)
+    if valid is not None:  # what is outside is dropped, and no index is there twice
+        outside = array.shape[-2] + jax.numpy.arange(index.shape[-1])
+        index = jax.numpy.where(valid, index, outside)
+
+    def write(row: Array, index: Array, values: Array) -> Array:
+        return row.at[..., index, :].set(values, mode="drop", unique_indices=True)
+
+    return (jax.vmap(write) if index.ndim == 2 else write)(array, index, values)
+
+
 LIBRARY = Library(
     "jax",
     load,
@@ -96,4 +112,5 @@ LIBRARY = Library(
     host_values=host_values,
     is_near_host=lambda array: True,
     is_traced_size=is_traced_size,
+    write_slots=write_slots,
 )

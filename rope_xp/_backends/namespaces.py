@@ -250,7 +250,13 @@ def has_internal_overlap(array: Array) -> bool:
     """
     if 0 in array.shape:
         return False
-    element = array.dtype.itemsize if hasattr(array, "strides") else 1
+    element = expected = array.dtype.itemsize if hasattr(array, "strides") else 1
+    for step, n in zip(reversed(strides(array)), reversed(array.shape), strict=False):
+        if n > 1 and step != expected:
+            break
+        expected *= n
+    else:
+        return False  # most often: contiguous
     pairs = zip(strides(array), array.shape, strict=False)
     axes = [(abs(step), n) for step, n in pairs if n > 1]
     # Without sorting them, which torch.compile cannot do with sizes that it traces.
@@ -294,6 +300,14 @@ def cache_block_bytes(array: Array) -> int:
 def materialize_under_compile(array: Array) -> Array:
     """``array``, and where its library compiles a hint to keep it in memory."""
     return library_of(array).materialize_under_compile(array)
+
+
+def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array | None:
+    """`Library.write_slots`, where the library has it and each element has its own place in memory."""
+    write = library_of(array).write_slots
+    if write is None or has_internal_overlap(array):
+        return None
+    return write(array, index, values, valid)
 
 
 def is_lazy_chunked(array: Array) -> bool:

@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +103,28 @@ def threads() -> int:
     return cores
 
 
+def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array | None:
+    if not is_accessible(array) or not array.flags.writeable:
+        return None
+    return write_into(array, index, values, valid, np)
+
+
+def write_into(array: Array, index: Any, values: Array, valid: Array | None, xp: Any) -> Array:
+    """`write_slots` in memory that can be written, of NumPy's or CuPy's: ``xp``."""
+    if isinstance(index, int):
+        array[..., index : index + values.shape[-2], :] = values
+        return array
+    # The indexed axes in front, next to each other: the others then keep their order.
+    rows = index.ndim == 2
+    slots, fresh = (xp.moveaxis(each, -2, int(rows)) for each in (array, values))
+    place = (xp.arange(len(index))[:, None], index) if rows else index
+    if valid is not None:
+        valid = valid[(..., *(None,) * (fresh.ndim - valid.ndim))]
+        fresh = xp.where(valid, fresh, slots[place])
+    slots[place] = fresh
+    return array
+
+
 LIBRARY = Library(
     "numpy",
     load,
@@ -113,6 +136,7 @@ LIBRARY = Library(
     is_dtype=is_dtype,
     host_values=host_values,
     is_near_host=lambda array: True,
+    write_slots=write_slots,
     memory=Memory(
         is_accessible=is_accessible,
         empty=empty,

@@ -373,6 +373,37 @@ def materialize_under_compile(array: Array) -> Array:
     return array
 
 
+def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array | None:
+    if is_exporting() or is_differentiated(array, values) or read_only(array):
+        return None
+    if is_compiling():
+        if _is_in_transform():
+            return None
+    elif not is_plain(array, values) or is_transformed(array) or is_transformed(values):
+        return None
+    if isinstance(index, int) or is_traced_size(index):
+        array.narrow(-2, index, values.shape[-2]).copy_(values)
+        return array
+    # The indexed axes in front, next to each other: inductor then writes in place, too.
+    rows = index.ndim == 2
+    slots, fresh = (each.movedim(-2, int(rows)) for each in (array, values))
+    import torch
+
+    place = (torch.arange(index.shape[0], device=index.device)[:, None], index) if rows else index
+    if valid is not None:
+        valid = valid[(..., *(None,) * (fresh.ndim - valid.ndim))]
+        fresh = torch.where(valid, fresh, slots[place])
+    slots[place] = fresh
+    return array
+
+
+def _is_in_transform() -> bool:
+    """Whether ``torch.compile`` traces inside of a transform of torch.func."""
+    import torch
+
+    return bool(torch._C._functorch.maybe_current_level() is not None)
+
+
 LIBRARY = Library(
     "torch",
     load,
@@ -392,6 +423,7 @@ LIBRARY = Library(
     read_only=read_only,
     has_no_bits=has_no_bits,
     is_traced_size=is_traced_size,
+    write_slots=write_slots,
     memory=Memory(
         is_accessible=is_accessible,
         empty=empty,

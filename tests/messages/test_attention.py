@@ -369,9 +369,9 @@ CASES = [
         id="length beyond",
     ),
     pytest.param(
-        lambda: CACHE._replace(length=np.asarray([1, 2])).append(X, X),
+        lambda: CACHE._replace(length=np.asarray([1, 2, 3])).append(X, X),
         ValueError,
-        "`length` must be an int or have shape (), got (2,)",
+        "`length` must be an int or have shape (batch=2,), got (3,)",
         id="length of rows",
     ),
     pytest.param(
