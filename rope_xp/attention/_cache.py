@@ -10,8 +10,8 @@ from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import as_int, quote, require_features, require_integer
 from rope_xp.attention import _slots
+from rope_xp.attention._masks import causal_mask
 from rope_xp.attention._slots import Turn, as_lengths, numbers, spread
-from rope_xp.attention._softmax import causal_mask
 from rope_xp.positions._alignment import require_line_up
 from rope_xp.positions._range import bounds
 from rope_xp.rope import RoPE
