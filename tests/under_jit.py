@@ -75,7 +75,8 @@ def replace(monkeypatch, module):
         for name, value in list(vars(place).items()):
             if inspect.isfunction(value) and value in functions:
                 monkeypatch.setattr(place, name, functions[value])
-    for kind in (RoPE, attention.KVCache, positions.Tokens, *QUERY_SCALES, *RANGE_SCHEMES):
+    caches = (attention.KVCache, attention.WindowCache)
+    for kind in (RoPE, *caches, positions.Tokens, *QUERY_SCALES, *RANGE_SCHEMES):
         for name, value in list(vars(kind).items()):
             if inspect.isfunction(value) and (name == "__call__" or not name.startswith("_")):
                 monkeypatch.setattr(kind, name, jitted(value))

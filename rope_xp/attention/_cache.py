@@ -319,8 +319,7 @@ class KVCache(_Fields):
         """
         xp = self._require_arrays()
         (q_positions,) = _backends.beside("k", self.stored_k, xp, q_positions=q_positions)
-        options = {} if window is None and sinks == 0 else {"window": window, "sinks": sinks}
-        visible = causal_mask(q_positions, self.positions, **options)
+        visible = causal_mask(q_positions, self.positions, window=window, sinks=sinks)
         if tree is None:
             return visible
         (tree,) = _backends.beside("k", self.stored_k, xp, tree=tree)
@@ -353,11 +352,8 @@ class KVCache(_Fields):
     def _require_arrays(self) -> Namespace:
         return _slots.require_slots(self.stored_k, self.v)
 
-    def _batch(self) -> int | None:
-        """The number of rows; None if the arrays have no axis for them."""
-        k, v = self.stored_k, self.v
-        rows = k.ndim > 2 and v.ndim > 2 and k.shape[0] == v.shape[0]
-        return k.shape[0] if rows else None
+    def _batch(self) -> Any:
+        return _slots.batch_of(self.stored_k, self.v)
 
     def _length(self) -> tuple[Any, Any]:
         """The length and its values, as `as_lengths` has them."""
@@ -467,12 +463,10 @@ class KVCache(_Fields):
 
     def _select(self, source: Array, length: Any, xp: Namespace) -> tuple[Array, Array]:
         """Keys and values of the slots ``source``; zeros from ``length`` on, as in new caches."""
-        used = self._is_used(length, xp)  # (capacity,) or (batch, capacity)
-        made = []
+        used, made = self._is_used(length, xp), []
         for array in (self.stored_k, self.v):
-            shape = (*used.shape[:-1], *(1,) * (array.ndim - 1 - used.ndim), used.shape[-1], 1)
             taken = _slots.read(array, source, xp)
-            made.append(xp.where(xp.reshape(used, shape), taken, xp.zeros_like(taken)))
+            made.append(xp.where(_slots.line_up(used, array), taken, xp.zeros_like(taken)))
         return made[0], made[1]
 
 

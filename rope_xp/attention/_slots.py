@@ -103,7 +103,7 @@ def as_lengths(
     if used is not None:
         least, largest = (min(used), max(used)) if isinstance(used, list) else (used, used)
         if not 0 <= least <= largest <= most:
-            why = ", the capacity" if name == "length" else ""
+            why = ", the capacity" if name == "length" and most == k.shape[-2] else ""
             msg = f"`{name}` must be in [0, {most}]{why}, got {quote(least if least < 0 else largest)}"
             raise ValueError(msg)
     return length, used
@@ -158,6 +158,19 @@ def spread(per_row: Any) -> Any:
     return per_row[:, None] if rows else per_row
 
 
+def batch_of(k: Array, v: Array) -> Any:
+    """The number of rows of a cache; None if its arrays have no axis for them."""
+    rows = k.ndim > 2 and v.ndim > 2 and k.shape[0] == v.shape[0]
+    return k.shape[0] if rows else None
+
+
+def line_up(of_slots: Array, array: Array) -> Array:
+    """What is (n,) or (batch, n), so that it broadcasts to an array (..., n, width)."""
+    between = array.ndim - 2 - (of_slots.ndim - 1)
+    batch = (slice(None),) * (of_slots.ndim - 1)
+    return of_slots[(*batch, *(None,) * between, slice(None), None)]
+
+
 def read(array: Array, index: Array, xp: Namespace) -> Array:
     """The slots ``index``, (n,) or (batch, n), of an array (..., capacity, width)."""
     if index.ndim == 1:
@@ -198,6 +211,5 @@ def write(
     # Which token is in a slot, the first one if none; argmax would need int64.
     tokens = numbers(seq, array, xp)
     source = xp.max(xp.where(found, tokens, xp.zeros_like(tokens)), axis=-1)
-    new = xp.any(found, axis=-1)[..., None]
-    new = xp.reshape(new, (*new.shape[:-2], *(1,) * (array.ndim - new.ndim), *new.shape[-2:]))
+    new = line_up(xp.any(found, axis=-1), array)
     return xp.where(new, read(fresh, source, xp), array)

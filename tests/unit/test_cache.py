@@ -7,7 +7,7 @@ import pytest
 import reference
 
 from rope_xp import RoPE
-from rope_xp.attention import KVCache, attention
+from rope_xp.attention import KVCache, WindowCache, attention
 
 HEADS, DIM, V_DIM = 2, 8, 3
 ROPE = RoPE(DIM, layout="half", base=100.0)
@@ -302,3 +302,93 @@ def test_keys_do_not_drift(lib, rng, dtype):
     largest = np.max(np.hypot(keys[..., : DIM // 2], keys[..., DIM // 2 :]))
     factor = 6 if dtype == "float32" else 2.5
     assert np.max(np.abs(got - wanted)) <= factor * unit * largest
+
+
+def streamed(lib, cache, rows, rng, seq, capacity, sinks, counts=None):
+    """As `append`, where the oldest behind the sinks leave a row that is full."""
+    k, v = fresh(rng, len(rows), seq)
+    rotated = ROPE(lib.array(k), offset=cache.next_positions)
+    cache = cache.append(
+        rotated, lib.array(v), counts=None if counts is None else lib.array(counts)
+    )
+    for i, row in enumerate(rows):
+        n = seq if counts is None else counts[i]
+        row.drop(max(0, len(row.tokens) + n - capacity), sinks)
+        row.append(k[i, :, :n], v[i, :, :n])
+    return cache
+
+
+def check_stream(lib, cache, rows, rng, seq, totals):
+    """Queries of the newest ``seq`` tokens: positions within the window, from scratch, are the same."""
+    q = rng.standard_normal((len(rows), HEADS, seq, DIM)).astype(np.float32)
+    at = np.asarray([range(n - seq, n) for n in totals])
+    where = lib.array(at)
+    got = attention(ROPE(lib.array(q), positions=where), cache.k, cache.v, bias=cache.mask(where))
+    wanted = [
+        row.attend(x, range(row.next() - seq, row.next())) for row, x in zip(rows, q, strict=True)
+    ]
+    np.testing.assert_allclose(lib.numpy(got), wanted, rtol=0, atol=3e-6)
+
+
+def window_cache(lib, batch, capacity, sinks, dtype="float32", rope=ROPE):
+    return WindowCache.empty(
+        (batch, HEADS, capacity, DIM),
+        rope,
+        sinks=sinks,
+        v_dim=V_DIM,
+        xp=lib.xp,
+        dtype=lib.dtype(dtype),
+        device=lib.device,
+    )
+
+
+@pytest.mark.parametrize("sinks", [0, 2])
+@pytest.mark.parametrize("start", [0, "0-d", "rows"])
+def test_a_stream_through_a_window(lib, rng, sinks, start):
+    cache, rows = window_cache(lib, 2, 6, sinks), [Row(), Row()]
+    cache = cache._replace(length={0: 0, "0-d": lib.array(0), "rows": lib.array([0, 0])}[start])
+    total = 0
+    for seq in (1, 3, 4, 1, 2, 3):  # over the end of the ring, and to it
+        cache, total = streamed(lib, cache, rows, rng, seq, 6, sinks), total + seq
+        check_stream(lib, cache, rows, rng, seq, [total] * 2)
+    assert np.all(np.asarray(lengths(lib, cache)) == total)
+
+
+def test_streams_of_different_lengths(lib, rng):
+    cache, rows = window_cache(lib, 3, 6, 2), [Row(), Row(), Row()]
+    totals = np.zeros(3, int)
+    for seq, counts in ((4, [1, 4, 2]), (1, None), (3, [3, 0, 2]), (4, [4, 1, 0]), (2, None)):
+        cache = streamed(lib, cache, rows, rng, seq, 6, 2, counts)
+        totals += seq if counts is None else counts
+        check_stream(lib, cache, rows, rng, 1, totals)
+    assert lengths(lib, cache) == totals.tolist()
+
+
+def test_a_window_and_a_cache_that_drops_are_the_same(lib, rng):
+    """Slots have another order, and positions another start."""
+    ring, cache = window_cache(lib, 1, 5, 2), empty(lib, 1, 5)
+    for _ in range(9):
+        k, v = (lib.array(x) for x in fresh(rng, 1, 1))
+        if cache.length == 5:
+            cache = cache.drop(1, ROPE, keep=2)
+        cache = cache.append(ROPE(k, offset=cache.length), v)
+        ring = ring.append(ROPE(k, offset=ring.length), v)
+    back = ROPE.shift(ring.k, 5 - ring.length)
+    order = np.argsort(lib.numpy(ring.positions))
+    np.testing.assert_allclose(lib.numpy(back)[:, :, order], lib.numpy(cache.k), rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(lib.numpy(ring.v)[:, :, order], lib.numpy(cache.v))
+
+
+@pytest.mark.eager
+def test_a_stream_at_large_positions(lib, rng):
+    """A million tokens on, the window is as exact as at its start."""
+    start, rope = 10**6, RoPE(DIM, layout="interleaved")
+    cache = window_cache(lib, 1, 4, 1, rope=rope)
+    k, v = fresh(rng, 1, 1)
+    cache = cache.append(rope(lib.array(k)), lib.array(v))._replace(length=start)
+    more, values = fresh(rng, 1, 3)
+    cache = cache.append(rope(lib.array(more), offset=start), lib.array(values))
+    back = lib.numpy(rope.shift(cache.k, 4 - (start + 3)))
+    order = np.argsort(lib.numpy(cache.positions))
+    wanted = rope(lib.array(np.concatenate((k, more), axis=-2)))
+    np.testing.assert_allclose(back[:, :, order], lib.numpy(wanted), rtol=0, atol=2e-6)
