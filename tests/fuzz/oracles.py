@@ -166,6 +166,47 @@ def packed_positions(cu_seqlens, total):
     return np.asarray([t - max(s for s in sums if s <= t) for t in range(total)], dtype=int)
 
 
+def packed_documents(cu_seqlens, total):
+    sums = [int(s) for s in cu_seqlens]
+    last = max(sums)
+    sums = sums[: sums.index(last) + 1]
+    return np.asarray(
+        [sum(s <= t for s in sums) - 1 if t < last else -1 for t in range(total)], int
+    )
+
+
+def paths(parents):
+    """Each draft token with its ancestors, row by row."""
+    rows = []
+    for row in np.reshape(parents, (-1, np.shape(parents)[-1])).tolist():
+        found = []
+        for i, parent in enumerate(row):
+            found.append({i} | (found[parent] if parent >= 0 else set()))
+        rows.append(found)
+    return rows
+
+
+def tree_positions(parents, offset=0):
+    made = [[offset + len(path) - 1 for path in row] for row in paths(parents)]
+    return np.reshape(made, np.shape(parents))
+
+
+def tree_mask(parents):
+    n = np.shape(parents)[-1]
+    made = np.asarray([[[k in path for k in range(n)] for path in row] for row in paths(parents)])
+    return made[0] if np.ndim(parents) == 1 else made[:, None]
+
+
+def shard_indices(seq_len, rank, world_size, order="zigzag", cu_seqlens=None, **_):
+    sums = [0, seq_len] if cu_seqlens is None else [int(s) for s in cu_seqlens]
+    own = (rank, 2 * world_size - 1 - rank) if order == "zigzag" else (rank,)
+    found = []
+    for begin, end in itertools.pairwise(sums):
+        n = (end - begin) // (len(own) * world_size)
+        found += [begin + chunk * n + i for chunk in own for i in range(n)]
+    return np.asarray(found, dtype=object)
+
+
 def mask_positions(mask):
     return np.maximum(np.cumsum(mask.astype(bool), -1) - 1, 0)
 
@@ -447,9 +488,23 @@ def linear_attention(
     return np.where(below == 0, 0, above @ shared(q, v) / np.where(below == 0, 1, below))
 
 
-def causal_mask(q_positions, k_positions):
-    mask = outer(lambda m, n: n <= m, q_positions, k_positions).astype(bool)
+def attention_mask(q_tokens, k_tokens, causal=True, window=None, sinks=0):
+    def sees(m, n):
+        near = window is None or (
+            difference(m, n) > -window and (causal or difference(m, n) < window)
+        )
+        return (not causal or n <= m) and (near or (sinks > 0 and n < sinks))
+
+    mask = outer(sees, q_tokens, k_tokens).astype(bool)
     return mask if mask.ndim == 2 else mask[..., None, :, :]
+
+
+def causal_mask(q_positions, k_positions, q_documents=None, k_documents=None, **rule):
+    mask = attention_mask(q_positions, k_positions, **rule)
+    if q_documents is not None:
+        same = outer(lambda a, b: a == b, q_documents, k_documents).astype(bool)
+        mask = mask & (same if same.ndim == 2 else same[..., None, :, :])
+    return mask
 
 
 def empty(shape, xp=None, dtype=None, device=None):

@@ -304,6 +304,41 @@ def zigzag(d):
     return {"seq_len": n, "rank": d.pick(0, world_size - 1), "world_size": world_size, **made_on(d)}
 
 
+def shards(d):
+    world_size, order = d.pick(1, 2, 5), d.pick("zigzag", "contiguous")
+    sums = np.cumsum([0, *d.rng.integers(0, 3, d.pick(1, 2, 3)), 1]) * 2 * world_size
+    made = {"seq_len": int(sums[-1]), "rank": d.pick(0, world_size - 1), "world_size": world_size}
+    if d.chance(0.7):
+        return made | {"order": order, "cu_seqlens": d.cast(sums, "ints")}
+    return made | {"order": order, **made_on(d)}
+
+
+def drafts(d):
+    lead = d.pick((), (), (2,))
+    rows = [[d.rng.integers(-1, i) if i else -1 for i in range(6)] for _ in range(2)]
+    parents = d.cast(np.reshape(rows[: len(lead) + 1], (*lead, 6)), "ints")
+    # Of an unsigned dtype, the number of −1 is that of no token.
+    return {"parents": parents.astype("int32") if parents.dtype.kind == "u" else parents}
+
+
+def window(d):
+    return d.some(window=lambda: d.pick(1, 3, 1000), sinks=lambda: d.pick(0, 2))
+
+
+def causal(d):
+    made = a_pair(("ints", "reals"))(d)
+    if d.chance(0.4):
+        for side in "qk":
+            made[f"{side}_documents"] = d.small(*made[f"{side}_positions"].shape)
+    return made | window(d)
+
+
+def pairs(d):
+    made = a_pair(("ints", "reals"))(d)
+    both = {"q_tokens": made["q_positions"], "k_tokens": made["k_positions"]}
+    return both | window(d) | d.some(causal=lambda: d.pick(True, False))
+
+
 def grid(d):
     axes = {f"*{i}": d.pick(2, 4, [0.5, 2.0], [-2, 0], range(4)) for i in range(d.pick(1, 2, 3))}
     if len(axes) == 1:
@@ -603,6 +638,29 @@ TABLE = {
     ),
     "positions.token_positions": Row(token_positions, oracles.token_positions),
     "positions.packed_positions": Row(packed, oracles.packed_positions),
+    "positions.packed_documents": Row(packed, oracles.packed_documents),
+    "positions.tree_positions": Row(
+        lambda d: drafts(d) | d.some(offset=lambda: d.pick(0, 7)), oracles.tree_positions
+    ),
+    "positions.shard_indices": Row(shards, oracles.shard_indices),
+    "positions.Tokens.sequence": Row(token_positions),
+    "positions.Tokens.packed": Row(packed),
+    "positions.Tokens.padded": Row(lambda d: {"mask": mask(d, *d.pick((), (2,)), d.size())}),
+    "positions.Tokens.text_image": Row(text_image),
+    "positions.Tokens.tree": Row(drafts),
+    "positions.Tokens.take": Row(
+        lambda d: {
+            "self.positions": d.small(5),
+            "indices": d.cast(d.rng.integers(0, 5, d.size()), "ints"),
+        },
+        lambda self, indices: (self.positions[indices], *[None] * 5),
+    ),
+    "positions.Tokens.join": Row(
+        lambda d: {"self.positions": np.arange(5), "other": E("positions.Tokens(xp.arange(3))")}
+    ),
+    "positions.Tokens.following": Row(
+        lambda d: {"self.positions": d.small(5), "self.next_position": 9, "n": d.pick(0, 1, 3)}
+    ),
     "positions.mask_positions": Row(
         lambda d: {"mask": mask(d, *d.lead(1), d.size())}, oracles.mask_positions
     ),
@@ -656,7 +714,6 @@ TABLE = {
     "relative.transformer_xl_score": Row(xl, oracles.transformer_xl_score, 64),
     "attention.attention": Row(attention, oracles.attention, 64),
     "attention.linear_attention": Row(linear, oracles.linear_attention, 256),
-    "attention.causal_mask": Row(a_pair(("ints", "reals")), oracles.causal_mask),
     "attention.rotate_ranges": Row(rotated_ranges),
     "positions.SelfExtend.__call__": Row(ranges(group_size=(1, 2, 7), window=(1, 5, 1000))),
     "positions.ReRoPE.__call__": Row(ranges(window=(1, 5, 1000), factor=(None, 1, 2.5, 16))),
@@ -669,6 +726,10 @@ TABLE = {
             "seq_len": d.pick(1, 16, 100),
         }
     ),
+    "attention.causal_mask": Row(causal, oracles.causal_mask),
+    "attention.attention_mask": Row(pairs, oracles.attention_mask),
+    "attention.flex_mask_mod": Row(pairs),
+    "attention.tree_mask": Row(drafts, oracles.tree_mask),
     "attention.KVCache.empty": Row(
         lambda d: {"shape": (*d.lead(1), 6, 4), **made_on(d, "floats")}, oracles.empty
     ),
