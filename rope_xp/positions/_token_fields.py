@@ -3,18 +3,19 @@
 # Without ``from __future__ import annotations``: the field types of `Tokens` are then types, not text
 # that would be looked up in the package that it says it comes from.
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._validation import as_int, is_known, quote, require_bool, require_integer
+from rope_xp._validation import as_int, as_number, is_known, require_bool, require_integer
 from rope_xp.positions._packed import packed_documents, packed_positions
-from rope_xp.positions._range import bounds
+from rope_xp.positions._range import as_length, as_signed, bounds
 from rope_xp.positions._text_image import text_image_positions
-from rope_xp.positions._tokens import mask_positions, require_mask, token_positions
-from rope_xp.positions._trees import ancestors, positions_after, require_parents, walk
+from rope_xp.positions._tokens import mask_positions, positions_after, require_mask, token_positions
+from rope_xp.positions._trees import ancestors, require_parents, tree_positions_after, walk
 
 #: The fields that decide which tokens see each other.
 DECIDING = ("order", "documents", "images", "walk")
@@ -85,11 +86,8 @@ class Tokens(NamedTuple):
         >>> Tokens.sequence(2, offset=5)[0], Tokens.sequence(2, offset=5).next_position
         (array([5, 6]), 7)
         """
-        positions = token_positions(n, offset=offset, xp=xp, dtype=dtype, device=device)
-        if _backends.is_host_constant(offset) and np.ndim(offset) == 0:
-            return cls(positions, next_position=as_int("offset", offset) + as_int("n", n))
-        first = token_positions(1, offset=offset, xp=xp, device=device)[..., 0]
-        return cls(positions, next_position=first + n)
+        positions, after = _count("offset", offset, n, xp=xp, dtype=dtype, device=device)
+        return cls(positions, next_position=after)
 
     @classmethod
     def packed(cls, cu_seqlens: Array, total: int) -> "Tokens":
@@ -126,34 +124,41 @@ class Tokens(NamedTuple):
         *,
         earlier: int = 0,
         bidirectional: bool = False,
+        merge: int = 1,
+        advance: Literal["side", "max"] = "side",
+        chunk: int | None = None,
+        offset: float = 0,
         padding: tuple[int, int] = (0, 0),
-        **options: Any,
+        xp: Namespace | None = None,
+        dtype: Dtype | None = None,
+        device: Device | None = None,
     ) -> "Tokens":
-        """Text with images and videos, on three axes.
+        """Text with images, videos and audio, on three axes.
 
         Parameters
         ----------
-        parts, padding, **options
+        parts, merge, advance, chunk, offset, padding, xp, dtype, device
             Those of `text_image_positions`.
         earlier : int
             Number of tokens before these. (``offset`` is the position after them, which is less where
             there are images among them.)
         bidirectional : bool
-            Whether the tokens of an image or a video see each other in both directions. Qwen-VL does not;
-            Gemma 3 does, where all tokens count on one axis.
+            Whether the tokens of an image or a video without sound see each other in both directions. In
+            Qwen-VL they do not; in Gemma 3 they do, where positions have one axis.
 
         Raises
         ------
         ValueError, TypeError
-            As `text_image_positions`, or if ``earlier`` is negative.
+            As `text_image_positions`, or if ``earlier`` is no number of tokens.
         """
         bidirectional = require_bool("bidirectional", bidirectional)
-        earlier = as_int("earlier", earlier)
-        if earlier < 0:
-            msg = f"`earlier` must be non-negative, got {quote(earlier)}"
-            raise ValueError(msg)
-        parts = list(parts) if isinstance(parts, Iterable) else parts
-        positions, after = text_image_positions(parts, padding=padding, **options)
+        earlier = as_length("earlier", earlier)
+        with suppress(TypeError):  # which `text_image_positions` tells better
+            parts = tuple(parts)
+        grids: dict[str, Any] = {"merge": merge, "advance": advance, "chunk": chunk, "dtype": dtype}
+        positions, after = text_image_positions(
+            parts, offset=offset, padding=padding, xp=xp, device=device, **grids
+        )
         xp, device = _backends.namespace(positions=positions), _backends.device(positions)
         before, behind = padding
         n = positions.shape[1]
@@ -167,13 +172,15 @@ class Tokens(NamedTuple):
             fields["images"] = images = np.full(n, -1)
             start = before
             for part in parts:
-                end = start + text_image_positions([part], **{**options, "offset": 0})[0].shape[1]
-                if isinstance(part, tuple | list) and not isinstance(part[0], str):
+                end = start + text_image_positions([part], xp=xp, **grids)[0].shape[1]
+                if isinstance(part, tuple | list) and len(part) == 3:
                     images[start:end] = start - before + earlier  # the number of no other one
                 start = end
-        dtype = _backends.default_integer_dtype(xp, device)
+        integer = _backends.default_integer_dtype(xp, device)
         made = {
-            name: xp.asarray(array.astype(_backends.dtype_name(dtype)), dtype=dtype, device=device)
+            name: xp.asarray(
+                array.astype(_backends.dtype_name(integer)), dtype=integer, device=device
+            )
             for name, array in fields.items()
         }
         return cls(positions, **made, next_position=after)
@@ -183,33 +190,36 @@ class Tokens(NamedTuple):
         """Drafts of a tree; arguments and errors are those of `tree_positions`."""
         xp, parents = require_parents(parents)
         seen = ancestors(parents, xp)
-        return cls(positions_after(offset, seen, xp), walk=walk(parents, seen, xp))
+        return cls(tree_positions_after(offset, seen, xp), walk=walk(parents, seen, xp))
 
     def take(self, indices: Array) -> "Tokens":
         """The tokens at ``indices`` (integers of shape (n,)), such as those of `shard_indices`.
 
         Raises ValueError or TypeError if they are no indices of these tokens.
         """
-        xp = _backends.namespace(positions=self.positions)
+        xp = self._namespace()
         (indices,) = _backends.beside("positions", self.positions, xp, indices=indices)
         require_integer("indices", indices)
-        seq, values = self.positions.shape[-1], _backends.host_values(indices)
         if indices.ndim != 1:
             msg = f"`indices` must have shape (n,), got {tuple(indices.shape)}"
             raise ValueError(msg)
+        integer = _backends.default_integer_dtype(xp, _backends.device(indices))
+        indices = as_signed(indices, integer, xp)
+        seq, values = self.positions.shape[-1], _backends.host_values(indices)
         if values is not None and values.size and is_known(seq):
             for value in (int(values.min()), int(values.max())):
                 if not 0 <= value < seq:
                     msg = f"`indices` must be in [0, {seq}), the number of tokens, got {value}"
                     raise ValueError(msg)
-        indices = _backends.cast(
-            indices, _backends.default_integer_dtype(xp, _backends.device(indices)), xp
-        )
-        fields = {
-            name: xp.take(x, indices, axis=-1)
-            for name, x in self._asdict().items()
-            if x is not None and name != "next_position"
-        }
+        try:
+            fields = {
+                name: _take(x, indices, xp)
+                for name, x in self._asdict().items()
+                if x is not None and name != "next_position"
+            }
+        except IndexError as error:  # of values that were not at hand
+            msg = f"`indices` must be in [0, {seq}), the number of tokens, got others"
+            raise ValueError(msg) from error
         return self._replace(**fields)
 
     def join(self, other: "Tokens") -> "Tokens":
@@ -230,7 +240,8 @@ class Tokens(NamedTuple):
                 "accepted, and then `tokens._replace(walk=None)`"
             )
             raise ValueError(msg)
-        xp = _backends.namespace(positions=self.positions, **{"other.positions": other.positions})
+        xp = self._namespace()
+        _backends.namespace(positions=self.positions, **{"other.positions": other.positions})
         fields = {"positions": _concat("positions", self.positions, other.positions, xp)}
         for name in DECIDING:
             if getattr(self, name) is not None or getattr(other, name) is not None:
@@ -246,19 +257,57 @@ class Tokens(NamedTuple):
         if self.next_position is None:
             msg = "`next_position` must be given where tokens follow, got None"
             raise ValueError(msg)
-        xp = _backends.namespace(positions=self.positions)
-        options = {"xp": xp, "device": _backends.device(self.positions)}
-        tokens = Tokens.sequence(n, offset=self.next_position, **options)
+        xp, first = self._namespace(), self.next_position
+        device, dtype = _backends.device(self.positions), self.positions.dtype
+        if _backends.is_floating(self.positions):  # of times that are no integers
+            steps = xp.arange(as_length("n", n), dtype=dtype, device=device)
+            if _backends.is_array(first):
+                first = _backends.cast(first, dtype, xp)
+            else:
+                first = xp.full((), as_number("next_position", first), dtype=dtype, device=device)
+            positions, after = first[..., None] + steps, first + n
+        else:
+            positions, after = _count("next_position", first, n, xp=xp, dtype=None, device=device)
         if self.order is None:
-            return tokens
+            return Tokens(positions, next_position=after)
         order = self.order
         if self.documents is not None:
             order = xp.where(self.documents < 0, xp.full_like(order, -1), order)
-        last = xp.max(order, axis=-1)
-        positions = tokens.positions
         if self.positions.ndim > order.ndim:
             positions = xp.stack([positions] * self.positions.shape[0])
-        return tokens._replace(positions=positions, order=token_positions(n, offset=last + 1))
+        last = xp.max(order, axis=-1)
+        return Tokens(positions, token_positions(n, offset=last + 1), next_position=after)
+
+    def _namespace(self) -> Namespace:
+        """That of the arrays; ValueError if they have no tokens."""
+        xp = _backends.namespace(positions=self.positions)
+        if self.positions.ndim == 0:
+            msg = "`positions` must have tokens along its last axis, got shape ()"
+            raise ValueError(msg)
+        return xp
+
+
+def _count(name: str, offset: int | Array, n: int, **where: Any) -> tuple[Array, Any]:
+    """Positions of ``n`` tokens after ``offset``, and that of the next one."""
+    n = as_length("n", n)
+    if isinstance(offset, np.ndarray) and offset.ndim == 0:
+        offset = offset[()]
+    if not (_backends.is_array(offset) or _backends.is_host_array(offset)):
+        positions = positions_after(name, offset, n, **where)
+        return positions, as_int(name, offset) + n
+    # One more, which no library has to add to what it does not compute with.
+    positions = positions_after(name, offset, n + 1, **where)
+    return positions[..., :n], positions[..., n]
+
+
+def _take(x: Array, indices: Array, xp: Namespace) -> Array:
+    """Of any integer dtype, where a library may take from few."""
+    if not _backends.dtype_name(x.dtype).startswith("uint"):
+        return xp.take(x, indices, axis=-1)
+    integer = _backends.default_integer_dtype(
+        xp, _backends.device(x)
+    )  # of as many bits, if not more
+    return _backends.cast(xp.take(_backends.cast(x, integer, xp), indices, axis=-1), x.dtype, xp)
 
 
 def require_one_axis(name: str, tokens: Tokens) -> None:

@@ -72,32 +72,44 @@ def token_positions(
     array([[0, 1],
            [5, 6]])
     """
+    return positions_after("offset", offset, n, xp=xp, dtype=dtype, device=device)
+
+
+def positions_after(
+    name: str,
+    offset: int | Array,
+    n: int,
+    *,
+    xp: Namespace | None,
+    dtype: Dtype | None,
+    device: Device | None,
+) -> Array:
+    """`token_positions` after an ``offset`` that the caller of this package knows by another name."""
     n = as_length("n", n)
     require_integer_dtype(dtype)
     if _backends.is_host_array(offset):
-        offset = _backends.host_array("offset", offset)
+        offset = _backends.host_array(name, offset)
         if xp is not None:
             home = _backends.compat_namespace(xp)
             device = _backends.require_device(home, device)
             like = home.zeros(0, dtype=home.int32, device=device)
-            (offset,) = _backends.beside("xp", like, home, offset=offset)
-    offset = as_offset("offset", offset)
+            (offset,) = _backends.beside("xp", like, home, **{name: offset})
+    offset = as_offset(name, offset)
     if not _backends.is_array(offset):
         xp = _backends.compat_namespace(xp)
         device = _backends.require_device(xp, device)
         made = resolve_dtype(dtype, _backends.default_integer_dtype(xp, device), xp, device)
-        name = "offset" if offset else "n"
-        _require_counted(name, offset, offset, n, made, default=dtype is None)
+        _require_counted(name if offset else "n", offset, offset, n, made, default=dtype is None)
         return count(offset, n, xp, made, device)
 
-    found = _backends.namespace(offset=offset)
+    found = _backends.namespace(**{name: offset})
     if xp is not None and _backends.compat_namespace(xp) is not found:
-        msg = f"`offset` must be an int or an array of {xp.__name__}, got {found.__name__}"
+        msg = f"`{name}` must be an int or an array of {xp.__name__}, got {found.__name__}"
         raise TypeError(msg)
     here = _backends.device(offset)
     device = _backends.require_device(found, device) if device is not None else here
     if here is not None and device != here:
-        msg = f"`device` must be that of `offset`, {here}, got {device}"
+        msg = f"`device` must be that of `{name}`, {here}, got {device}"
         raise ValueError(msg)
     wide = _backends.default_integer_dtype(found, device)
     large = bounds(offset.dtype)[1] > bounds(wide)[1]
@@ -105,7 +117,7 @@ def token_positions(
     values = _backends.host_values(offset)
     if values is not None and values.size:
         lowest, highest = int(values.min()), int(values.max())
-        _require_counted("offset", lowest, highest, n, made, default=dtype is None)
+        _require_counted(name, lowest, highest, n, made, default=dtype is None)
     return count_from(offset, n, found, made, device)
 
 

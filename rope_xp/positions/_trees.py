@@ -40,7 +40,7 @@ def tree_positions(parents: Array, *, offset: int | Array = 0) -> Array:
     array([7, 8, 8, 9])
     """
     xp, parents = require_parents(parents)
-    return positions_after(offset, ancestors(parents, xp), xp)
+    return tree_positions_after(offset, ancestors(parents, xp), xp)
 
 
 def require_parents(parents: Array) -> tuple[Namespace, Array]:
@@ -79,12 +79,11 @@ def ancestors(parents: Array, xp: Namespace) -> Array:
     return paths > 0
 
 
-def positions_after(offset: int | Array, seen: Array, xp: Namespace) -> Array:
+def tree_positions_after(offset: int | Array, seen: Array, xp: Namespace) -> Array:
     """``offset`` plus the number of ancestors of each draft token."""
     integer = _backends.default_integer_dtype(xp, _backends.device(seen))
-    first = token_positions(seen.shape[-1], offset=offset, xp=xp, device=_backends.device(seen))[
-        ..., :1
-    ]
+    first = token_positions(seen.shape[-1], offset=offset, xp=xp, device=_backends.device(seen))
+    first = first[..., :1]
     sizes = [x.shape[0] for x, axes in ((seen, 3), (first, 2)) if x.ndim == axes]
     if len(sizes) == 2 and 1 not in sizes and sizes[0] != sizes[1] and all(map(is_known, sizes)):
         msg = f"`offset` must have the batch of `parents`, {sizes[0]}, or 1, got {sizes[1]}"

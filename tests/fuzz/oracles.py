@@ -201,7 +201,7 @@ def shard_indices(seq_len, rank, world_size, order="zigzag", cu_seqlens=None, **
     sums = [0, seq_len] if cu_seqlens is None else [int(s) for s in cu_seqlens]
     own = (rank, 2 * world_size - 1 - rank) if order == "zigzag" else (rank,)
     found = []
-    for begin, end in itertools.pairwise(sums):
+    for begin, end in itertools.pairwise([*sums, seq_len]):
         n = (end - begin) // (len(own) * world_size)
         found += [begin + chunk * n + i for chunk in own for i in range(n)]
     return np.asarray(found, dtype=object)

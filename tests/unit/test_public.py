@@ -57,8 +57,8 @@ SIGNATURES = {
     "positions.Tokens.sequence": "(n, *, offset=0, xp=None, dtype=None, device=None)",
     "positions.Tokens.packed": "(cu_seqlens, total)",
     "positions.Tokens.padded": "(mask)",
-    "positions.Tokens.text_image": "(parts, *, earlier=0, bidirectional=False, padding=(0, 0), "
-    "**options)",
+    "positions.Tokens.text_image": "(parts, *, earlier=0, bidirectional=False, merge=1, advance='side', "
+    "chunk=None, offset=0, padding=(0, 0), xp=None, dtype=None, device=None)",
     "positions.Tokens.tree": "(parents, *, offset=0)",
     "positions.Tokens.take": "(self, indices)",
     "positions.Tokens.join": "(self, other)",
