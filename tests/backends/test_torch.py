@@ -1,6 +1,7 @@
 """What only torch has: compilers, autograd, export, autocast."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import rope_xp
 from rope_xp import RoPE, _backends, attention, axes, phases, positions, relative, scaling
 from rope_xp.axes import Axial
+from rope_xp.positions import DualChunk, ReRoPE, SelfExtend
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = pytest.mark.backend("torch")
@@ -108,6 +110,16 @@ def test_compile_one_layer_with_several_encodings():
     for base, rotary_dim in ((10000.0, 8), (1e6, 8), (5e5, 8), (5e5, 4)):
         rope = RoPE(8, layout="half", base=base, rotary_dim=rotary_dim)
         close(layer(rope, q), rope(q, offset=3))
+
+
+def test_compile_ranges():
+    def step(scheme, x, at):
+        q, k, ranges = attention.rotate_ranges(ROPE, x, x, scheme(at, at))
+        return attention.attention(q, k, x, ranges=ranges, causal=True)
+
+    x, at = torch.randn(2, 5, 8), torch.arange(5) + 10**9
+    for scheme in (SelfExtend(2, 3), ReRoPE(2), ReRoPE(2, 2.5), DualChunk(3, 1)):
+        close(compiled(partial(step, scheme), "aot_eager")(x, at), step(scheme, x, at))
 
 
 def test_compile_everything_else():
