@@ -210,13 +210,13 @@ def alibi_bias(
     """
     require_one_of("form", form, FORMS)
     given = {"q_positions": q_positions, "k_positions": k_positions}
+    numbers = _slopes(n_heads, bias_max, heads) if slopes is None else []
     if slopes is None or _backends.is_host_constant(slopes):
-        own: Any = _slopes(n_heads, bias_max, heads) if slopes is None else slopes
         xp, q_positions, k_positions = _backends.join(**given)
-        (made,) = _backends.beside("q_positions", q_positions, xp, rounded=True, slopes=own)
     else:
-        xp, made, q_positions, k_positions = _backends.join(slopes=slopes, **given)
+        xp, slopes, q_positions, k_positions = _backends.join(slopes=slopes, **given)
     if slopes is not None:
+        (made,) = _backends.beside("q_positions", q_positions, xp, rounded=True, slopes=slopes)
         made = _checked_slopes(made, n_heads, bias_max, heads, xp)
     require_positions(q_positions, k_positions)
     if dtype is None:
@@ -229,6 +229,8 @@ def alibi_bias(
     else:
         along = _backends.cast(k_positions[..., None, :], compute, xp)
     along = along[..., None, :, :]  # (..., 1, q_len or 1, k_len)
+    if slopes is None:
+        made = xp.asarray(numbers, dtype=compute, device=_backends.device(along))
     bias = _backends.cast(made, compute, xp)[:, None, None] * along
     return bias if dtype == compute else _in_narrow(bias, dtype, form, xp)
 
