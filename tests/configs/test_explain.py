@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 from config_cases import GEMMA3, GEMMA4, LLAMA31, PHI3, llama, multi, scaled
 
-from rope_xp import RoPE, configs
+from rope_xp import RoPE, configs, scaling
 from rope_xp.axes import Axial, Directions
 from rope_xp.configs import _explain
 from rope_xp.configs._summary import Summary
@@ -169,5 +169,8 @@ def test_the_plot(tmp_path):
     configs.plot({"model_type": "pixtral"}, tmp_path / "axes.svg")
     assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
     assert "<svg" in (tmp_path / "out.svg").read_text()
+    rope = RoPE(8, layout="half", axes=Axial(2), scaling=(scaling.Linear(2.0), None))
+    configs.plot(rope, tmp_path / "by_axis.svg")
+    assert "<!-- RoPE: Linear, default -->" in (tmp_path / "by_axis.svg").read_text()
     with pytest.raises(ValueError, match="layers that rotate"):
         configs.plot(llama("falcon", num_hidden_layers=2, alibi=True), tmp_path / "none.png")
