@@ -1,4 +1,4 @@
-"""Positions of tokens: plain, packed and padded sequences, shards, grids, and text with images.
+"""Positions of tokens: plain, packed and padded sequences, shards, grids, and text with images and audio.
 
 Positions are integers of any dtype, or real numbers. Their shape is ``(seq,)`` or ``(batch, seq)``, with
 several axes ``(n_axes, seq)`` or ``(n_axes, batch, seq)``. What makes positions refuses a dtype that does
@@ -17,12 +17,9 @@ from rope_xp.positions._grids import (
     time_axis,
 )
 from rope_xp.positions._packed import packed_documents, packed_positions
+from rope_xp.positions._parts import text_image_parts
 from rope_xp.positions._shards import shard_indices, zigzag_positions
-from rope_xp.positions._text_image import (
-    text_image_parts,
-    text_image_positions,
-    text_image_types,
-)
+from rope_xp.positions._text_image import text_image_positions, text_image_types
 from rope_xp.positions._token_fields import Tokens
 from rope_xp.positions._tokens import (
     mask_grid_positions,

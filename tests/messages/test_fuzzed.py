@@ -42,6 +42,7 @@ CASES = {
     "cache dtype": (lambda: attention.KVCache.empty((4, 2), dtype="x" * 9999), TypeError, "`dtype` must be a dtype of numpy, got 'xxx"),
     "cache memory": (lambda: attention.KVCache.empty((2**60, 4)), ValueError, "`shape` must be at most 2**48, which no memory holds, got"),
     "parts": (lambda: positions.text_image_positions(3), TypeError, "`parts` must be an iterable, got 3"),
+    "parts of types": (lambda: positions.text_image_types(3), TypeError, "`parts` must be an iterable, got 3"),
     "types": (lambda: positions.text_image_parts(None), TypeError, "`token_types` must be an iterable, got None"),
     "images": (lambda: positions.text_image_parts([1], images=True), TypeError, "`images` must be an iterable, got True"),
     "patches": (lambda: positions.time_axis(2**31, 1.5), ValueError, "`n` must be at most 2**24, got 2147483648"),

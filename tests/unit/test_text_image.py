@@ -288,6 +288,8 @@ CASES = {
     "two videos and sound": (lambda: text_image_parts([0, 0, 2, 3, 2, 0, 0], videos=[(1, 1, 1)] * 2), ValueError, "`videos` must be one that fills the 2 tokens of type 2 from token 2 on, got grids of 2 tokens"),
     "sound at the start": (lambda: text_image_parts([0, 2, 3, 0, 0], videos=[(1, 1, 1)]), ValueError, "`token_types` must have two tokens of text before and after a video with sound, got fewer at token 1"),
     "sound at the end": (lambda: text_image_parts([0, 0, 2, 3, 0], videos=[(1, 1, 1)]), ValueError, "`token_types` must have two tokens of text before and after a video with sound, got fewer at token 4"),
+    "sound before an image": (lambda: text_image_parts([0, 0, 2, 3, 1, 0, 0], images=[(1, 1, 1)], videos=[(1, 1, 1)]), ValueError, "`token_types` must have two tokens of text before and after a video with sound, got fewer at token 4"),
+    "huge time": (lambda: text_image_positions([((0, 10**400), 1, 1)], dtype=np.float32), ValueError, "`parts[0][0]"),
     "sound after an image": (lambda: text_image_parts([1, 2, 3, 0, 0], images=[(1, 1, 1)], videos=[(1, 1, 1)]), ValueError, "`token_types` must have two tokens of text before and after a video with sound, got fewer at token 1"),
     "narrow": (lambda: text_image_positions([200], dtype=np.int8), ValueError, "`dtype` must represent the positions 0 to 199 of `parts`, got int8"),
     "type": (lambda: text_image_parts([0, 4]), ValueError, "`token_types[1]` must be 0 (text), 1 (image), 2 (video) or 3 (audio), got 4"),
