@@ -142,6 +142,10 @@ def layer_ropes(
     Where positions of text with images have several axes, time, row and column, the result has ``axes``;
     called without positions, it rotates text as an encoding of one axis does.
 
+    What layers mask is not part of it: windows (``sliding_window``), and in Llama 4, where layers rotate,
+    chunks of ``attention_chunk_size`` positions, which are masked as documents are, with the numbers
+    ``positions // attention_chunk_size``.
+
     The vision tower is read from the composite or from its ``vision_config``. Its positions are row and
     column, and with three axes time, row and column. They begin at 0, but for Inkling 2 at 1, and for
     Llama 4 at 1, with the class token, the last one, at (0, 0); DINOv3's are the centers of patches in

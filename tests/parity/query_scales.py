@@ -22,10 +22,12 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 import torch
 from transformers import AutoModel, DynamicCache
+from transformers.masking_utils import create_chunked_causal_mask
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rope_xp._config_reader.table import known_family, read_table
 from rope_xp.attention import attention as our_attention
+from rope_xp.attention import causal_mask
 from rope_xp.configs import layer_ropes
 from rope_xp.scaling import LearnedLogScale, LogScale
 
@@ -326,6 +328,26 @@ def scales_of(module, config):
     return found
 
 
+def chunks():
+    """Llama 4's mask of layers that rotate is one of documents, whatever the padding is."""
+    config = CONFIG_MAPPING["llama4_text"](**{**SMALL, "attention_chunk_size": 5})
+    config._attn_implementation = "eager"
+    for before in range(6):
+        mask = torch.ones(2, 17, dtype=torch.int64)
+        mask[0, :before] = 0
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        theirs = create_chunked_causal_mask(
+            config, torch.zeros(2, 17, 32), mask, None, position_ids=positions
+        )
+        documents = torch.where(mask.bool(), positions // 5, -1)
+        ours = causal_mask(positions, positions, q_documents=documents, k_documents=documents)
+        seen = mask.bool()[:, None, :, None] & mask.bool()[:, None, None, :]
+        if not torch.equal((theirs == 0) & seen, ours & seen):
+            msg = f"llama4_text chunks MISMATCH with {before} tokens of padding"
+            raise Mismatch(msg)
+    return "masks equal"
+
+
 def main():
     failed = 0
     for model_type in sys.argv[1:] or CASES:
@@ -350,6 +372,7 @@ def main():
             print(f"{name:<25} outputs {worst:.0e} apart, scale up to {largest:.3f}")
     if not sys.argv[1:]:
         try:
+            print(f"{'llama4_text chunks':<20} {chunks()}")
             print(f"{'softmax factors':<20} {softmax_factors()}")
         except Mismatch as error:
             failed += 1
