@@ -6,7 +6,9 @@ padded left, right or not at all; for Qwen-Omni also with audio, and with videos
 whose tokens come in the order in which the model's processor writes them.
 
 Positions of Qwen3-Omni are float32: equal where they are binary fractions of few digits; else within a
-rounding or two, because transformers rounds after every run, and markers are runs to it.
+rounding or two, because transformers rounds after every run, and markers are runs to it. Its processor
+orders the tokens of a video with sound by float64, so at some frame rates a few of them are in another
+order than that of the positions; these are counted.
 """
 
 import importlib
