@@ -181,7 +181,8 @@ def alibi_bias(
     array, shape (heads, q_len, k_len) or (batch, heads, q_len, k_len)
         With ``form="key"`` the axis of q_len has size 1 and broadcasts. Right to rounding for positions
         of every dtype; NaN where a position is NaN. What is below float16, from −65520 on (a distance
-        of 131040 for the steepest of 8 heads), is −∞ there: such a key has no weight in any dtype.
+        of 131040 for the steepest of 8 heads), is −∞ there: beside the query's own key, such a key has
+        no weight in any dtype.
 
     Raises
     ------
