@@ -254,7 +254,9 @@ def host_values(array: Array) -> Any:
     # Empty tensors have no address, and no values. What has a gradient is data to its end.
     if not is_plain(array) or array.device.type != "cpu" or not is_memory(array):
         return None
-    if array.requires_grad:
+    names = private_names()
+    # Within a transform, torch gives no memory to NumPy, not even of what the transform does not see.
+    if array.requires_grad or names is None or names.innermost_transform() is not None:
         return None
     return (
         array.float() if array.dtype.itemsize == 2 and array.is_floating_point() else array
