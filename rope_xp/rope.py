@@ -227,7 +227,8 @@ class RoPE:
             For latent attention (MLA), ``head_dim`` is the slice that rotates, but of a GGUF file the whole
             head, whose last features rotate. With ``axes`` for text
             with images and for vision towers: see the notes there. Its ``query_scale`` is that of the
-            layers that rotate; the others, as in Llama 4, can have one, which `layer_ropes` gives.
+            layers that rotate; the others, as in Llama 4, can have one, which `layer_ropes` gives. Its
+            ``ranges`` is a `rope_xp.positions.DualChunk` where there is a ``dual_chunk_attention_config``.
 
         Raises
         ------

@@ -43,8 +43,9 @@ def rotate_ranges(
 
     Notes
     -----
-    Each range costs a rotation of the queries, and one of the keys where they have other positions. With a
-    cache, keep keys as they are, or each of these rotated keys in a cache of its own.
+    Each range costs a rotation of the queries, and one of the keys where they have other positions. A cache
+    has keys that are not rotated (`KVCache.drop` would turn them), or there is one for the keys of each
+    range, of which `~rope_xp.positions.DualChunk` needs one and the others two.
 
     Examples
     --------

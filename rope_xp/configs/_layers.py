@@ -128,7 +128,9 @@ def layer_ropes(
     -------
     LayerRopes
         A tuple with one `RoPE` per layer, None where a layer does not rotate; its ``query_scales`` and
-        ``softmax_factors`` say what else scales the scores of each layer.
+        ``softmax_factors`` say what else scales the scores of each layer. With
+        ``dual_chunk_attention_config`` (Qwen2.5-1M) each `RoPE` has its ``ranges``, which are the plain
+        distances up to ``chunk_size`` tokens.
 
     Raises
     ------
