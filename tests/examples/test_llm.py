@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from array_api_compat import device
 
 from rope_xp import convert_layout
 from rope_xp.layouts import guess_layout
@@ -57,6 +58,7 @@ def strict():
 llm = load_example()
 llm.BACKENDS["strict"] = strict
 ON_EACH = pytest.mark.backend(*llm.BACKENDS)
+HALF = pytest.mark.parametrize("model", ["half"], indirect=True)  # what is no matter of layout
 
 
 class Model(NamedTuple):
@@ -163,6 +165,7 @@ def test_greedy_tokens_are_those_of_transformers(model, name):
 
 
 @ON_EACH
+@HALF
 @pytest.mark.parametrize("chunk", [CAPACITY, 100])
 def test_rows_give_the_tokens_that_each_gives_alone(model, chunk):
     prompts = [golden["ids"] for golden in PROMPTS.values()]
@@ -175,26 +178,28 @@ def test_rows_give_the_tokens_that_each_gives_alone(model, chunk):
 
 
 @ON_EACH
-def test_a_prompt_in_pieces_has_the_logits_of_one_pass(model):
-    golden = PROMPTS["long"]
-    caches = model.caches(batch=1)
-    for tokens, counts in llm.pieces([golden["ids"]], 100):
-        logits, caches = model.step(
-            model.weights, model.tokens(tokens), caches, model.tokens(counts)
-        )
-    whole = logits_at(model, golden["ids"], [len(golden["ids"]) - 1])
+@HALF
+def test_prompts_in_pieces_have_the_logits_of_one_pass(model):
+    prompts = [golden["ids"] for golden in PROMPTS.values()]
+    caches = model.caches(batch=len(prompts))
+    for tokens, counts in llm.pieces(prompts, 100):
+        tokens, counts = model.tokens(tokens), model.tokens(counts)
+        logits, caches = model.step(model.weights, tokens, caches, counts)
+    whole = [logits_at(model, prompt, [len(prompt) - 1])[0] for prompt in prompts]
     np.testing.assert_allclose(to_numpy(logits), whole, rtol=0, atol=TOLERANCE / 2)
 
 
 @ON_EACH
+@HALF
 def test_a_row_that_has_ended_leaves_the_others_as_they_are(model):
-    first, other = (PROMPTS[name] for name in ("chat", "long"))
-    end = first["greedy"][2]
-    assert end not in first["greedy"][:2] + other["greedy"][:8]
-    prompts, caches = [first["ids"], other["ids"]], model.caches(batch=2)
-    new = list(llm.generate(model.step, model.weights, prompts, caches, 8, end=end))
-    assert [row[0] for row in new] == first["greedy"][:2] + [None] * 6
-    assert [row[1] for row in new] == other["greedy"][:8]
+    prompts, greedy = ([golden[name] for golden in PROMPTS.values()] for name in ("ids", "greedy"))
+    end = greedy[0][2]
+    assert end not in greedy[0][:2] + greedy[1][:8] + greedy[2][:8]
+    caches = model.caches(batch=len(prompts))
+    new = llm.generate(model.step, model.weights, prompts, caches, 8, end=end, chunk=100)
+    first, *others = map(list, zip(*new, strict=True))
+    assert first == greedy[0][:2] + [None] * 6
+    assert others == [row[:8] for row in greedy[1:]]
 
 
 def test_the_wrong_pairing_is_caught(model):
@@ -217,6 +222,104 @@ def test_one_token_at_a_time_is_one_pass(model):
     whole = logits_at(model, ids, list(range(len(ids))))
     assert int(caches[0].length) == len(ids)
     np.testing.assert_allclose(np.stack(found), whole, rtol=0, atol=TOLERANCE / 2)
+
+
+class Seen:
+    """A model of a few layers that stores the keys of each before rotation, and the values."""
+
+    def __init__(self, model, n_layers):
+        self.config = model.config._replace(n_layers=n_layers)
+        self.weights = model.weights | {"layers": model.weights["layers"][:n_layers]}
+        self.keys, self.values = ([[] for _ in range(n_layers)] for _ in "kv")
+
+    def step(self, weights, tokens, caches, counts):
+        """`next_logits` of one row, without padding."""
+        rope, turned = self.config.rope, []
+        spy = SimpleNamespace(head_dim=rope.head_dim, cos_sin=rope.cos_sin)
+        spy.rotate = lambda x, cos, sin: turned.append(x) or rope.rotate(x, cos, sin)
+        caches = [Recorder(cache, kept) for cache, kept in zip(caches, self.values, strict=True)]
+        config = self.config._replace(rope=spy)
+        logits, caches = llm.next_logits(config, weights, tokens, caches, counts)
+        for kept, k in zip(self.keys, turned[::2], strict=True):  # a layer rotates its keys first
+            kept.append(k)
+        return logits, [recorder.cache for recorder in caches]
+
+
+class Recorder(NamedTuple):
+    """A cache that adds the values it gets to a list."""
+
+    cache: object
+    kept: list
+
+    def append(self, k, v, counts):
+        self.kept.append(v)
+        return Recorder(self.cache.append(k, v, counts=counts), self.kept)
+
+    def __getattr__(self, name):
+        return getattr(self.cache, name)
+
+
+def logits_of_a_fresh_cache(model, seen, token, window, sinks, xp):
+    """Logits after ``token``, the last one seen, from its window alone, rotated to positions from 0 on."""
+    rope, caches = seen.config.rope, []
+    for keys, values in zip(seen.keys, seen.values, strict=True):
+        k, v = (xp.concat(parts, axis=-2)[0, ...] for parts in (keys, values))
+        k, v = (
+            xp.concat((x[:, :sinks, :], x[:, -window:-1, :]), axis=-2) for x in (k, v)
+        )  # (kv_heads, sinks + window - 1, head_dim)
+        (cache,) = llm.empty_caches(seen.config._replace(n_layers=1), sinks + window, xp, device(k))
+        caches.append(cache.append(rope(k), v))
+    return llm.next_logits(seen.config, seen.weights, model.tokens([token]), caches)[0]
+
+
+@ON_EACH
+@HALF
+@pytest.mark.parametrize(("sinks", "chunk"), [(4, 16), (4, 5), (0, 1), (1, 8)])
+def test_a_stream_has_the_logits_of_a_cache_made_afresh(model, backend, sinks, chunk):
+    xp, _, where = backend
+    window, n = 16, 100  # it goes round six times
+    seen, found = Seen(model, 3), []
+    caches = llm.empty_caches(seen.config, window + sinks, xp, where, batch=1, sinks=sinks)
+
+    def step(*given):
+        logits, caches = seen.step(*given)
+        found.append(logits)
+        return logits, caches
+
+    prompt = PROMPTS["chat"]["ids"]
+    assert len(prompt) > window + sinks
+    new = list(llm.generate(step, seen.weights, [prompt], caches, n, chunk=chunk))
+    fresh = logits_of_a_fresh_cache(model, seen, new[-2][0], window, sinks, xp)
+    np.testing.assert_allclose(to_numpy(found[-1])[0], to_numpy(fresh), rtol=0, atol=TOLERANCE / 2)
+
+
+@ON_EACH
+@HALF
+def test_rows_stream_as_each_does_alone(model, backend):
+    xp, compiled, where = backend
+    config = model.config._replace(n_layers=3)
+    weights = model.weights | {"layers": model.weights["layers"][:3]}
+    step = compiled(partial(llm.next_logits, config))
+
+    def stream(prompts):
+        caches = llm.empty_caches(config, 16 + 2, xp, where, batch=len(prompts), sinks=2)
+        return list(llm.generate(step, weights, prompts, caches, 40, chunk=7))
+
+    prompts = [PROMPTS[name]["ids"] for name in ("chat", "unicode")]
+    prompts[1] = prompts[1][:3]
+    alone = [[token for (token,) in stream([prompt])] for prompt in prompts]
+    assert [list(row) for row in zip(*stream(prompts), strict=True)] == alone
+
+
+@ON_EACH
+@HALF
+def test_a_window_that_holds_all_changes_nothing(model, backend):
+    xp, _, where = backend
+    golden = PROMPTS["unicode"]
+    n = len(golden["greedy"])
+    caches = llm.empty_caches(model.config, CAPACITY, xp, where, batch=1, sinks=4)
+    new = llm.generate(model.step, model.weights, [golden["ids"]], caches, n, chunk=10)
+    assert [token for (token,) in new] == golden["greedy"]
 
 
 def test_converting_the_weights_there_and_back(file, backend):
@@ -278,14 +381,59 @@ def test_command_line(backend, tokenizer):
     ("prompts", "size", "expected"),
     [
         ([[1, 2, 3]], 5, [([[1, 2, 3]], [3])]),
-        ([[1, 2, 3]], 2, [([[1, 2]], [2]), ([[3]], [1])]),
-        ([[1, 2, 3], [4]], 2, [([[1, 2], [0, 0]], [2, 0]), ([[3], [4]], [1, 1])]),
+        ([[1, 2, 3]], 2, [([[1]], [1]), ([[2, 3]], [2])]),
+        ([[1, 2, 3], [4]], 2, [([[1], [0]], [1, 0]), ([[2, 3], [4, 0]], [2, 1])]),
         ([[4, 5], [1, 2, 3]], 9, [([[4, 5, 0], [1, 2, 3]], [2, 3])]),
         ([[7, 8, 9], [1, 2, 3, 4]], 2, [([[7, 0], [1, 2]], [1, 2]), ([[8, 9], [3, 4]], [2, 2])]),
+        ([[1, 2], [3, 4]], 1, [([[1], [3]], [1, 1]), ([[2], [4]], [1, 1])]),
     ],
 )
 def test_pieces_end_with_the_end_of_every_prompt(prompts, size, expected):
     assert list(llm.pieces(prompts, size)) == expected
+
+
+def test_command_line_with_several_prompts(backend, tokenizer):
+    names = ("chat", "unicode")
+    command = [sys.executable, "-W", "error", EXAMPLE, "--backend", BACKEND, "--raw"]
+    command += [
+        f"--prompt={tokenizer.decode(PROMPTS[name]['ids'], skip_special_tokens=False)}"
+        for name in names
+    ]
+    command += ["--max-new-tokens", "3", "--window", "200", "--chunk", "50"]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        command, capture_output=True, check=False, encoding="utf-8", env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    for name in names:
+        assert f"\n{tokenizer.decode(PROMPTS[name]['greedy'][:3])}\n" in done.stdout
+    assert re.search(r"^6 tokens in .* tokens/s$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-new-tokens", "0"], "--max-new-tokens must be positive, got 0"),
+        (["--window", "-1"], "--window must be positive, got -1"),
+        (["--chunk", "0"], "--chunk must be positive, got 0"),
+        (["--sinks", "-1"], "--sinks and --temperature must not be negative"),
+        (["--temperature", "nan"], "--sinks and --temperature must not be negative"),
+        (["--prompt", "a", "--prompt", "b", "--window", "9"], "need --max-new-tokens"),
+        (
+            ["--max-new-tokens", "9999"],
+            "prompt and new tokens must be together at most 8192 tokens",
+        ),
+        (["--window", "8190"], "window and sinks must be together at most 8192 tokens, got 8194"),
+        (["--raw", "--prompt", ""], "a prompt must have at least 1 token"),
+    ],
+)
+def test_messages_of_the_command_line(monkeypatch, capsys, file, arguments, message):
+    monkeypatch.setattr(llm, "read_file", lambda _path: file)
+    monkeypatch.setattr(llm, "load_weights", no_gpu)  # a message comes before
+    monkeypatch.setattr(sys, "argv", ["llm.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        llm.main()
+    assert message in f"{stopped.value} {capsys.readouterr().err}"
 
 
 def fake_step(*scripts):
