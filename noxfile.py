@@ -176,7 +176,7 @@ def parity(session):
     session.install("pillow", "requests", "importlib_metadata", "einops")
     session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
     files = ("defaults", "query_scales", "to_config")
-    for what in (*files, "relative", "positions", "axes", "sinusoids"):
+    for what in (*files, "relative", "positions", "masks", "axes", "sinusoids"):
         session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
     session.install(*BENCH, ".[fast]")
     # The benchmarks as tests: do all contenders compute the same? No clock, small arrays.

@@ -71,7 +71,7 @@ def test_compiled_appends_beyond_the_capacity_overwrite_nothing(length):
 @pytest.mark.parametrize("of", ["tokens", "cache"])
 def test_gradients_go_through_the_cache(length, of):
     """As through a concatenation, and two losses may read the same old cache."""
-    k, v, x = torch.randn(3, 2, 2, 6, 8).requires_grad_(of == "cache")
+    k, v, _ = torch.randn(3, 2, 2, 6, 8).requires_grad_(of == "cache")
     old = KVCache(k, v, length)
     token = torch.randn(2, 2, 2, 8, requires_grad=of == "tokens")
     q = torch.randn(2, 2, 1, 8)
