@@ -81,9 +81,9 @@ def ancestors(parents: Array, xp: Namespace) -> Array:
 
 def tree_positions_after(offset: int | Array, seen: Array, xp: Namespace) -> Array:
     """``offset`` plus the number of ancestors of each draft token."""
-    integer = _backends.default_integer_dtype(xp, _backends.device(seen))
-    first = token_positions(seen.shape[-1], offset=offset, xp=xp, device=_backends.device(seen))
-    first = first[..., :1]
+    device = _backends.device(seen)
+    integer = _backends.default_integer_dtype(xp, device)
+    first = token_positions(seen.shape[-1] + 1, offset=offset, xp=xp, device=device)[..., :1]
     sizes = [x.shape[0] for x, axes in ((seen, 3), (first, 2)) if x.ndim == axes]
     if len(sizes) == 2 and 1 not in sizes and sizes[0] != sizes[1] and all(map(is_known, sizes)):
         msg = f"`offset` must have the batch of `parents`, {sizes[0]}, or 1, got {sizes[1]}"

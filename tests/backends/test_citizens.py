@@ -126,7 +126,7 @@ def test_devices_that_a_library_does_not_have(library, name):
 @pytest.mark.parametrize("dtype", [None, "float32", "int64"])
 def test_devices_may_be_named(name, dtype):
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    integer = "positions" in name
+    integer = "positions" in name or "indices" in name
     if (integer and dtype == "float32") or (name == "alibi_slopes" and dtype == "int64"):
         dtype = None
     options = {} if dtype is None else {"dtype": getattr(torch, dtype)}

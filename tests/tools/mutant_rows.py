@@ -127,7 +127,7 @@ NUMPY = [
     ("positions", "(pack.tokens - at) * world_size", "(pack.tokens - at)"),
     ("positions", "pack.tokens < pack.end, sequence", "pack.tokens <= pack.end, sequence"),
     ("positions", "        if end % n_chunks:", "        if False:"),
-    ("positions", "(at < at[:, None])", "(at > at[:, None])"),
+    ("positions", "seen * (1 + past[..., None, :])", "seen * past[..., None, :]"),
     ("positions", "if not -1 <= parent < i:", "if not -1 <= parent <= i:"),
     ("positions", "range(max(n - 1, 0).bit_length())", "range(1)"),
     ("positions", "seen = _backends.cast(seen, integer, xp)  #", "seen = _backends.cast(seen, integer, xp) * 0  #"),
