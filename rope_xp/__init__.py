@@ -11,7 +11,7 @@ flows down this list, and so do imports:
 `_exact_phases`  the fixed-point arithmetic of exact angles
 `_host_phases`   the same for a few positions whose values are at hand, from NumPy
 `layouts`        which two features make a pair; weights from one pairing to the other, or which they have
-`positions`      where tokens are: offsets, packed sequences, masks, shards, grids, text with images
+`positions`      where tokens are: packs, drafts, shards, grids, text with images and audio; `Tokens`
 `scaling`        how fast each pair turns: frequency schedules
 `axes`           which position axis drives which pair: grids, video, text with images
 `_traced_length` frequencies that follow a length which torch traces
@@ -21,7 +21,7 @@ flows down this list, and so do imports:
 `relative`       what RoPE is compared with: ALiBi, clipped, T5, Transformer-XL
 `_config_reader` a model's config → a plain description of each layer
 `rope`           `RoPE`, the one object that ties the modules above together
-`attention`      reference and linear attention, masks, and a KV cache that can shift
+`attention`      reference and linear attention, masks, and caches of keys and values
 `analysis`       what follows from the math: wavelengths, turns, bounds
 `configs`        a model's config → the `RoPE` of each layer, and back; `explain`
 ================ ===============================================================================
@@ -32,7 +32,7 @@ from dataclasses import is_dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from rope_xp import _backends, analysis, attention, axes, positions, relative, scaling
+from rope_xp import _backends, analysis, axes, positions, relative, scaling
 from rope_xp.additive import sinusoidal
 from rope_xp.layouts import convert_layout
 from rope_xp.phases import cos_sin, xpos_scale
@@ -40,7 +40,7 @@ from rope_xp.rope import RoPE
 from rope_xp.rotation import rotate
 
 if TYPE_CHECKING:
-    from rope_xp import configs
+    from rope_xp import attention, configs
 
 __all__ = [
     "RoPE",
@@ -67,12 +67,13 @@ _backends.register_values(
 )
 _backends.register_values_of("rope_xp.scaling._query_scale")
 _backends.register_values_of("rope_xp.positions._ranges")
+_backends.register_values_of("rope_xp.attention")
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Load `configs` on first use: it takes longer than all other modules together."""
-    if name == "configs":
-        return importlib.import_module("rope_xp.configs")
+    """Load what is not needed to rotate on first use; `configs` takes longer than all others together."""
+    if name in {"attention", "configs"}:
+        return importlib.import_module(f"rope_xp.{name}")
     msg = f"module 'rope_xp' has no attribute {name!r}"
     raise AttributeError(msg)
 

@@ -168,7 +168,8 @@ def test_importing_costs_little_more_than_numpy():
     assert done.returncode == 0, done.stderr
     found = {name.removeprefix("rope_xp.") for name in done.stdout.split()}
     assert found >= {"rope", "_backends"}
-    assert not {name for name in found if name.startswith(("configs", "_config_reader", "interop"))}
+    late = ("attention", "configs", "_config_reader", "interop")
+    assert not {name for name in found if name.startswith(late)}
     assert {name.partition(".")[0] for name in found} <= {"rope_xp", *MODULES}
 
 
@@ -182,8 +183,10 @@ def test_importing_costs_little_more_than_numpy():
         "import rope_xp; rope_xp.RoPE.from_config({'model_type': 'qwen3'}); configs = rope_xp.configs",
     ],
 )
-def test_configs_are_there_on_first_use(code):
-    done = run(f"{code}; import rope_xp; assert configs.explain and rope_xp.configs is configs")
+@pytest.mark.parametrize("module", ["attention", "configs"])
+def test_a_package_is_there_on_first_use(code, module):
+    code = code.replace("configs", module)
+    done = run(f"{code}; import rope_xp; assert {module}.__all__ and rope_xp.{module} is {module}")
     assert done.returncode == 0, done.stderr
 
 
