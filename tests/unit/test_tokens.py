@@ -167,6 +167,19 @@ def test_text_image(lib, padding):
     )
 
 
+def test_what_follows_does_not_count_padding(lib):
+    tokens = Tokens(
+        lib.array([0, 1, 0]), lib.array([0, 1, 9]), lib.array([0, 0, -1]), next_position=2
+    )
+    assert lib.numpy(tokens.following().order).tolist() == [2]
+    seconds = Tokens.text_image(
+        [1, ((0.0, 0.5), 1, 1)], dtype=lib.dtype("float32"), xp=lib.xp, device=lib.device
+    )
+    then = seconds.following(2)
+    assert lib.numpy(then.positions).tolist() == [[2.5, 3.5]] * 3
+    assert then.next_position == 4.5
+
+
 def tree(parents, at):
     """Drafts as dicts, with the names of all that they see."""
     drafts = []
