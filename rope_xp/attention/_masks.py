@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
@@ -78,7 +78,7 @@ def causal_mask(
     if q_documents is not None:
         sides[0]["documents"] = ("q_documents", q_documents)
         sides[1]["documents"] = ("k_documents", k_documents)
-    return _Rule.of(*sides, causal=True, window=window, sinks=sinks).mask()
+    return _mask(*_prepare(*sides, causal=True, window=window, sinks=sinks))
 
 
 def attention_mask(
@@ -143,7 +143,7 @@ def attention_mask(
            [1, 1, 1, 1, 0],
            [1, 1, 1, 0, 1]])
     """
-    return _rule_of(q_tokens, k_tokens, causal=causal, window=window, sinks=sinks).mask()
+    return _mask(*_prepare(*_named(q_tokens, k_tokens), causal=causal, window=window, sinks=sinks))
 
 
 def flex_mask_mod(
@@ -179,10 +179,11 @@ def flex_mask_mod(
     >>> mask_mod(0, 0, 5, np.arange(8)).astype(int)
     array([0, 0, 0, 0, 1, 1, 0, 0])
     """
-    rule = _rule_of(q_tokens, k_tokens, causal=causal, window=window, sinks=sinks)
+    sides = _named(q_tokens, k_tokens)
+    query, key, xp, rule = _prepare(*sides, causal=causal, window=window, sinks=sinks)
 
     def mask_mod(b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:  # noqa: ARG001 - of all heads
-        return rule.is_visible(rule.query.at(b, q_idx), rule.key.at(b, kv_idx))
+        return _is_visible(_at(query, b, q_idx), _at(key, b, kv_idx), xp, **rule)
 
     return mask_mod
 
@@ -230,110 +231,92 @@ def _with_heads(mask: Array) -> Array:
     return mask if mask.ndim == 2 else mask[..., None, :, :]
 
 
-class _Side(NamedTuple):
-    """What decides which tokens see each other, of queries or of keys: each (seq,) or (batch, seq)."""
-
-    order: Array
-    documents: Array | None = None
-    images: Array | None = None
-    enter: Array | None = None
-    leave: Array | None = None
-
-    @classmethod
-    def of(cls, tokens: Tokens, fields: list[str], xp: Namespace) -> _Side:
-        found = {name: field_of(tokens, name, xp) for name in fields}
-        walk = found.pop("walk", None)
-        if walk is not None:
-            found["enter"], found["leave"] = walk[0, ...], walk[1, ...]
-        return cls(**found)
-
-    def at(self, b: Any, index: Any) -> _Side:
-        """Of the tokens at ``index`` in row ``b``."""
-        return _Side(
-            *(
-                x
-                if x is None
-                else x[index]
-                if x.ndim == 1
-                else x[b if x.shape[0] != 1 else 0, index]
-                for x in self
-            )
-        )
-
-
-class _Rule(NamedTuple):
-    """The one rule of all masks, with the tokens that it is about."""
-
-    query: _Side
-    key: _Side
-    xp: Namespace
-    causal: bool
-    window: int | None
-    sinks: int
-
-    @classmethod
-    def of(
-        cls, query: _Named, key: _Named, *, causal: bool, window: int | None, sinks: int
-    ) -> _Rule:
-        """With arguments that are checked, by the names that the caller of this package knows."""
-        causal = require_bool("causal", causal)
-        given = {name: array for side in (query, key) for name, array in side.values()}
-        xp, *arrays = _backends.join(**given)
-        given = dict(zip(given, arrays, strict=True))
-        sides, fields = [], [name for name in DECIDING if name in query or name in key]
-        for side in (query, key):
-            found = {field: given[name] for field, (name, _) in side.items()}
-            order = side["order"][0]
-            require_order(order, found["order"])
-            for field, (name, _) in side.items():
-                if field != "order":
-                    _require_beside(name, found[field], order, found["order"], field == "walk")
-            sides.append(_Side.of(Tokens(found["order"], **found), fields, xp))
-        _require_one_batch(given)
-        window, sinks = _require_window(window, sinks, sides[0].order, xp)
-        return cls(sides[0], sides[1], xp, causal, window, sinks)
-
-    def mask(self) -> Array:
-        """Of all queries and keys."""
-        query = _Side(*(x if x is None else x[..., :, None] for x in self.query))
-        key = _Side(*(x if x is None else x[..., None, :] for x in self.key))
-        return _with_heads(self.is_visible(query, key))
-
-    def is_visible(self, query: _Side, key: _Side) -> Array:
-        """Whether ``query`` may attend to ``key``, elementwise."""
-        xp = self.xp
-        seen = is_not_later(query.order, key.order, xp)
-        if not self.causal:
-            seen = xp.ones_like(seen)
-        if query.images is not None:
-            seen = seen | _is_same(query.images, key.images, xp)
-        if self.window is not None:
-            near = is_within(query.order, key.order, self.window, xp, causal=self.causal)
-            seen = seen & (near | _is_sink(key.order, self.sinks, xp) if self.sinks else near)
-        if query.enter is not None:
-            seen = seen & (key.enter <= query.enter) & (query.enter < key.leave)
-        if query.documents is not None:
-            seen = seen & _is_same(query.documents, key.documents, xp)
-        return seen
-
+#: Of queries or of keys, what decides which tokens see each other: order, documents, images, and when a
+#: walk enters and leaves what is below a draft. Each (seq,) or (batch, seq), or None.
+_Side = tuple[Any, ...]
 
 #: The fields that are given of one side, each with its name in messages.
 _Named = dict[str, tuple[str, Array]]
 
 
-def _rule_of(q_tokens: Tokens | Array, k_tokens: Tokens | Array | None, **rule: Any) -> _Rule:
-    query = _named("q_tokens", q_tokens)
-    return _Rule.of(query, query if k_tokens is None else _named("k_tokens", k_tokens), **rule)
+def _is_visible(
+    query: _Side, key: _Side, xp: Namespace, *, causal: bool, window: int | None, sinks: int
+) -> Array:
+    """Whether ``query`` may attend to ``key``, elementwise: the one rule of all masks."""
+    order, documents, images, enter, _ = query
+    k_order, k_documents, k_images, k_enter, k_leave = key
+    seen = is_not_later(order, k_order, xp)
+    if not causal:
+        seen = xp.ones_like(seen)
+    if images is not None:
+        seen = seen | _is_same(images, k_images, xp)
+    if window is not None:
+        near = is_within(order, k_order, window, xp, causal=causal)
+        seen = seen & (near | _is_sink(k_order, sinks, xp) if sinks else near)
+    if enter is not None:
+        seen = seen & (k_enter <= enter) & (enter < k_leave)
+    if documents is not None:
+        seen = seen & _is_same(documents, k_documents, xp)
+    return seen
 
 
-def _named(name: str, tokens: Tokens | Array) -> _Named:
-    if not isinstance(tokens, Tokens):
-        return {"order": (name, tokens)}
-    fields = {field: (f"{name}.{field}", getattr(tokens, field)) for field in DECIDING}
-    if tokens.order is None:
-        require_one_axis(f"{name}.order", tokens)
-        fields["order"] = (f"{name}.positions", tokens.positions)
-    return {field: pair for field, pair in fields.items() if pair[1] is not None}
+def _mask(query: _Side, key: _Side, xp: Namespace, rule: dict[str, Any]) -> Array:
+    """Of all queries and keys."""
+    query = tuple(x if x is None else x[..., :, None] for x in query)
+    key = tuple(x if x is None else x[..., None, :] for x in key)
+    return _with_heads(_is_visible(query, key, xp, **rule))
+
+
+def _at(side: _Side, b: Any, index: Any) -> _Side:
+    """Of the tokens at ``index`` in row ``b``."""
+    return tuple(
+        x if x is None else x[index] if x.ndim == 1 else x[b if x.shape[0] != 1 else 0, index]
+        for x in side
+    )
+
+
+def _prepare(
+    query: _Named, key: _Named, *, causal: bool, window: int | None, sinks: int
+) -> tuple[_Side, _Side, Namespace, dict[str, Any]]:
+    """Both sides, the namespace and the rule, checked, by the names that the caller of this package knows."""
+    causal = require_bool("causal", causal)
+    given = {name: array for side in (query, key) for name, array in side.values()}
+    xp, *arrays = _backends.join(**given)
+    given = dict(zip(given, arrays, strict=True))
+    sides, fields = [], [name for name in DECIDING if name in query or name in key]
+    for side in (query, key):
+        found = {field: given[name] for field, (name, _) in side.items()}
+        order = side["order"][0]
+        require_order(order, found["order"])
+        for field, (name, _) in side.items():
+            if field != "order":
+                _require_beside(name, found[field], order, found["order"], field == "walk")
+        tokens = Tokens(found["order"], **found)
+        made = {name: field_of(tokens, name, xp) for name in fields}
+        walk = made.pop("walk", None)
+        both = (None, None) if walk is None else (walk[0, ...], walk[1, ...])
+        sides.append((*map(made.get, DECIDING[:3]), *both))
+    _require_one_batch(given)
+    window, sinks = _require_window(window, sinks, sides[0][0], xp)
+    return sides[0], sides[1], xp, {"causal": causal, "window": window, "sinks": sinks}
+
+
+def _named(q_tokens: Tokens | Array, k_tokens: Tokens | Array | None) -> list[_Named]:
+    """The fields of both, with their names."""
+    sides: list[_Named] = []
+    for name, tokens in (("q_tokens", q_tokens), ("k_tokens", k_tokens)):
+        if tokens is None and name == "k_tokens":
+            sides.append(sides[0])
+            continue
+        if not isinstance(tokens, Tokens):
+            sides.append({"order": (name, tokens)})
+            continue
+        fields = {field: (f"{name}.{field}", getattr(tokens, field)) for field in DECIDING}
+        if tokens.order is None:
+            require_one_axis(f"{name}.order", tokens)
+            fields["order"] = (f"{name}.positions", tokens.positions)
+        sides.append({field: pair for field, pair in fields.items() if pair[1] is not None})
+    return sides
 
 
 def _is_same(query: Array, key: Array, xp: Namespace) -> Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from rope_xp import _backends
@@ -89,15 +87,17 @@ def packed_documents(cu_seqlens: Array, total: int) -> Array:
     return _backends.cast(documents, dtype, xp)
 
 
-class Pack(NamedTuple):
+class Pack:
     """Packed sequences: the tokens 0 … total − 1, in a dtype that holds sums and tokens."""
 
-    xp: Namespace
-    tokens: Array  # (total,)
-    starts: Array  # (n_sequences + 1,); where sums are padded, starts that no token has
-    end: Array  # of the last sequence, shape ()
-    sequence: Array  # of each token, (total,); padding is in one more
-    dtype: Dtype  # for positions
+    def __init__(self, starts: Array, end: Array, total: int, dtype: Dtype, xp: Namespace) -> None:
+        self.starts = starts  # (n_sequences + 1,); where sums are padded, starts that no token has
+        self.end = end  # of the last sequence, shape ()
+        self.dtype = dtype  # for positions
+        self.xp = xp
+        self.tokens = xp.arange(total, dtype=starts.dtype, device=_backends.device(starts))
+        # Of each token; padding is in one more.
+        self.sequence = xp.searchsorted(starts, self.tokens, side="right") - 1  # (total,)
 
     def positions(self) -> Array:
         return self.tokens - self.xp.take(self.starts, self.sequence, axis=0)
@@ -134,9 +134,7 @@ def unpack(cu_seqlens: Array, total: int) -> Pack:
         starts = xp.where(padding, xp.full_like(starts, bounds(compute)[1]), starts)
     else:
         starts = starts + 0  # contiguous: torch's searchsorted warns otherwise
-    tokens = xp.arange(total, dtype=compute, device=device)
-    sequence = xp.searchsorted(starts, tokens, side="right") - 1  # (total,)
-    return Pack(xp, tokens, starts, end, sequence, dtype)
+    return Pack(starts, end, total, dtype, xp)
 
 
 def require_sums(cu_seqlens: Array) -> np.ndarray | None:
