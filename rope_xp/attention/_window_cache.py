@@ -168,7 +168,8 @@ class WindowCache(NamedTuple):
                 _slots.write(old, index, x, valid, xp, alone=self.k is not self.v)
                 for old, x in ((self.k, k), (self.v, v))
             ]
-        first, made[0] = self._turn_sinks(made[0], length, after, known, xp)
+        span = (used, used + seq) if known else (length, after)
+        first, made[0] = self._turn_sinks(made[0], *span, known, xp)
         after = _slots.like(self.length, after, 2**31 - 1, xp)
         return WindowCache(made[0], made[1], after, first, self.turn)
 
@@ -195,7 +196,17 @@ class WindowCache(NamedTuple):
 
     def _require_arrays(self) -> Namespace:
         xp = _slots.require_slots(self.k, self.v)
+        if not isinstance(self.turn, Turn):
+            msg = f"`turn` must be what `WindowCache.empty` makes of a RoPE, got {quote(self.turn)}"
+            raise TypeError(msg)
         require_features("k", self.k, self.turn.rope.head_dim)
+        _backends.namespace(k=self.k, first_k=self.first_k)
+        shape, (*lead, capacity, head_dim) = tuple(self.first_k.shape), self.k.shape
+        fits = self.first_k.dtype == self.k.dtype and len(shape) == self.k.ndim
+        if not fits or (*shape[:-2], shape[-1]) != (*lead, head_dim) or shape[-2] >= capacity:
+            wanted = ", ".join(map(str, (*lead, "sinks", head_dim)))
+            msg = f"`first_k` must be as `k`, of shape ({wanted}), got {quote(self.first_k)}"
+            raise ValueError(msg)
         return xp
 
     def _length(self) -> tuple[Any, Any]:
@@ -232,9 +243,7 @@ class WindowCache(NamedTuple):
         """Keys of the sinks as they were appended, and ``k`` with these moved to right before the window."""
         first, sinks = self.first_k, self.first_k.shape[-2]
         moved = self._moved(after, xp)
-        if sinks == 0 or (
-            known and before >= sinks and not _backends.is_array(moved) and moved == 0
-        ):
+        if sinks == 0 or (known and before >= sinks and moved == 0):
             return first, k
         if not known or before < sinks:
             slots = numbers(sinks, k, xp)

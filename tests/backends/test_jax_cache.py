@@ -93,7 +93,12 @@ def test_gradients_go_through_the_cache():
     def whole(k, v, x, length):
         at = np.asarray([1, 0])
         k, v = (
-            jnp.stack([jnp.concat((a[i, :, :n], b[i], a[i, :, n + 2 :]), axis=-2) for i, n in enumerate(at)])
+            jnp.stack(
+                [
+                    jnp.concat((a[i, :, :n], b[i], a[i, :, n + 2 :]), axis=-2)
+                    for i, n in enumerate(at)
+                ]
+            )
             for a, b in ((k, x), (v, 2 * x))
         )
         return jnp.sum(attention(q, k, v) ** 2)

@@ -71,7 +71,7 @@ def test_compiled_appends_beyond_the_capacity_overwrite_nothing(length):
 @pytest.mark.parametrize("of", ["tokens", "cache"])
 def test_gradients_go_through_the_cache(length, of):
     """As through a concatenation, and two losses may read the same old cache."""
-    k, v, _ = torch.randn(3, 2, 2, 6, 8).requires_grad_(of == "cache")
+    k, v = torch.randn(2, 2, 2, 6, 8).requires_grad_(of == "cache")
     old = KVCache(k, v, length)
     token = torch.randn(2, 2, 2, 8, requires_grad=of == "tokens")
     q = torch.randn(2, 2, 1, 8)
@@ -79,7 +79,10 @@ def test_gradients_go_through_the_cache(length, of):
 
     def whole(array, token):
         return torch.stack(
-            [torch.cat((a[:, :i], t, a[:, i + 2 :]), -2) for a, t, i in zip(array, token, n, strict=True)]
+            [
+                torch.cat((a[:, :i], t, a[:, i + 2 :]), -2)
+                for a, t, i in zip(array, token, n, strict=True)
+            ]
         )
 
     def loss(k, v):
@@ -116,7 +119,10 @@ def test_memory_that_cannot_be_written_is_copied():
     x = torch.ones(2, 2, 1, 8)
     one = torch.zeros(2, 2, 1, 8).expand(2, 2, 6, 8)  # all slots in one place
     made = KVCache(one, one).append(x, 2 * x)
-    assert (made.k[0, 0, :, 0].tolist(), made.v[0, 0, :, 0].tolist()) == ([1, *[0] * 5], [2, *[0] * 5])
+    assert (made.k[0, 0, :, 0].tolist(), made.v[0, 0, :, 0].tolist()) == (
+        [1, *[0] * 5],
+        [2, *[0] * 5],
+    )
     same = torch.zeros(2, 2, 6, 8)  # keys and values in the same place
     made = KVCache(same, same, torch.tensor([0, 1])).append(x, 2 * x)
     assert (made.k[1, 0, 1, 0], made.v[1, 0, 1, 0], same.any()) == (1, 2, False)

@@ -527,4 +527,6 @@ def drop(self, n, rope, keep=0, seq_len=None):
         np.concatenate((x[..., :keep, :], x[..., keep + n :, :], 0 * x[..., :n, :]), -2)
         for x in (k, v)
     )
-    return k, v, int(self.length) - n
+    left = int(self.length) - n
+    k[..., left:, :] = v[..., left:, :] = 0
+    return k, v, left

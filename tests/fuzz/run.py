@@ -336,6 +336,8 @@ def evaluate(code, names, *, wild=False, warn=True):
             stack.enter_context(np.errstate(all="ignore"))
         try:
             result = eval(code, dict(names))
+            if hasattr(result, "turn"):  # a cache: what it reads as
+                result = (result.k, result.v, result.length)
             for each in result if isinstance(result, tuple) else (result,):
                 if is_array(each) and hasattr(each, "compute"):
                     each.compute()

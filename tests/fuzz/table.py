@@ -507,6 +507,23 @@ def drop(d):
     return made | {"rope": E("RoPE(4, layout='half')"), "keep": d.pick(0, 1)}
 
 
+def keep(d):
+    made = cache(d) | {"self.length": d.pick(4, 6)}
+    return made | {"indices": Host(np.asarray(d.pick([0, 3], [2], []), "int64"))}
+
+
+def window_cache(d):
+    lead = d.lead(1)
+    return {"shape": (*lead, 6, 4), "rope": E("RoPE(4, layout='half')"), "sinks": d.pick(0, 2)}
+
+
+def stream(d):
+    made = append(d)
+    first = made["self.k"][..., :2, :]
+    turn = E("attention._slots.Turn(RoPE(4, layout='half'))")
+    return made | {"self.first_k": first, "self.turn": turn}
+
+
 # -- values ----------------------------------------------------------------------------------------
 
 
@@ -735,6 +752,19 @@ TABLE = {
     ),
     "attention.KVCache.append": Row(append, oracles.append),
     "attention.KVCache.drop": Row(drop, oracles.drop),
+    "attention.KVCache.crop": Row(
+        lambda d: cache(d) | {"self.length": 4, "length": d.pick(0, 2, 4)},
+        lambda self, length: (self.k.astype(float), self.v.astype(float), length),
+    ),
+    "attention.KVCache.keep": Row(keep),
+    "attention.KVCache.mask": Row(lambda d: cache(d) | {"q_positions": d.small(d.size())}),
+    "attention.WindowCache.append": Row(stream),
+    "attention.WindowCache.mask": Row(
+        lambda d: (
+            {k: v for k, v in stream(d).items() if "." in k} | {"q_positions": d.small(d.size())}
+        )
+    ),
+    "attention.WindowCache.empty": Row(lambda d: window_cache(d) | made_on(d, "floats")),
     "scaling.inverse_frequencies": Row(
         lambda d: {"rotary_dim": 8, "base": d.pick(100, 1e4)}, default
     ),

@@ -10,6 +10,7 @@ from rope_xp.positions import Tokens
 NEAR_AND_FAR = positions.ReRoPE(2)(np.arange(5), np.arange(5))
 SEEN = np.ones((5, 5), bool)
 CACHE = attention.KVCache.empty((2, 3, 9, 8))
+HALF = CACHE._replace(length=np.asarray([1, 8]))
 
 
 def documents_mask(q_documents, k_documents):
@@ -430,6 +431,153 @@ CASES = [
         ValueError,
         "`n` and `keep` must be within the 5 tokens of the cache, got 4 and 2",
         id="drop",
+    ),
+    pytest.param(
+        lambda: HALF.append(X[..., :2, :], X[..., :2, :]),
+        ValueError,
+        "`k` must fit into the cache of 9 tokens (8 used in row 1), got 2",
+        id="a row that is full",
+    ),
+    pytest.param(
+        lambda: HALF.append(X, X, counts=[5, 2]),
+        ValueError,
+        "`k` must fit into the cache of 9 tokens (8 used in row 1), got 2",
+        id="tokens of a row",
+    ),
+    pytest.param(
+        lambda: CACHE.append(X, X, counts=[6, 0]),
+        ValueError,
+        "`counts` must be in [0, 5], got 6",
+        id="counts",
+    ),
+    pytest.param(
+        lambda: CACHE.append(X, X, counts=np.ones((2, 5), int)),
+        ValueError,
+        "`counts` must be an int or have shape (batch=2,), got (2, 5)",
+        id="counts of tokens",
+    ),
+    pytest.param(
+        lambda: CACHE.append(X, X, positions=[0, 1]),
+        ValueError,
+        "`positions` must have shape (seq,) or (batch, seq) with seq=5 (axis 2 of `k`), got (2,)",
+        id="positions of tokens",
+    ),
+    pytest.param(
+        lambda: (
+            attention.KVCache.empty((1, 300, 8))
+            ._replace(length=np.asarray([200], "u1"))
+            .append(X[0, :1], X[0, :1])
+        ),
+        TypeError,
+        "`length` must have a dtype that holds 300, got uint8",
+        id="narrow lengths",
+    ),
+    pytest.param(
+        lambda: HALF.crop([3, 9]),
+        ValueError,
+        "`length` must be at most that of the cache, [1, 8], got [3, 9]",
+        id="crop to more",
+    ),
+    pytest.param(lambda: HALF.crop(1.0), TypeError, "`length` must be an int, got 1.0", id="crop"),
+    pytest.param(
+        lambda: HALF.keep([0, 3]),
+        ValueError,
+        "`indices` must be in [0, length), [1, 8], got 3",
+        id="keep what is not there",
+    ),
+    pytest.param(
+        lambda: HALF.keep([-1]),
+        ValueError,
+        "`indices` must be in [0, length), [1, 8], got -1",
+        id="keep from the end",
+    ),
+    pytest.param(
+        lambda: HALF.keep([[0], [0], [0]]),
+        ValueError,
+        "`indices` must have shape (n,) or (batch=2, n), got (3, 1)",
+        id="keep of other rows",
+    ),
+    pytest.param(
+        lambda: HALF.keep([0] * 10),
+        ValueError,
+        "`indices` must be at most 9, the capacity, got 10",
+        id="keep too many",
+    ),
+    pytest.param(
+        lambda: HALF.keep([0.5]),
+        TypeError,
+        "`indices` must be integer, got float64",
+        id="keep real",
+    ),
+    pytest.param(
+        lambda: HALF.keep([0], "rope"), TypeError, "`rope` must be a RoPE, got str", id="keep rope"
+    ),
+    pytest.param(
+        lambda: CACHE.mask([0, 1], tree=np.ones((2, 2))),
+        TypeError,
+        "`tree` must be boolean, got float64",
+        id="a tree of numbers",
+    ),
+    pytest.param(
+        lambda: CACHE.mask([0, 1], tree=np.ones((3, 3), bool)),
+        ValueError,
+        "`tree` must have shape (q_len=2, n), (batch, q_len, n) or (batch, 1, q_len, n), n at most 9, "
+        "got (3, 3)",
+        id="a tree of other queries",
+    ),
+    pytest.param(
+        lambda: attention.KVCache.empty((2, 9, 8), v_dim=-1),
+        ValueError,
+        "`v_dim` must be non-negative, got -1",
+        id="width of values",
+    ),
+    pytest.param(
+        lambda: attention.WindowCache.empty((2, 4, 8), ROPE, sinks=4),
+        ValueError,
+        "`sinks` must be in [0, 4), the capacity, got 4",
+        id="sinks",
+    ),
+    pytest.param(
+        lambda: attention.WindowCache.empty((2, 4, 6), ROPE),
+        ValueError,
+        "`sinks` must be in [0, 4), the capacity, got 4",
+        id="sinks by default",
+    ),
+    pytest.param(
+        lambda: attention.WindowCache.empty((2, 9, 6), ROPE),
+        ValueError,
+        "`shape` must end in head_dim=8 of `rope`, got 6",
+        id="window head_dim",
+    ),
+    pytest.param(
+        lambda: attention.WindowCache.empty((2, 9, 8), None),
+        TypeError,
+        "`rope` must be a RoPE, got NoneType",
+        id="window rope",
+    ),
+    pytest.param(
+        lambda: attention.WindowCache.empty((2, 3, 6, 8), ROPE, sinks=2).append(X, X),
+        ValueError,
+        "`k` must have at most 4 tokens, as the window has, got 5",
+        id="more than the window",
+    ),
+    pytest.param(
+        lambda: attention.WindowCache.empty((2, 3, 9, 8), ROPE)._replace(length=-1).append(X, X),
+        ValueError,
+        "`length` must be in [0, 2147483647], got -1",
+        id="window length",
+    ),
+    pytest.param(
+        lambda: attention.WindowCache.empty((2, 9, 8), ROPE)._replace(turn=ROPE).positions,
+        TypeError,
+        "`turn` must be what `WindowCache.empty` makes of a RoPE, got RoPE(8, layout=",
+        id="window turn",
+    ),
+    pytest.param(
+        lambda: attention.WindowCache.empty((2, 9, 8), ROPE)._replace(first_k=X).positions,
+        ValueError,
+        "`first_k` must be as `k`, of shape (2, sinks, 8), got",
+        id="window sinks",
     ),
 ]
 

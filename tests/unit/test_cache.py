@@ -392,3 +392,66 @@ def test_a_stream_at_large_positions(lib, rng):
     order = np.argsort(lib.numpy(cache.positions))
     wanted = rope(lib.array(np.concatenate((k, more), axis=-2)))
     np.testing.assert_allclose(back[:, :, order], lib.numpy(wanted), rtol=0, atol=2e-6)
+
+
+def test_moves_by_two_encodings(lib, rng):
+    """What one has moved is moved before the other one does."""
+    cache, rows = empty(lib, 1, 5), [Row()]
+    cache = append(lib, cache, rows, rng, 5)
+    other = RoPE(DIM, layout="interleaved", rotary_dim=4)
+    moved = cache.drop(1, ROPE).drop(1, other).k
+    wanted = other.shift(ROPE.shift(cache.k[:, :, 2:, :], -1), -1)
+    np.testing.assert_allclose(lib.numpy(moved)[:, :, :3], lib.numpy(wanted), rtol=0, atol=2e-6)
+
+
+@pytest.mark.eager
+def test_errors_leave_the_cache_as_it_was(lib, rng):
+    cache, rows = empty(lib, 2, 6), [Row(), Row()]
+    cache = append(lib, cache, rows, rng, 5, [5, 3])
+    before = lib.numpy(cache.k), lib.numpy(cache.v)
+    k, v = (lib.array(x) for x in fresh(rng, 2, 2))
+    short = lib.array(np.zeros((2, HEADS, 1, V_DIM)), "float32")
+    for call in (
+        lambda: cache.append(k, short),
+        lambda: cache.append(k, v, positions=lib.array([1, 2, 3])),
+        lambda: cache.append(k, v, counts=lib.array([1, 2, 3])),
+        lambda: cache._replace(length=-1).append(k, v),
+        lambda: cache._replace(length=5).append(k, v),
+    ):
+        with pytest.raises(ValueError, match="must"):
+            call()
+    for old, now in zip(before, (cache.k, cache.v), strict=True):
+        np.testing.assert_array_equal(old, lib.numpy(now))
+
+
+@pytest.mark.parametrize("start", [0, [1, 0]])
+def test_memory_is_made_once(lib, rng, start):
+    """And nothing that an old cache has is written."""
+    if lib.name not in ("numpy", "torch"):
+        pytest.skip(f"{lib.name} cannot write, or is asked in a file of its own")
+    cache = empty(lib, 2, 6)
+    cache = cache._replace(length=start if isinstance(start, int) else lib.array(start))
+    memory = [x.ctypes.data if lib.name == "numpy" else x.data_ptr() for x in cache[:2]]
+    at = np.asarray([3, 4])
+    for options in ({}, {"counts": [1, 2]}, {"positions": lib.array(at)}, {}):
+        k, v = (lib.array(x) for x in fresh(rng, 2, 1 if not options else 2))
+        if options.get("positions") is not None:
+            cache = cache.crop(2) if isinstance(start, int) else cache.crop(lib.array([2, 1]))
+        old, kept = cache, lib.numpy(cache.k).copy()
+        cache = cache.append(k, v, **options)
+        used = np.arange(6) < lib.numpy(lib.array(old.length)).reshape(-1, 1)
+        shown = np.broadcast_to(used[:, None, :, None], kept.shape)
+        np.testing.assert_array_equal(lib.numpy(old.k)[shown], kept[shown])
+    assert memory == [x.ctypes.data if lib.name == "numpy" else x.data_ptr() for x in cache[:2]]
+
+
+@pytest.mark.backend("numpy")
+def test_memory_of_numpy_that_cannot_be_written_is_copied():
+    locked = np.zeros((1, 4, 8))
+    locked.flags.writeable = False
+    one = np.ones((1, 1, 8))
+    made = KVCache(locked, locked.copy(), 1).append(one, one)
+    np.testing.assert_array_equal(made.k[0, :, 0], [0, 1, 0, 0])
+    same = np.zeros((1, 4, 8))  # keys and values in the same place
+    made = KVCache(same, same).append(one, 2 * one)
+    assert (made.k[0, 0, 0], made.v[0, 0, 0], same[0, 0, 0]) == (1, 2, 0)
