@@ -376,10 +376,10 @@ def materialize_under_compile(array: Array) -> Array:
 
 
 def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array | None:
-    if is_exporting() or is_differentiated(array, values) or read_only(array):
+    if is_differentiated(array, values) or read_only(array):
         return None
     if is_compiling():
-        if _is_in_transform():
+        if is_exporting() or _is_in_transform():
             return None
     elif not is_plain(array, values) or is_transformed(array) or is_transformed(values):
         return None

@@ -51,6 +51,7 @@ class WindowCache(NamedTuple):
     Examples
     --------
     >>> import numpy as np
+    >>> from rope_xp import RoPE
     >>> rope = RoPE(2, layout="half")
     >>> cache = WindowCache.empty((1, 4, 2), rope, sinks=1)  # (heads, capacity, head_dim)
     >>> for token in range(9):
