@@ -203,9 +203,9 @@ def forward(config, weights, tokens, caches, counts=None):
     Of row i, the first ``counts[i]`` are tokens and the others are padding, which no cache takes.
     """
     xp, rope = array_namespace(tokens), config.rope
-    start = xp.asarray(caches[0].next_positions, device=device(tokens))  # (batch,)
+    start = xp.asarray(caches[0].next_positions, device=device(tokens))  # () or (batch,)
     positions = start[..., None] + xp.arange(tokens.shape[-1], device=device(tokens))
-    cos, sin = rope.cos_sin(positions)  # (batch, seq, n_pairs), the same in every layer
+    cos, sin = rope.cos_sin(positions)  # (..., seq, n_pairs), the same in every layer
 
     x = xp.take(weights["embedding"], xp.reshape(tokens, (-1,)), axis=0)  # (batch * seq, hidden)
     filled, visible = [], None
@@ -216,7 +216,7 @@ def forward(config, weights, tokens, caches, counts=None):
             for part in ("attn_q", "attn_k", "attn_v")
         )
         updated = cache.append(rope.rotate(k, cos, sin), v, counts=counts)
-        if visible is None:  # (batch, 1, seq, capacity), the same in every layer
+        if visible is None:  # (..., seq, capacity), the same in every layer
             visible = updated.mask(positions)
         output = attention(rope.rotate(q, cos, sin), updated.k, updated.v, bias=visible)
         x = x + join_heads(output) @ layer["attn_output"].T
@@ -239,19 +239,19 @@ def next_logits(config, weights, tokens, caches, counts=None):
 
 
 def empty_caches(config, capacity, xp, where=None, *, batch=None, sinks=None):
-    """One cache per layer; for a ``batch``, each row has its own length.
+    """One cache per layer; of several rows, each has its own length.
 
     With ``sinks``, a cache that is full goes on with these first tokens and the newest.
     """
-    rows, length = ((), 0) if batch is None else ((batch,), [0] * batch)
+    rows = () if batch is None else (batch,)
     shape = (*rows, config.kv_heads, capacity, config.rope.head_dim)
     make = partial(KVCache.empty, shape)
     if sinks is not None:
         make = partial(WindowCache.empty, shape, config.rope, sinks=sinks)
-    return [
-        make(xp=xp, device=where)._replace(length=xp.asarray(length, device=where))
-        for _ in range(config.n_layers)
-    ]
+    caches = [make(xp=xp, device=where) for _ in range(config.n_layers)]
+    if rows in ((), (1,)):
+        return caches
+    return [cache._replace(length=xp.asarray([0] * batch, device=where)) for cache in caches]
 
 
 # ---- the conversation ----
@@ -280,11 +280,12 @@ def generate(
     """
     as_array = partial(array_namespace(caches[0].k).asarray, device=device(caches[0].k))
     rng = np.random.default_rng(seed)
+    as_counts = as_array if len(prompts) > 1 else lambda _: None  # one row has no padding
     *first, (tokens, counts) = pieces(prompts, chunk)
-    for piece in first:
-        _, caches = step(weights, as_array(piece[0]), caches, as_array(piece[1]))
+    for piece, filled in first:
+        _, caches = step(weights, as_array(piece), caches, as_counts(filled))
     for _ in itertools.islice(itertools.count(), n):
-        logits, caches = step(weights, as_array(tokens), caches, as_array(counts))
+        logits, caches = step(weights, as_array(tokens), caches, as_counts(counts))
         if temperature > 0:  # the argmax of logits + T · Gumbel noise is a sample of the softmax
             noise = (temperature * rng.gumbel(size=logits.shape)).astype(np.float32)
             logits = logits + as_array(noise)
