@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import Config
+from rope_xp.scaling import Schedule
 
 
 class Found(NamedTuple):
@@ -25,6 +26,8 @@ class Found(NamedTuple):
     frequency_factors : mapping, optional
         Layer type, or None for all layers → a divisor for each pair, from a tensor of the file; None
         where there are none.
+    axis_schedules : tuple, optional
+        The schedule of each axis of the positions, or None.
     """
 
     config: Config
@@ -32,3 +35,4 @@ class Found(NamedTuple):
     family: Family
     layout: str | None
     frequency_factors: Mapping[str | None, tuple[float, ...] | None] | None = None
+    axis_schedules: tuple[Schedule | None, ...] | None = None

@@ -68,7 +68,7 @@ def _layer_of(
     softmax_factor = 1.0
     if spec is None and model.family.mscale_softmax and label not in NO_ATTENTION:
         rotating = _spec_of(model, entries, label, Rotation(label))
-        if rotating is not None and rotating.scaling is not None:
+        if rotating is not None and callable(rotating.scaling):
             sizes = rotating.rotary_dim, rotating.base
             made = rotating.scaling(*sizes, seq_len=None, precision="exact")
             softmax_factor = made.softmax_factor
@@ -130,8 +130,10 @@ def _rope_type_of(model: ModelConfig, parameters: RopeParameters) -> str:
 
 def _adapted(
     model: ModelConfig, layer_type: str | None, scaling: Schedule | None, *, is_scaled: bool
-) -> Schedule | None:
+) -> Schedule | tuple[Schedule | None, ...] | None:
     """The schedule of one layer: not that of the config in some layers, or turned the other way."""
+    if model.axis_schedules is not None:
+        return model.axis_schedules
     factors = (model.frequency_factors or {}).get(layer_type)
     if factors is not None:
         scaling = FrequencyFactors(factors, scaling)

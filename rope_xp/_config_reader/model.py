@@ -10,6 +10,7 @@ from rope_xp._config_reader.layer_types import LayerTypes, layer_types_of
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import MAX_LAYERS, Config, get_bool, get_int
 from rope_xp._config_reader.vocabulary import Layout
+from rope_xp.scaling import Schedule
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ModelConfig:
         The rules of the model_type.
     layout : {"half", "interleaved"}
         The pairing.
-    frequency_factors : mapping, optional
+    frequency_factors, axis_schedules
         As in `rope_xp._config_reader.found.Found`.
     n_layers : int, optional
         How many layers there are, if the config says it.
@@ -41,6 +42,7 @@ class ModelConfig:
     family: Family
     layout: str
     frequency_factors: Mapping[str | None, tuple[float, ...] | None] | None
+    axis_schedules: tuple[Schedule | None, ...] | None
     n_layers: int | None
     layer_types: LayerTypes | None
     max_positions: int | None
@@ -54,7 +56,8 @@ def model_config(config: object, layout: str | None, part: str) -> ModelConfig:
     ValueError, TypeError
         As `rope_xp.configs.layer_ropes`.
     """
-    values, model_type, family, layout, frequency_factors = families.find(config, layout, part)
+    found = families.find(config, layout, part)
+    values, model_type, family = found.config, found.model_type, found.family
     n_layers = get_int(values, "num_hidden_layers", maximum=MAX_LAYERS)
     key = family.attentions_per_layer_key
     if n_layers is None and key is not None:
@@ -66,8 +69,9 @@ def model_config(config: object, layout: str | None, part: str) -> ModelConfig:
         values,
         model_type,
         family,
-        layout or _layout_of(values, family),
-        frequency_factors,
+        found.layout or _layout_of(values, family),
+        found.frequency_factors,
+        found.axis_schedules,
         n_layers,
         layer_types,
         get_int(values, "max_position_embeddings"),

@@ -32,7 +32,7 @@ class LayerSpec:
     base: float
     rotary_dim: int
     rotary_start: int
-    scaling: Schedule | None
+    scaling: Schedule | tuple[Schedule | None, ...] | None
     axes: Axes | None
     source: str = field(compare=False)
     query_scale: QueryScale | None = None

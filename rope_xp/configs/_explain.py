@@ -229,9 +229,11 @@ def _changes(rope: RoPE, seq_len: int | None) -> str:
     same = sum(abs(s - 1) < 1e-9 for s in slowed)
     full = 0 if most - 1 < 1e-9 else sum(abs(s / most - 1) < 1e-9 for s in slowed)
     between = [s for s in slowed if abs(s - 1) >= 1e-9 and (abs(s / most - 1) >= 1e-9 or not full)]
+    # A schedule for each axis has levels of its own, and blends nothing.
+    less = "slowed less" if isinstance(rope.scaling, tuple) else "blended"
     counts = {
         f"{same} unchanged": same,
-        f"{len(between)} blended": len(between),
+        f"{len(between)} {less}": len(between),
         f"{full} interpolated by {most:.4g}": full,
         f"{len(after) - len(slowed)} stopped": len(after) - len(slowed),
     }

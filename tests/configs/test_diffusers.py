@@ -12,6 +12,7 @@ import pytest
 from rope_xp import RoPE, configs
 from rope_xp._config_reader.carriers.diffusers import read_table, transformer
 from rope_xp.axes import Axial, AxisPerPair, InterleavedSections
+from rope_xp.scaling import Linear
 
 
 def config(name, **keys):
@@ -100,7 +101,22 @@ PUBLISHED = {
     "allegro": (
         config("AllegroTransformer3DModel", attention_head_dim=96, num_layers=32),
         32,
-        RoPE(96, layout="half", axes=Axial(3, split=True)),
+        RoPE(
+            96,
+            layout="half",
+            axes=Axial(3, split=True),
+            scaling=(Linear(2.2), Linear(2.0), Linear(2.0)),
+        ),
+    ),
+    "kandinsky 6": (
+        config("Kandinsky6Transformer3DModel", scale_factor=[1.0, 2.0, 2.0]),
+        60,
+        RoPE(
+            128,
+            layout="interleaved",
+            axes=Axial((32, 48, 48)),
+            scaling=(None, Linear(2.0), Linear(2.0)),
+        ),
     ),
     "ideogram 4": (
         config("Ideogram4Transformer2DModel"),
@@ -151,10 +167,38 @@ def test_ltx_turns_the_whole_width(name):
     assert (rope.head_dim, rope.rotary_start, rope.rotary_dim) == (128, 2, 126)
     expected = 1e4 ** np.linspace(0, 1, 21) * np.pi / 2
     found = rope.frequencies().inv_freq
-    for axis in range(3):
-        np.testing.assert_allclose(found[axis, axis::3], expected, rtol=1e-9)
+    for axis, largest in enumerate([20, 2048, 2048]):
+        # The class turns by 2 p / largest − 1.
+        np.testing.assert_allclose(found[axis, axis::3], expected * 2 / largest, rtol=1e-9)
     assert np.count_nonzero(found) == 63
-    assert "2 p − 1" in configs.explain(config(name))
+    assert "row and column in pixels" in configs.explain(config(name))
+
+
+AXIS_FACTORS = {
+    "AllegroTransformer3DModel": [f"interpolation_scale_{axis}" for axis in "thw"],
+    "Kandinsky6Transformer3DModel": ["scale_factor"],
+    "Kandinsky6SRTransformer3DModel": ["scale_factor"],
+    "LTX2VideoTransformer3DModel": ["pos_embed_max_pos", "base_height", "base_width"],
+    "SanaWMLTX2RefinerTransformer3DModel": ["pos_embed_max_pos", "base_height", "base_width"],
+}
+
+
+@pytest.mark.parametrize("name", AXIS_FACTORS)
+def test_divisors_of_single_axes(name):
+    """Positions divided by a number for each axis, from the config, are the schedules of the axes."""
+
+    def read(*factors):
+        keys = AXIS_FACTORS[name]
+        values = [list(factors)] if len(keys) == 1 else factors
+        return RoPE.from_config(config(name, **dict(zip(keys, values, strict=True))))
+
+    assert read(1, 3, 2.5).scaling == (None, Linear(3.0), Linear(2.5))
+    assert read(4, 4, 4).scaling == Linear(4.0)
+    assert read(1, 1.0, 1).scaling is None
+    at = np.stack(np.meshgrid(range(3), range(2), range(4), indexing="ij")).reshape(3, -1)
+    x = np.random.default_rng(0).standard_normal((24, read(1, 1, 1).head_dim))
+    divided = read(1, 1, 1)(x, positions=at / np.array([[1.5], [3], [2]]))
+    np.testing.assert_allclose(read(1.5, 3, 2)(x, positions=at), divided, atol=1e-9)
 
 
 def test_omnigen_has_longrope():
@@ -225,6 +269,38 @@ BROKEN = {
     "a factor too few": (
         config("CosmosTransformer3DModel", rope_scale=[2.0, 1.0]),
         "`rope_scale` must have a number for each of 3 axes",
+    ),
+    "no factors": (
+        config("CosmosTransformer3DModel", rope_scale=None),
+        "`rope_scale` must have a number for each of 3 axes, got None",
+    ),
+    "heads that are too small for its base": (
+        config("CosmosTransformer3DModel", attention_head_dim=6),
+        r"`attention_head_dim` must give each axis more than 2 features, got \[2, 2, 2\]",
+    ),
+    "one factor for all axes": (
+        config("Kandinsky6Transformer3DModel", scale_factor=2.0),
+        "`scale_factor` must have a number for each of 3 axes, got 2.0",
+    ),
+    "factors for three of two axes": (
+        config("Kandinsky6Transformer3DModel", axes_dims=[64, 64]),
+        r"`scale_factor` must have a number for each of 2 axes, got \[1.0, 2.0, 2.0\]",
+    ),
+    "a factor below 1": (
+        config("Kandinsky6SRTransformer3DModel", scale_factor=[1.0, 0.5, 0.5]),
+        r"`scale_factor\[1\]` must be at least 1, got 0.5",
+    ),
+    "a factor of one axis below 1": (
+        config("AllegroTransformer3DModel", interpolation_scale_h=0.5),
+        "`interpolation_scale_h` must be at least 1, got 0.5",
+    ),
+    "a factor that is null": (
+        config("AllegroTransformer3DModel", interpolation_scale_t=None),
+        "`interpolation_scale_t` must be a positive number, got None",
+    ),
+    "a factor as text": (
+        config("LTX2VideoTransformer3DModel", base_height="2048"),
+        "`base_height` must be a positive number, got '2048'",
     ),
     "frequencies of each head": (
         config("LTX2VideoTransformer3DModel", rope_type="split"),

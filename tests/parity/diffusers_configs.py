@@ -122,16 +122,17 @@ def easyanimate(name):
 
 
 def allegro(name):
-    config = {"_class_name": name, "attention_head_dim": 96}
-    scale = 2.2, 2.0, 2.0
+    scale = 2.5, 1.5, 3.0
+    keys = {f"interpolation_scale_{axis}": s for axis, s in zip("thw", scale, strict=True)}
+    config = {"_class_name": name, "attention_head_dim": 96, **keys}
     tables = embeddings.get_3d_rotary_pos_embed_allegro(96, ((0, 0), (H, W)), (H, W), T, scale)
-    at, index = GRID / np.array(scale)[:, None], torch.tensor(GRID)
+    index = torch.tensor(GRID)
 
     def turn(x):
         x = embeddings.apply_rotary_emb_allegro(x.transpose(1, 2), tables[:3], index[:, None])
         return x.transpose(1, 2)
 
-    return config, at, turn
+    return config, GRID, turn
 
 
 def complex_ids(attribute, **changes):
@@ -244,7 +245,8 @@ def kandinsky(rope, turn, widths, scale=(1.0, 1.0, 1.0)):
         table = table.reshape(T * H * W, 1, sum(widths) // 2, 2, 2)
         turned = nested(module, turn)
         config = {"_class_name": name, "axes_dims": widths}
-        return config, GRID / np.array(scale)[:, None], lambda x: turned(x, table)
+        config |= {"scale_factor": scale} if "6" in rope else {}
+        return config, GRID, lambda x: turned(x, table)
 
     return case
 
@@ -376,23 +378,26 @@ def ltx(name):
     module = file_of(name)
     made = module.LTXVideoRotaryPosEmbed(2048)
     table = made(torch.zeros(1), T, H, W, rope_interpolation_scale=(0.3, 32, 32))
-    scale = np.array([0.3 / 20, 32 / 2048, 32 / 2048])[:, None]
+    at = GRID * np.array([[0.3], [32], [32]]) - np.array([[10], [1024], [1024]])
     config = {"_class_name": name}
     return (
         config,
-        2 * GRID * scale - 1,
+        at,
         lambda x: module.apply_rotary_emb(x[:, :, 0], table)[:, :, None],
     )
 
 
 def ltx2(name):
     module = importlib.import_module("diffusers.models.transformers.transformer_ltx2")
-    made = module.LTX2AudioVideoRotaryPosEmbed(4096)
+    made = module.LTX2AudioVideoRotaryPosEmbed(
+        4096, base_num_frames=25, base_height=1024, base_width=2048
+    )
     coords = made.prepare_video_coords(1, T, H, W, torch.device("cpu"))
     table = made(coords)
-    at = coords.mean(-1)[0].numpy().astype(float) / np.array([[20], [2048], [2048]])
+    at = coords.mean(-1)[0].numpy().astype(float) - np.array([[12.5], [512], [1024]])
     turn = module.apply_interleaved_rotary_emb
-    return {"_class_name": name}, 2 * at - 1, lambda x: turn(x[:, :, 0], table)[:, :, None]
+    config = {"_class_name": name, "pos_embed_max_pos": 25, "base_height": 1024}
+    return config, at, lambda x: turn(x[:, :, 0], table)[:, :, None]
 
 
 ONE = {"num_layers": 1, "num_attention_heads": 1}
@@ -458,7 +463,7 @@ CASES = {
     "PRXTransformer2DModel": matrices(prx, 2),
     "Kandinsky5Transformer3DModel": kandinsky("Kandinsky5RoPE3D", "apply_rotary", (16, 24, 24)),
     "Kandinsky6Transformer3DModel": kandinsky(
-        "Kandinsky6RoPE3D", "apply_rotary", (32, 48, 48), (1.0, 2.0, 2.0)
+        "Kandinsky6RoPE3D", "apply_rotary", (32, 48, 48), (1.5, 2.0, 3.0)
     ),
     "Kandinsky6SRTransformer3DModel": kandinsky(
         "Kandinsky6SRRoPE3D", "apply_rotary", (16, 24, 24), (1.0, 2.0, 2.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,10 +25,12 @@ from rope_xp._config_reader.values import (
     get_list,
     get_mapping,
     get_positive,
+    is_list,
 )
 from rope_xp._config_reader.vocabulary import Layout, Rotary
 from rope_xp._validation import quote
 from rope_xp.axes import Axial
+from rope_xp.scaling import Linear
 
 
 class Scheme(StrEnum):
@@ -47,7 +50,7 @@ class Scheme(StrEnum):
     AXES = "axes"
     #: The list under ``widths_key`` is an mrope_section; the axes take turns.
     INTERLEAVED_SECTIONS = "interleaved_sections"
-    #: Heads together are one: three axes take turns, over frequencies from π/2 to base · π/2, both
+    #: Heads together are one: three axes take turns, over frequencies from π to base · π, both
     #: included; what 6 does not divide comes first and does not rotate.
     WHOLE_WIDTH = "whole_width"
 
@@ -78,6 +81,8 @@ class Transformer:
     axes: AxesRule | None = None
     #: Key of a factor s for each axis of w features, whose base is times s ** (w / (w − 2)).
     ntk_key: str | None = None
+    #: What the positions of each axis are divided by: numbers, their keys, or one key of a list.
+    linear: tuple[float | str, ...] = ()
     #: LongRoPE by the keys rope_scaling, max_position_embeddings, original_max_position_embeddings.
     longrope: bool = False
     enabled_if: EnabledIf | None = None
@@ -93,6 +98,15 @@ class Transformer:
         if (self.scheme is Scheme.AXES) != (self.axes is not None):
             msg = "`axes` is required for scheme 'axes', and for no other"
             raise ValueError(msg)
+        missing = {key for key in self.factor_keys if key not in self.defaults}
+        if missing:
+            msg = f"`defaults` must have {', '.join(sorted(missing))}"
+            raise ValueError(msg)
+
+    @property
+    def factor_keys(self) -> set[str]:
+        """Keys of the factors of single axes."""
+        return {key for key in (self.ntk_key, *self.linear) if isinstance(key, str)}
 
 
 @dataclass(frozen=True)
@@ -138,7 +152,9 @@ def find(config: Config, layout: str | None) -> Found | None:
     keys = {*model.defaults, *model.ignored, *model.head_dim, model.base_key, model.widths_key}
     keys |= {"rope_scaling"} if model.longrope else set()
     require_read(config, {str(key) for key in keys if key}, str(name))
-    given = {**model.defaults, **{key: value for key, value in config.items() if value is not None}}
+    # A factor that is null is refused: the class does not replace it by its default.
+    own = {k: v for k, v in config.items() if v is not None or k in model.factor_keys}
+    given = {**model.defaults, **own}
     head_dim = _head_dim(given, model)
     base = model.base or get_positive(given, str(model.base_key)) or 10000.0
     axes, widths = _axes(given, model, head_dim, base)
@@ -169,7 +185,8 @@ def find(config: Config, layout: str | None) -> Found | None:
         enabled_if=model.enabled_if,
         note=model.note,
     )
-    return Found(found, f"diffusers {name}", family, layout)
+    schedules = _schedules(given, model, family.n_axes)
+    return Found(found, f"diffusers {name}", family, layout, axis_schedules=schedules)
 
 
 def _transformer_of(name: object) -> Transformer:
@@ -272,12 +289,44 @@ def _bases(
     """The base of each axis, if they differ."""
     if model.ntk_key is None:
         return None
-    scales = get_list(given, model.ntk_key) or []
-    if len(scales) != len(widths) or min(widths) <= 2:
-        msg = f"`{model.ntk_key}` must have a number for each of {len(widths)} axes, got {quote(scales)}"
+    if min(widths) <= 2:
+        msg = f"`{model.head_dim[0]}` must give each axis more than 2 features, got {list(widths)}"
         raise ValueError(msg)
-    factors = [get_positive({model.ntk_key: scale}, model.ntk_key) or 1.0 for scale in scales]
-    return tuple(base * f ** (w / (w - 2)) for f, w in zip(factors, widths, strict=True))
+    factors = _factors(given, (model.ntk_key,), len(widths))
+    return tuple(base * f ** (w / (w - 2)) for (_, f), w in zip(factors, widths, strict=True))
+
+
+def _schedules(given: Config, model: Transformer, n_axes: int) -> tuple[Linear | None, ...] | None:
+    """The schedule of each axis; None: they have none."""
+    if not model.linear:
+        return None
+    factors = _factors(given, model.linear, n_axes)
+    for name, factor in factors:
+        if factor < 1:
+            msg = f"`{name}` must be at least 1, got {factor}"
+            raise ValueError(msg)
+    return tuple(None if factor == 1 else Linear(factor) for _, factor in factors)
+
+
+def _factors(
+    given: Config, sources: tuple[float | str, ...], n_axes: int
+) -> list[tuple[str, float]]:
+    """The name of a factor for each axis, and the factor; ``sources`` are as `Transformer.linear`."""
+    named = [(str(source), given.get(str(source), source)) for source in sources]
+    if len(sources) == 1:
+        key, listed = named[0]
+        if not is_list(listed) or len(listed) != n_axes:
+            msg = f"`{key}` must have a number for each of {n_axes} axes, got {quote(listed)}"
+            raise ValueError(msg)
+        named = [(f"{key}[{axis}]", value) for axis, value in enumerate(listed)]
+    factors = []
+    for name, value in named:
+        factor = get_positive({name: value}, name)
+        if factor is None:
+            msg = f"`{name}` must be a positive number, got None"
+            raise ValueError(msg)
+        factors.append((name, factor))
+    return factors
 
 
 def _whole_width(given: Config, width: int, base: float) -> Axial:
@@ -290,7 +339,7 @@ def _whole_width(given: Config, width: int, base: float) -> Axial:
     if width < 12 or width % 6 % 2 or base <= 1:
         msg = f"the width of all heads must be even and at least 12, got {width} with base {base}"
         raise ValueError(msg)
-    return Axial(3, arrangement="alternating", scale=1.5707963267948966)
+    return Axial(3, arrangement="alternating", scale=math.pi)
 
 
 def _longrope(given: Config, model: Transformer) -> dict[str, Any]:
