@@ -11,8 +11,8 @@ from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import as_int, quote, require_features, require_integer
 from rope_xp.attention import _slots
 from rope_xp.attention._masks import causal_mask
-from rope_xp.attention._slots import Turn, as_lengths, numbers, spread
-from rope_xp.positions._alignment import require_line_up
+from rope_xp.attention._slots import Turn, as_lengths, as_turn, numbers, spread
+from rope_xp.positions._alignment import SeqLen, require_line_up
 from rope_xp.positions._range import bounds
 from rope_xp.rope import RoPE
 
@@ -187,7 +187,7 @@ class KVCache(_Fields):
             raise ValueError(msg)
         return self._replace(length=_slots.like(self.length, length, self.stored_k.shape[-2], xp))
 
-    def drop(self, n: int, rope: RoPE, *, keep: int = 0, seq_len: int | None = None) -> "KVCache":
+    def drop(self, n: int, rope: RoPE, *, keep: int = 0, seq_len: SeqLen = None) -> "KVCache":
         """The cache without the ``n`` tokens after the first ``keep``; later tokens move up by ``n``.
 
         With ``keep`` > 0 this is a sliding window with attention sinks (Xiao et al. 2023,
@@ -231,7 +231,7 @@ class KVCache(_Fields):
         return KVCache(k, v, left, at, rotated_to, turn)
 
     def keep(
-        self, indices: Array, rope: RoPE | None = None, *, seq_len: int | None = None
+        self, indices: Array, rope: RoPE | None = None, *, seq_len: SeqLen = None
     ) -> "KVCache":
         """The cache with only the tokens in the slots ``indices``, in this order.
 
@@ -243,7 +243,7 @@ class KVCache(_Fields):
         rope : RoPE, optional
             The encoding that rotated the keys: tokens then move to the positions 0 … n − 1. Without it
             they keep their positions.
-        seq_len : int, optional
+        seq_len : int or a tuple of them, optional
             As in `RoPE.shift`.
 
         Raises
@@ -371,8 +371,8 @@ class KVCache(_Fields):
     def _is_used(self, length: Any, xp: Namespace) -> Array:
         return numbers(self.stored_k.shape[-2], self.stored_k, xp) < spread(length)
 
-    def _as_turn(self, rope: RoPE, seq_len: int | None) -> Turn:
-        turn = Turn(rope, seq_len)
+    def _as_turn(self, rope: RoPE, seq_len: SeqLen) -> Turn:
+        turn = as_turn(rope, seq_len)
         _backends.require_floating(k=self.stored_k)
         require_features("k", self.stored_k, rope.head_dim)
         return turn

@@ -9,7 +9,7 @@ from rope_xp._backends import Array, Dtype, Namespace
 from rope_xp._validation import is_known, quote, require_bool
 from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
 from rope_xp.axes._base import refuse_default
-from rope_xp.positions._alignment import require_positions_along
+from rope_xp.positions._alignment import SeqLen, require_positions_along
 from rope_xp.rope import RoPE
 
 #: Tokens that causal attention compares pair by pair. Earlier ones enter as one sum.
@@ -25,7 +25,7 @@ def linear_attention(
     causal: bool = False,
     q_positions: Array | None = None,
     k_positions: Array | None = None,
-    seq_len: int | None = None,
+    seq_len: SeqLen = None,
     feature_map: Callable[[Array], Array] | None = None,
 ) -> Array:
     r"""Attention whose time and memory grow linearly with the length, not quadratically.
@@ -47,7 +47,7 @@ def linear_attention(
         Both or neither, as for `RoPE`. Default: keys at 0 … k_len − 1, and the last query at the
         position of the last key, whether ``causal`` or not. Only distances matter, so there is no
         offset.
-    seq_len : int, optional
+    seq_len : int or a tuple of them, optional
         As in `RoPE`: only for schedules that depend on length.
     feature_map : callable, optional
         Takes an array (..., seq, head_dim) in float32 or float64 and returns features (..., seq, any

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rope_xp._backends import Array
 from rope_xp._validation import quote
+from rope_xp.positions._alignment import SeqLen
 from rope_xp.rope import RoPE
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def rotate_ranges(
-    rope: RoPE, q: Array, k: Array, ranges: Sequence[Range], *, seq_len: int | None = None
+    rope: RoPE, q: Array, k: Array, ranges: Sequence[Range], *, seq_len: SeqLen = None
 ) -> tuple[Array, Array, tuple[tuple[Array, Array, Array], ...]]:
     """Rotate queries and keys for each range of distances: what `attention` takes.
 
@@ -26,7 +27,7 @@ def rotate_ranges(
     ranges : sequence of rope_xp.positions.Range
         From `rope_xp.positions.SelfExtend`, `~rope_xp.positions.ReRoPE` or
         `~rope_xp.positions.DualChunk`.
-    seq_len : int, optional
+    seq_len : int or a tuple of them, optional
         As in `RoPE.frequencies`.
 
     Returns

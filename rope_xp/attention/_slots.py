@@ -10,8 +10,9 @@ import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Array, Device, Dtype, Namespace
-from rope_xp._validation import as_int, is_known, quote, require_integer
-from rope_xp.axes._base import as_ints
+from rope_xp._validation import as_int, as_seq_len, is_known, quote, require_integer
+from rope_xp.axes._base import as_ints, settle_lengths
+from rope_xp.positions._alignment import SeqLen
 from rope_xp.positions._range import as_length, bounds, resolve_dtype
 from rope_xp.rope import RoPE
 
@@ -21,12 +22,7 @@ class Turn:
     """The encoding that moves keys when they are read, and the length that its frequencies are for."""
 
     rope: RoPE
-    seq_len: int | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.rope, RoPE):
-            msg = f"`rope` must be a RoPE, got {type(self.rope).__name__}"
-            raise TypeError(msg)
+    seq_len: SeqLen = None
 
     def shift(self, k: Array, steps: Array, xp: Namespace) -> Array:
         """Rotated keys moved by ``steps``, integers of shape (seq,), (batch, 1) or (batch, seq)."""
@@ -36,6 +32,17 @@ class Turn:
 
 
 _backends.register_values((Turn,))
+
+
+def as_turn(rope: RoPE, seq_len: SeqLen) -> Turn:
+    """The `Turn`; a wrong ``seq_len`` is refused here, not when keys are read."""
+    if not isinstance(rope, RoPE):
+        msg = f"`rope` must be a RoPE, got {type(rope).__name__}"
+        raise TypeError(msg)
+    seq_len = settle_lengths(seq_len, rope.axes)
+    if not (seq_len is None or isinstance(seq_len, tuple) or _backends.is_traced_size(seq_len)):
+        seq_len = as_seq_len("seq_len", seq_len)
+    return Turn(rope, seq_len)
 
 
 def empty_arrays(

@@ -8,7 +8,8 @@ from rope_xp._backends import Array, Device, Dtype, Namespace
 from rope_xp._validation import as_int, quote, require_features
 from rope_xp.attention import _slots
 from rope_xp.attention._masks import causal_mask
-from rope_xp.attention._slots import Turn, numbers, spread
+from rope_xp.attention._slots import Turn, as_turn, numbers, spread
+from rope_xp.positions._alignment import SeqLen
 from rope_xp.rope import RoPE
 
 
@@ -75,7 +76,7 @@ class WindowCache(NamedTuple):
         *,
         sinks: int = 4,
         v_dim: int | None = None,
-        seq_len: int | None = None,
+        seq_len: SeqLen = None,
         xp: Namespace | None = None,
         dtype: Dtype | None = None,
         device: Device | None = None,
@@ -90,7 +91,7 @@ class WindowCache(NamedTuple):
         if not 0 <= sinks < k.shape[-2]:
             msg = f"`sinks` must be in [0, {k.shape[-2]}), the capacity, got {quote(sinks)}"
             raise ValueError(msg)
-        turn = Turn(rope, seq_len)
+        turn = as_turn(rope, seq_len)
         _backends.require_floating(dtype=k)
         if k.shape[-1] != rope.head_dim:
             msg = f"`shape` must end in head_dim={rope.head_dim} of `rope`, got {k.shape[-1]}"
