@@ -67,12 +67,13 @@ class Axial:
     Wan                               interleaved  1e4     Axial((44, 42, 42))
     CogVideoX                         interleaved  1e4     Axial((32, 48, 48))
     Cosmos, NTK in time (below)       half         1e4     Axial((44, 42, 42))
-    Allegro (96 features)             half         1e4     Axial(3, split=True)
-    LTX, positions in [−1, 1]         interleaved  below 1 Axial(3, arrangement="alternating", …)
+    Allegro, `Linear` (below)         half         1e4     Axial(3, split=True)
+    LTX, `Linear` (below)             interleaved  below 1 Axial(3, arrangement="alternating", …)
     ================================  ============ ======= =======================================
 
     A schedule for one axis is ``scaling=(NTK(2.0), None, None)`` (Cosmos's ``rope_scale``), or a
-    `Linear` for each (Kandinsky's ``scale_factor``, Allegro's ``interpolation_scale``).
+    `Linear` for each (Kandinsky's ``scale_factor``, Allegro's ``interpolation_scale``, LTX's 20 s and 2048
+    pixels).
 
     Frequencies from f to F, both included, n of them for each axis (DINOv3's periods, timm's pixel
     bands, LTX), are ``scale=f`` and ``base=(F / f) ** (-n / (n - 1))``. Models also differ in where

@@ -197,6 +197,8 @@ def test_divisors_of_single_axes(name):
     assert read(1, 1.0, 1).scaling is None
     at = np.stack(np.meshgrid(range(3), range(2), range(4), indexing="ij")).reshape(3, -1)
     x = np.random.default_rng(0).standard_normal((24, read(1, 1, 1).head_dim))
+    text = configs.explain(read(1, 3, 2.5))
+    assert re.search(r"pairs: \d+ unchanged, \d+ slowed less, \d+ interpolated by 3$", text)
     divided = read(1, 1, 1)(x, positions=at / np.array([[1.5], [3], [2]]))
     np.testing.assert_allclose(read(1.5, 3, 2)(x, positions=at), divided, atol=1e-9)
 

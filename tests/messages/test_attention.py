@@ -379,6 +379,18 @@ CASES = [
         lambda: CACHE.drop(1, None), TypeError, "`rope` must be a RoPE, got NoneType", id="no rope"
     ),
     pytest.param(
+        lambda: CACHE.drop(1, ROPE, seq_len=(40,)),
+        TypeError,
+        "`seq_len` must be an int without `axes`, got (40,)",
+        id="a length for each axis of one",
+    ),
+    pytest.param(
+        lambda: CACHE.keep(np.array([0]), ROPE, seq_len=-4),
+        ValueError,
+        "`seq_len` must be positive, got -4",
+        id="a negative length in use",
+    ),
+    pytest.param(
         lambda: attention.KVCache.empty((8,)),
         ValueError,
         "`shape` must be (..., capacity, head_dim), non-negative, got (8,)",

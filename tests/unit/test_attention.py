@@ -11,8 +11,9 @@ import reference
 
 from rope_xp import RoPE
 from rope_xp.attention import KVCache, attention, causal_mask, linear_attention
+from rope_xp.axes import Axial
 from rope_xp.positions import token_positions
-from rope_xp.scaling import DynamicNTK, YaRN
+from rope_xp.scaling import DynamicNTK, Linear, YaRN
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -277,6 +278,18 @@ def test_linear_without_a_rotation(lib, rng, causal):
     ones = lib.array(np.ones((70, 1)), "float32")
     total = linear_attention(*arrays[:2], ones, causal=causal)
     np.testing.assert_allclose(lib.numpy(total), 1, rtol=0, atol=1e-6)
+
+
+def test_linear_with_a_length_for_each_axis(lib, rng):
+    rope = RoPE(12, layout="half", axes=Axial(3), scaling=(DynamicNTK(2.0, 8), Linear(2.0), None))
+    q, k, v = rng.standard_normal((3, 7, 12)).astype(np.float32)
+    at, seq_len = rng.integers(0, 40, (3, 7)), (40, 9, None)
+    here = {"q_positions": lib.array(at), "k_positions": lib.array(at)}
+    got = linear_attention(*map(lib.array, (q, k, v)), rope=rope, seq_len=seq_len, **here)
+    q, k = (np.where(x > 0, x + 1, np.exp(x)).astype(np.float64) for x in (q, k))
+    turned = [rope(x, positions=at, seq_len=seq_len) for x in (q, k)]
+    wanted = turned[0] @ turned[1].T @ v / (q @ k.T).sum(-1, keepdims=True)
+    np.testing.assert_allclose(lib.numpy(got), wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -8,6 +8,8 @@ import reference
 
 from rope_xp import RoPE
 from rope_xp.attention import KVCache, WindowCache, attention
+from rope_xp.axes import Sections
+from rope_xp.scaling import DynamicNTK
 
 HEADS, DIM, V_DIM = 2, 8, 3
 ROPE = RoPE(DIM, layout="half", base=100.0)
@@ -258,6 +260,25 @@ def test_lengths_of_any_integers(lib, rng, as_length):
     cache = append(lib, cache, rows, rng, 2)
     check(lib, cache, rows, rng)
     assert lengths(lib, cache) == [5, 3]
+
+
+@pytest.mark.parametrize("seq_len", [(64, 64, 9), [64, None, 9], 64])
+def test_a_length_for_each_axis(lib, rng, seq_len):
+    """Dropping and keeping turn keys by the frequencies that they were rotated by."""
+    rope = RoPE(16, layout="half", axes=Sections((4, 2, 2)), scaling=DynamicNTK(2.0, 8))
+    x = rng.standard_normal((1, 6, 16)).astype(np.float32)
+
+    def rotated(x):
+        at = np.tile(np.arange(x.shape[-2]), (3, 1))
+        return rope(lib.array(x), positions=lib.array(at), seq_len=seq_len)
+
+    cache = KVCache.empty((1, 6, 16), xp=lib.xp, dtype=lib.dtype("float32"), device=lib.device)
+    cache = cache.append(rotated(x), lib.array(x))
+    dropped = cache.drop(2, rope, keep=1, seq_len=seq_len)
+    kept = cache.keep(lib.array([0, 3, 4, 5]), rope, seq_len=seq_len)
+    left = lib.numpy(rotated(x[:, [0, 3, 4, 5]]))
+    for each in (dropped, kept):
+        np.testing.assert_allclose(lib.numpy(each.k)[:, :4], left, rtol=0, atol=3e-6)
 
 
 def test_values_of_another_width_and_without_heads(lib, rng):
