@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,12 @@ def _raw_kernel(source: str, name: str) -> Any:
     return cupy.RawKernel(source, name, options=cuda_driver.OPTIONS)
 
 
-def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array | None:
+def write_slots(
+    arrays: Sequence[Array], index: Any, values: Sequence[Array], valid: Array | None
+) -> Sequence[Array] | None:
     import cupy
 
-    return write_into(array, index, values, valid, cupy) if is_accessible(array) else None
+    return write_into(arrays, index, values, valid, cupy) if is_accessible(*arrays) else None
 
 
 LIBRARY = Library(

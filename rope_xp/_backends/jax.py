@@ -7,6 +7,7 @@ by JAX with a ValueError of its own.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -83,20 +84,26 @@ def _materialize() -> Any:
     )
 
 
-def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array:
-    # XLA does this in place where nothing else needs `array`: in a program, and if it is donated.
+def write_slots(
+    arrays: Sequence[Array], index: Any, values: Sequence[Array], valid: Array | None
+) -> Sequence[Array]:
+    # XLA does this in place where nothing else needs an array: in a program, and if it is donated.
     import jax
 
     if isinstance(index, int):
-        return array.at[..., index : index + values.shape[-2], :].set(values)
+        return [
+            array.at[..., index : index + fresh.shape[-2], :].set(fresh)
+            for array, fresh in zip(arrays, values, strict=True)
+        ]
     if valid is not None:  # what is outside is dropped, and no index is there twice
-        outside = array.shape[-2] + jax.numpy.arange(index.shape[-1])
+        outside = arrays[0].shape[-2] + jax.numpy.arange(index.shape[-1])
         index = jax.numpy.where(valid, index, outside)
 
-    def write(row: Array, index: Array, values: Array) -> Array:
-        return row.at[..., index, :].set(values, mode="drop", unique_indices=True)
+    def write(row: Array, index: Array, fresh: Array) -> Array:
+        return row.at[..., index, :].set(fresh, mode="drop", unique_indices=True)
 
-    return (jax.vmap(write) if index.ndim == 2 else write)(array, index, values)
+    write_all = jax.vmap(write) if index.ndim == 2 else write
+    return [write_all(array, index, fresh) for array, fresh in zip(arrays, values, strict=True)]
 
 
 LIBRARY = Library(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,13 +152,13 @@ class Library:
         Whether what is traced goes to a format without bitwise operations on integers.
     is_traced_size : (value) -> bool
         Whether ``value`` is a size that the library traces, of a type that is no int to Python.
-    write_slots : (array, index, values, valid) -> array or None, or None
-        ``array`` with ``values``, of its dtype, in the places ``index`` along axis -2, and nothing else
-        copied: in its own memory, or where a compiler can use that again. ``index`` is an int, from
-        which on they are one after the other, or integers of shape (n,) or (batch, n), all within the
-        array and different in each row; then ``valid``, of this shape, says which values to write, and
-        None is all. None where ``array`` has to stay as it is: read-only, or part of a gradient or a
-        transform.
+    write_slots : (arrays, index, values, valid) -> sequence of arrays or None, or None
+        Each of ``arrays`` with its ``values``, of its dtype, in the places ``index`` along axis -2, and
+        nothing else copied: in its own memory, or where a compiler can use that again. ``index`` is an
+        int, from which on they are one after the other, or integers of shape (n,) or (batch, n), all
+        within the arrays and different in each row; then ``valid``, of this shape, says which values to
+        write, and None is all. None where an array has to stay as it is: read-only, or part of a gradient
+        or a transform.
     memory : Memory, optional
         None where kernels cannot write into arrays.
     cuda : Cuda, optional
@@ -189,6 +189,6 @@ class Library:
     reshape: Callable[..., Array] | None = None
     has_no_bits: Callable[[], bool] = lambda: False
     is_traced_size: Callable[[Any], bool] = lambda value: False
-    write_slots: Callable[[Array, Any, Array, Array | None], Array | None] | None = None
+    write_slots: Callable[..., Sequence[Array] | None] | None = None
     memory: Memory | None = None
     cuda: Cuda | None = None

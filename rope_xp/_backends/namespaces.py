@@ -9,7 +9,7 @@ that lookup.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TypeGuard
 
@@ -302,12 +302,14 @@ def materialize_under_compile(array: Array) -> Array:
     return library_of(array).materialize_under_compile(array)
 
 
-def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array | None:
+def write_slots(
+    arrays: Sequence[Array], index: Any, values: Sequence[Array], valid: Array | None
+) -> Sequence[Array] | None:
     """`Library.write_slots`, where the library has it and each element has its own place in memory."""
-    write = library_of(array).write_slots
-    if write is None or has_internal_overlap(array):
+    write = library_of(arrays[0]).write_slots
+    if write is None or any(map(has_internal_overlap, arrays)):
         return None
-    return write(array, index, values, valid)
+    return write(arrays, index, values, valid)
 
 
 def is_lazy_chunked(array: Array) -> bool:

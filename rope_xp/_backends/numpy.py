@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -103,26 +104,32 @@ def threads() -> int:
     return cores
 
 
-def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array | None:
-    if not is_accessible(array) or not array.flags.writeable:
+def write_slots(
+    arrays: Sequence[Array], index: Any, values: Sequence[Array], valid: Array | None
+) -> Sequence[Array] | None:
+    if not is_accessible(*arrays) or not all(array.flags.writeable for array in arrays):
         return None
-    return write_into(array, index, values, valid, np)
+    return write_into(arrays, index, values, valid, np)
 
 
-def write_into(array: Array, index: Any, values: Array, valid: Array | None, xp: Any) -> Array:
+def write_into(
+    arrays: Sequence[Array], index: Any, values: Sequence[Array], valid: Array | None, xp: Any
+) -> Sequence[Array]:
     """`write_slots` in memory that can be written, of NumPy's or CuPy's: ``xp``."""
     if isinstance(index, int):
-        array[..., index : index + values.shape[-2], :] = values
-        return array
-    # The indexed axes in front, next to each other: the others then keep their order.
-    rows = index.ndim == 2
-    slots, fresh = (xp.moveaxis(each, -2, int(rows)) for each in (array, values))
-    place = (xp.arange(len(index))[:, None], index) if rows else index
-    if valid is not None:
-        valid = valid[(..., *(None,) * (fresh.ndim - valid.ndim))]
-        fresh = xp.where(valid, fresh, slots[place])
-    slots[place] = fresh
-    return array
+        for array, fresh in zip(arrays, values, strict=True):
+            array[..., index : index + fresh.shape[-2], :] = fresh
+        return arrays
+    # The indexed axes in front, next to each other.
+    first = index.ndim - 1
+    place = (xp.arange(len(index))[:, None], index) if first else index
+    for array, given in zip(arrays, values, strict=True):
+        slots, fresh = array.swapaxes(-2, first), given.swapaxes(-2, first)
+        if valid is not None:
+            which = valid[(..., *(None,) * (fresh.ndim - valid.ndim))]
+            fresh = xp.where(which, fresh, slots[place])
+        slots[place] = fresh
+    return arrays
 
 
 LIBRARY = Library(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -375,28 +375,32 @@ def materialize_under_compile(array: Array) -> Array:
     return array
 
 
-def write_slots(array: Array, index: Any, values: Array, valid: Array | None) -> Array | None:
-    if is_differentiated(array, values) or read_only(array):
+def write_slots(
+    arrays: Sequence[Array], index: Any, values: Sequence[Array], valid: Array | None
+) -> Sequence[Array] | None:
+    import torch
+
+    if is_differentiated(*arrays, *values) or any(map(read_only, arrays)):
         return None
     if is_compiling():
         if is_exporting() or _is_in_transform():
             return None
-    elif not is_plain(array, values) or is_transformed(array) or is_transformed(values):
+    elif not is_plain(*arrays, *values) or any(map(is_transformed, (*arrays, *values))):
         return None
     if isinstance(index, int) or is_traced_size(index):
-        array.narrow(-2, index, values.shape[-2]).copy_(values)
-        return array
+        for array, fresh in zip(arrays, values, strict=True):
+            array.narrow(-2, index, fresh.shape[-2]).copy_(fresh)
+        return arrays
     # The indexed axes in front, next to each other: inductor then writes in place, too.
-    rows = index.ndim == 2
-    slots, fresh = (each.movedim(-2, int(rows)) for each in (array, values))
-    import torch
-
-    place = (torch.arange(index.shape[0], device=index.device)[:, None], index) if rows else index
-    if valid is not None:
-        valid = valid[(..., *(None,) * (fresh.ndim - valid.ndim))]
-        fresh = torch.where(valid, fresh, slots[place])
-    slots[place] = fresh
-    return array
+    first = index.ndim - 1
+    place = (torch.arange(len(index), device=index.device)[:, None], index) if first else index
+    for array, given in zip(arrays, values, strict=True):
+        slots, fresh = array.transpose(-2, first), given.transpose(-2, first)
+        if valid is not None:
+            which = valid[(..., *(None,) * (fresh.ndim - valid.ndim))]
+            fresh = torch.where(which, fresh, slots[place])
+        slots[place] = fresh
+    return arrays
 
 
 def _is_in_transform() -> bool:

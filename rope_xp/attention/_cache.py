@@ -124,9 +124,9 @@ class KVCache(_Fields):
         length, _ = self._length()
         if self.slot_positions is None:
             return length
-        before = -xp.ones_like(self.slot_positions)
-        found = xp.where(self._is_used(length, xp), self.slot_positions, before)
-        return xp.max(found, axis=-1) + 1
+        none = xp.full_like(self.slot_positions, bounds(self.slot_positions.dtype)[0])
+        last = xp.max(xp.where(self._is_used(length, xp), self.slot_positions, none), axis=-1)
+        return xp.where(last == none[..., 0], xp.zeros_like(last), last + 1)
 
     def append(
         self,
@@ -155,8 +155,8 @@ class KVCache(_Fields):
         TypeError
             If dtypes do not fit.
         """
-        xp = self._require_arrays()
         old_k, old_v = self.stored_k, self.v
+        xp = _slots.require_slots(old_k, old_v, k=k, v=v)
         seq = _slots.require_tokens(k, v, old_k, old_v)
         length, used = self._length()
         new, n_new = (seq, seq) if counts is None else self._as_rows("counts", counts, seq)
@@ -167,10 +167,8 @@ class KVCache(_Fields):
         index, valid = self._new_slots(length, used, new, seq, xp)
         length_after = _slots.like(self.length, length + new, old_k.shape[-2], xp)
         tables = self._tables(given, index, valid, seq, xp)
-        alone = old_k is not old_v
-        k, v = (_backends.cast(x, old.dtype, xp) for x, old in ((k, old_k), (v, old_v)))
-        k = _slots.write(old_k, index, k, valid, xp, alone=alone)
-        v = _slots.write(old_v, index, v, valid, xp, alone=alone)
+        fresh = [_backends.cast(x, old.dtype, xp) for x, old in ((k, old_k), (v, old_v))]
+        k, v = _slots.write((old_k, old_v), index, fresh, valid, xp)
         return KVCache(k, v, length_after, *tables, self.turn)
 
     def crop(self, length: int | Array) -> "KVCache":
@@ -457,7 +455,8 @@ class KVCache(_Fields):
                 if _backends.is_array(index):
                     slots = xp.broadcast_to(index, shape)
                     which = None if valid is None else xp.broadcast_to(valid, shape)
-            return _slots.write(table[..., None], slots, fresh[..., None], which, xp)[..., 0]
+            (made,) = _slots.write((table[..., None],), slots, (fresh[..., None],), which, xp)
+            return made[..., 0]
 
         return write(at), write(rotated_to)
 

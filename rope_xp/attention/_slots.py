@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +68,10 @@ def empty_arrays(
     return k, v
 
 
-def require_slots(k: Array, v: Array) -> Namespace:
-    """The namespace of a cache; ValueError unless its arrays have the same slots."""
-    xp = _backends.namespace(k=k, v=v)
+def require_slots(k: Array, v: Array, /, **tokens: Array) -> Namespace:
+    """The namespace of a cache and of new tokens; ValueError unless its arrays have the same slots."""
+    names = ("cache", "cache.v") if tokens else ("k", "v")
+    xp = _backends.namespace(**dict(zip(names, (k, v), strict=True)), **tokens)
     for name, array in (("k", k), ("v", v)):
         if array.ndim < 2 or array.shape[-2] != k.shape[-2]:
             capacity = "capacity" if k.ndim < 2 else f"capacity={k.shape[-2]}"
@@ -135,7 +137,6 @@ def like(given: Any, length: Any, most: int, xp: Namespace) -> Any:
 
 def require_tokens(k: Array, v: Array, old_k: Array, old_v: Array) -> Any:
     """How many tokens there are; ValueError or TypeError unless they are for these caches."""
-    _backends.namespace(cache=old_k, k=k, v=v)
     seq = k.shape[-2] if k.ndim > 1 else None
     for name, new, old in (("k", k, old_k), ("v", v, old_v)):
         expected = (*old.shape[:-2], "seq" if seq is None else seq, old.shape[-1])
@@ -193,30 +194,32 @@ def read(array: Array, index: Array, xp: Namespace) -> Array:
 
 
 def write(
-    array: Array,
+    arrays: Sequence[Array],
     index: Any,
-    fresh: Array,
+    values: Sequence[Array],
     valid: Array | None,
     xp: Namespace,
-    *,
-    alone: bool = True,
-) -> Array:
-    """``array`` with the tokens ``fresh`` in its slots ``index``, in its own memory if possible.
+) -> Sequence[Array]:
+    """``arrays`` with the tokens ``values`` in their slots ``index``, in their memory if possible.
 
-    As `Library.write_slots` says, which see. Not in place if the array is not ``alone`` in its memory.
+    As `Library.write_slots` says, which see. Not in place where two arrays are the same.
     """
-    written = _backends.write_slots(array, index, fresh, valid) if alone else None
+    alone = len(arrays) == 1 or arrays[0] is not arrays[1]
+    written = _backends.write_slots(arrays, index, values, valid) if alone else None
     if written is not None:
         return written
-    seq = fresh.shape[-2]
+    pairs, seq = list(zip(arrays, values, strict=True)), values[0].shape[-2]
     if not _backends.is_array(index):
-        return xp.concat((array[..., :index, :], fresh, array[..., index + seq :, :]), axis=-2)
-    slots = numbers(array.shape[-2], array, xp)
+        return [
+            xp.concat((old[..., :index, :], fresh, old[..., index + seq :, :]), axis=-2)
+            for old, fresh in pairs
+        ]
+    slots = numbers(arrays[0].shape[-2], arrays[0], xp)
     found = slots[:, None] == index[..., None, :]  # (..., capacity, seq)
     if valid is not None:
         found = found & valid[..., None, :]
     # Which token is in a slot, the first one if none; argmax would need int64.
-    tokens = numbers(seq, array, xp)
+    tokens = numbers(seq, arrays[0], xp)
     source = xp.max(xp.where(found, tokens, xp.zeros_like(tokens)), axis=-1)
-    new = line_up(xp.any(found, axis=-1), array)
-    return xp.where(new, read(fresh, source, xp), array)
+    new = xp.any(found, axis=-1)
+    return [xp.where(line_up(new, old), read(fresh, source, xp), old) for old, fresh in pairs]

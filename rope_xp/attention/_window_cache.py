@@ -1,6 +1,7 @@
 """A cache in constant memory for streams without end: a window, with attention sinks."""
 
 # Without ``from __future__ import annotations``, as in `_cache`.
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rope_xp import _backends
@@ -138,7 +139,7 @@ class WindowCache(NamedTuple):
         TypeError
             If dtypes do not fit.
         """
-        xp = self._require_arrays()
+        xp = self._require_arrays(k=k, v=v)
         seq = _slots.require_tokens(k, v, self.k, self.v)
         length, used = self._length()
         new = seq
@@ -157,7 +158,7 @@ class WindowCache(NamedTuple):
             isinstance(used, int) and not _backends.is_array(new) and not _backends.is_compiling()
         )
         if known:
-            made = [self._write_runs(old, x, used, xp) for old, x in ((self.k, k), (self.v, v))]
+            made = self._write_runs((k, v), used, xp)
         else:
             steps = numbers(seq, self.k, xp)
             at = spread(length) + steps
@@ -166,14 +167,11 @@ class WindowCache(NamedTuple):
             if _backends.is_array(new):
                 index = xp.broadcast_to(index, (new.shape[0], seq)) if new.ndim == 1 else index
                 valid = xp.broadcast_to(steps < spread(new), index.shape)
-            made = [
-                _slots.write(old, index, x, valid, xp, alone=self.k is not self.v)
-                for old, x in ((self.k, k), (self.v, v))
-            ]
+            made = _slots.write((self.k, self.v), index, (k, v), valid, xp)
         span = (used, used + seq) if known else (length, after)
-        first, made[0] = self._turn_sinks(made[0], *span, known, xp)
+        first, k = self._turn_sinks(made[0], *span, known, xp)
         after = _slots.like(self.length, after, 2**31 - 1, xp)
-        return WindowCache(made[0], made[1], after, first, self.turn)
+        return WindowCache(k, made[1], after, first, self.turn)
 
     def mask(self, q_positions: Array) -> Array:
         """Which slots queries may attend to, for the ``bias`` of `attention`.
@@ -196,8 +194,8 @@ class WindowCache(NamedTuple):
         (q_positions,) = _backends.beside("k", self.k, xp, q_positions=q_positions)
         return causal_mask(q_positions, self.positions)
 
-    def _require_arrays(self) -> Namespace:
-        xp = _slots.require_slots(self.k, self.v)
+    def _require_arrays(self, **tokens: Array) -> Namespace:
+        xp = _slots.require_slots(self.k, self.v, **tokens)
         if not isinstance(self.turn, Turn):
             msg = f"`turn` must be what `WindowCache.empty` makes of a RoPE, got {quote(self.turn)}"
             raise TypeError(msg)
@@ -225,19 +223,22 @@ class WindowCache(NamedTuple):
             return max(0, beyond)
         return xp.where(beyond > 0, beyond, xp.zeros_like(beyond))
 
-    def _write_runs(self, old: Array, fresh: Array, start: int, xp: Namespace) -> Array:
-        """The tokens from number ``start`` on, in runs of consecutive slots."""
+    def _write_runs(
+        self, values: tuple[Array, Array], start: int, xp: Namespace
+    ) -> Sequence[Array]:
+        """Keys and values with the tokens from number ``start`` on, in runs of consecutive slots."""
         capacity, sinks = self.k.shape[-2], self.first_k.shape[-2]
-        done, seq = 0, fresh.shape[-2]
+        arrays: Sequence[Array] = (self.k, self.v)
+        done, seq = 0, values[0].shape[-2]
         while done < seq:
             token = start + done
             among_sinks = token < sinks
             slot = token if among_sinks else sinks + (token - sinks) % (capacity - sinks)
             n = min(seq - done, (sinks if among_sinks else capacity) - slot)
-            piece = fresh[..., done : done + n, :]
-            old = _slots.write(old, slot, piece, None, xp, alone=self.k is not self.v)
+            piece = [x[..., done : done + n, :] for x in values]
+            arrays = _slots.write(arrays, slot, piece, None, xp)
             done += n
-        return old
+        return arrays
 
     def _turn_sinks(
         self, k: Array, before: Any, after: Any, known: bool, xp: Namespace
@@ -253,4 +254,5 @@ class WindowCache(NamedTuple):
             first = xp.where(_slots.line_up(new, k), k[..., :sinks, :], first)
         if not _backends.is_array(moved):
             moved = xp.asarray(moved, device=_backends.device(k))
-        return first, _slots.write(k, 0, self.turn.shift(first, moved, xp), None, xp)
+        (k,) = _slots.write((k,), 0, (self.turn.shift(first, moved, xp),), None, xp)
+        return first, k
