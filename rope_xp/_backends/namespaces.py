@@ -248,17 +248,17 @@ def has_internal_overlap(array: Array) -> bool:
     False only where each axis steps over all that the axes with smaller steps cover, as in all slices,
     transposes and reversals of arrays without overlap.
     """
-    if 0 in array.shape:
+    shape, steps = array.shape, strides(array)
+    if 0 in shape:
         return False
     element = expected = array.dtype.itemsize if hasattr(array, "strides") else 1
-    for step, n in zip(reversed(strides(array)), reversed(array.shape), strict=False):
+    for step, n in zip(steps[::-1], shape[::-1], strict=False):
         if n > 1 and step != expected:
             break
         expected *= n
     else:
         return False  # most often: contiguous
-    pairs = zip(strides(array), array.shape, strict=False)
-    axes = [(abs(step), n) for step, n in pairs if n > 1]
+    axes = [(abs(step), n) for step, n in zip(steps, shape, strict=False) if n > 1]
     # Without sorting them, which torch.compile cannot do with sizes that it traces.
     return any(
         step * n < element + sum(s * (m - 1) for s, m in axes if s <= step) for step, n in axes

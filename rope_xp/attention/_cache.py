@@ -355,6 +355,9 @@ class KVCache(_Fields):
 
     def _length(self) -> tuple[Any, Any]:
         """The length and its values, as `as_lengths` has them."""
+        length, capacity = self.length, self.stored_k.shape[-2]
+        if type(length) is int and type(capacity) is int and 0 <= length <= capacity:
+            return length, length  # most often
         return self._as_rows("length", self.length, self.stored_k.shape[-2])
 
     def _as_rows(self, name: str, numbers: Any, most: int) -> tuple[Any, Any]:
@@ -419,6 +422,8 @@ class KVCache(_Fields):
             return length, None
         if common and isinstance(used, int):
             return used, None
+        if common and used is not None and isinstance(seq, int) and seq == 1:
+            return spread(length), None  # most often: a decode step
         capacity, steps = self.stored_k.shape[-2], numbers(seq, self.stored_k, xp)
         at = spread(length) + steps
         if common and used is not None:
