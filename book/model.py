@@ -73,9 +73,10 @@ def chat(tokenizer, prompt):
 
 def answer(config, weights, prompt, n):
     """The likeliest tokens, at most ``n``, on NumPy."""
-    caches = llm.empty_caches(config, len(prompt) + n, np)
+    caches = llm.empty_caches(config, len(prompt) + n, np, batch=1)
     end = read()[0]["tokenizer.ggml.eos_token_id"]
-    return list(llm.generate(partial(llm.next_logits, config), weights, prompt, caches, n, end=end))
+    step = partial(llm.next_logits, config)
+    return [token for (token,) in llm.generate(step, weights, [prompt], caches, n, end=end)]
 
 
 def on(xp, config, weights, tokens, compiled=lambda step: step):
@@ -138,7 +139,7 @@ class TurnsValues:
     """A cache that also rotates the values, which is wrong."""
 
     def __init__(self, cache, rope):
-        self.k, self.length, self.cache, self.rope = cache.k, cache.length, cache, rope
+        self.next_positions, self.cache, self.rope = cache.next_positions, cache, rope
 
-    def append(self, k, v):
-        return self.cache.append(k, self.rope(v, offset=self.length))
+    def append(self, k, v, counts=None):
+        return self.cache.append(k, self.rope(v, offset=self.next_positions), counts=counts)
