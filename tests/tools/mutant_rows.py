@@ -379,7 +379,7 @@ NUMPY = [
     ("positions", "q.shape[-3] == k.shape[-3] and", "False and"),
     ("rotation", 'msg += hint_seq_axis("x", x_shape, axis, size)', "pass"),
     ("axes", "all(map(_is_close, sums, frequencies))", "True"),
-    ("_backends", "    if 0 in array.shape:\n        return False\n", ""),
+    ("_backends", "    if 0 in shape:\n        return False\n", ""),
     ("_backends", "for s, m in axes if s <= step) for step", "for s, m in axes if s < step) for step"),
     ("_backends", "element = expected = array.dtype.itemsize if", "element = expected = 1 if"),
     ("_backends", "strict=False) if n > 1]", "strict=False) if n > 1 and not step]"),
