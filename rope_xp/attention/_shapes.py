@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rope_xp import _backends
 from rope_xp._backends import Array, Namespace
 from rope_xp._validation import require_leading_axes
 
@@ -34,10 +35,13 @@ def grouped_product(rows: Array, shared: Array, xp: Namespace) -> Array:
     """
     if not _is_grouped(rows, shared):
         return rows @ shared
-    rows_of_groups = split_groups(rows, shared, xp)
-    *lead, group, q_len, width = rows_of_groups.shape  # two steps, because Dask does no more in one
-    product = xp.reshape(rows_of_groups, (*lead, group * q_len, width)) @ shared
-    product = xp.reshape(product, (*lead, group, q_len, shared.shape[-1]))
+    grouped = split_groups(rows, shared, xp)
+    if any(map(_backends.is_traced_size, rows.shape)):  # torch.export cannot merge axes of these
+        product = grouped @ broadcast_kv(rows, shared)
+    else:
+        *lead, group, q_len, width = grouped.shape  # in two steps, because Dask does no more in one
+        product = xp.reshape(grouped, (*lead, group * q_len, width)) @ shared
+        product = xp.reshape(product, (*lead, group, q_len, shared.shape[-1]))
     return xp.reshape(product, (*rows.shape[:-1], shared.shape[-1]))
 
 

@@ -70,7 +70,7 @@ def empty_arrays(
 
 def require_slots(k: Array, v: Array, /, **tokens: Array) -> Namespace:
     """The namespace of a cache and of new tokens; ValueError unless its arrays have the same slots."""
-    names = ("cache", "cache.v") if tokens else ("k", "v")
+    names = ("cache.k", "cache.v") if tokens else ("k", "v")
     xp = _backends.namespace(**dict(zip(names, (k, v), strict=True)), **tokens)
     for name, array in (("k", k), ("v", v)):
         if array.ndim < 2 or array.shape[-2] != k.shape[-2]:
