@@ -119,7 +119,7 @@ class KVCache(_Fields):
 
     @property
     def next_positions(self) -> int | Array:
-        """The position of the next token, or of that of each row: int, or integers of shape () or (batch,)."""
+        """Position of the next token, or of that of each row (int, or integers of shape () or (batch,))."""
         xp = self._require_arrays()
         length, _ = self._length()
         if self.slot_positions is None:
@@ -155,8 +155,8 @@ class KVCache(_Fields):
         TypeError
             If dtypes do not fit.
         """
+        xp = self._require_arrays()
         old_k, old_v = self.stored_k, self.v
-        xp = _slots.require_slots(old_k, old_v, k=k, v=v)
         seq = _slots.require_tokens(k, v, old_k, old_v)
         length, used = self._length()
         new, n_new = (seq, seq) if counts is None else self._as_rows("counts", counts, seq)

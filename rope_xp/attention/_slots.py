@@ -68,10 +68,9 @@ def empty_arrays(
     return k, v
 
 
-def require_slots(k: Array, v: Array, /, **tokens: Array) -> Namespace:
-    """The namespace of a cache and of new tokens; ValueError unless its arrays have the same slots."""
-    names = ("cache.k", "cache.v") if tokens else ("k", "v")
-    xp = _backends.namespace(**dict(zip(names, (k, v), strict=True)), **tokens)
+def require_slots(k: Array, v: Array) -> Namespace:
+    """The namespace of a cache; ValueError unless its arrays have the same slots."""
+    xp = _backends.namespace(k=k, v=v)
     for name, array in (("k", k), ("v", v)):
         if array.ndim < 2 or array.shape[-2] != k.shape[-2]:
             capacity = "capacity" if k.ndim < 2 else f"capacity={k.shape[-2]}"
@@ -137,6 +136,7 @@ def like(given: Any, length: Any, most: int, xp: Namespace) -> Any:
 
 def require_tokens(k: Array, v: Array, old_k: Array, old_v: Array) -> Any:
     """How many tokens there are; ValueError or TypeError unless they are for these caches."""
+    _backends.namespace(cache=old_k, k=k, v=v)
     seq = k.shape[-2] if k.ndim > 1 else None
     for name, new, old in (("k", k, old_k), ("v", v, old_v)):
         expected = (*old.shape[:-2], "seq" if seq is None else seq, old.shape[-1])

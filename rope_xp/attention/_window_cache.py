@@ -117,7 +117,7 @@ class WindowCache(NamedTuple):
 
     @property
     def next_positions(self) -> int | Array:
-        """Where the next token, or that of each row, is rotated to: the length."""
+        """Where the next token, or that of each row, is rotated to (the length)."""
         self._require_arrays()
         return self._length()[0]
 
@@ -139,7 +139,7 @@ class WindowCache(NamedTuple):
         TypeError
             If dtypes do not fit.
         """
-        xp = self._require_arrays(k=k, v=v)
+        xp = self._require_arrays()
         seq = _slots.require_tokens(k, v, self.k, self.v)
         length, used = self._length()
         new = seq
@@ -194,15 +194,16 @@ class WindowCache(NamedTuple):
         (q_positions,) = _backends.beside("k", self.k, xp, q_positions=q_positions)
         return causal_mask(q_positions, self.positions)
 
-    def _require_arrays(self, **tokens: Array) -> Namespace:
-        xp = _slots.require_slots(self.k, self.v, **tokens)
+    def _require_arrays(self) -> Namespace:
+        xp = _slots.require_slots(self.k, self.v)
         if not isinstance(self.turn, Turn):
             msg = f"`turn` must be what `WindowCache.empty` makes of a RoPE, got {quote(self.turn)}"
             raise TypeError(msg)
         require_features("k", self.k, self.turn.rope.head_dim)
         _backends.namespace(k=self.k, first_k=self.first_k)
         shape, (*lead, capacity, head_dim) = tuple(self.first_k.shape), self.k.shape
-        fits = self.first_k.dtype == self.k.dtype and len(shape) == self.k.ndim
+        kinds = [_backends.dtype_name(array.dtype) for array in (self.k, self.first_k)]
+        fits = kinds[0] == kinds[1] and len(shape) == self.k.ndim
         if not fits or (*shape[:-2], shape[-1]) != (*lead, head_dim) or shape[-2] >= capacity:
             wanted = ", ".join(map(str, (*lead, "sinks", head_dim)))
             msg = f"`first_k` must be as `k`, of shape ({wanted}), got {quote(self.first_k)}"

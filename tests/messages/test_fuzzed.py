@@ -38,7 +38,7 @@ CASES = {
     "no query": (lambda: analysis.abel_bound(None, EIGHT, 1, W, "half"), TypeError, "`q` must be an array of a library"),
     "cache slots": (lambda: BROKEN.append(X[0], X[0]), ValueError, "`v` must have shape (..., capacity=5, head_dim), got (2, 4, 8)"),
     "cache drop": (lambda: BROKEN.drop(1, RoPE(8, layout="half")), ValueError, "`v` must have shape (..., capacity=5, head_dim)"),
-    "cache list": (lambda: attention.KVCache([1], X).append(X, X), TypeError, "`cache.k` must be an array of a library"),
+    "cache list": (lambda: attention.KVCache([1], X).append(X, X), TypeError, "`k` must be an array of a library"),
     "cache dtype": (lambda: attention.KVCache.empty((4, 2), dtype="x" * 9999), TypeError, "`dtype` must be a dtype of numpy, got 'xxx"),
     "cache memory": (lambda: attention.KVCache.empty((2**60, 4)), ValueError, "`shape` must be at most 2**48, which no memory holds, got"),
     "parts": (lambda: positions.text_image_positions(3), TypeError, "`parts` must be an iterable, got 3"),
