@@ -421,7 +421,6 @@ NUMPY = [
     ("attention", "xp.where(new, drafts, visible)", "drafts"),
     ("attention", "moved = self._moved(after, xp)", "moved = self._moved(before, xp)"),
     ("_backends/numpy", " or not all(array.flags.writeable for array in arrays)", ""),
-    ("attention", "        if seq == 0:\n            return self._replace(length=length)\n        index", "        index"),
     ("attention", "length = length.item()", "pass"),
     ("attention", "if not 0 <= least <= largest <= most:", "if largest > most:"),
     ("attention", "not (_backends.is_floating(new) and _backends.is_floating(old))", "False"),
@@ -586,6 +585,7 @@ STRICT = [
     ("_backends/namespaces", "and (where is None or array.device == where):", ":"),
     ("_backends/namespaces", "dtypes(device=device(array), ", "dtypes("),
     ("_backends/dtypes", "xp.arange(0, device=device)", "xp.arange(0)"),
+    ("attention", "        if seq == 0:\n            return self._replace(length=length)\n        index", "        index"),
 ]
 
 ROWS = {"numpy": NUMPY, "fast": FAST, "torch": TORCH, "jax": JAX, "dask": DASK, "strict": STRICT}

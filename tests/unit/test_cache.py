@@ -484,3 +484,13 @@ def test_memory_of_numpy_that_cannot_be_written_is_copied():
     same = np.zeros((1, 4, 8))  # keys and values in the same place
     made = KVCache(same, same).append(one, 2 * one)
     assert (made.k[0, 0, 0], made.v[0, 0, 0], same[0, 0, 0]) == (1, 2, 0)
+
+
+def test_rows_to_which_nothing_is_appended(lib):
+    """Also where slots are found by comparing, which has no largest of no tokens."""
+    slots = lib.array(np.ones((2, 1, 4, 8)))
+    none = lib.array(np.zeros((2, 1, 0, 8)))
+    cache = KVCache(slots, slots, lib.array([1, 3], "int32"))
+    again = cache.append(none, none, counts=lib.array([0, 0], "int32"))
+    assert lib.numpy(again.length).tolist() == [1, 3]
+    np.testing.assert_array_equal(lib.numpy(again.k), lib.numpy(slots))
