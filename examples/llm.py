@@ -185,14 +185,14 @@ def silu(x):
     return x * (0.5 + 0.5 * xp.tanh(0.5 * x))  # x / (1 + exp(-x)), but cannot overflow
 
 
-def split_heads(
-    x, shape, head_dim
-):  # (batch * seq, heads * head_dim) -> (batch, heads, seq, head_dim)
+def split_heads(x, shape, head_dim):
+    """(batch * seq, heads * head_dim) as (batch, heads, seq, head_dim), for a ``shape`` (batch, seq)."""
     xp = array_namespace(x)
     return xp.moveaxis(xp.reshape(x, (*shape, -1, head_dim)), -2, -3)
 
 
-def join_heads(x):  # (batch, heads, seq, head_dim) -> (batch * seq, heads * head_dim)
+def join_heads(x):
+    """(batch, heads, seq, head_dim) as (batch * seq, heads * head_dim)."""
     xp = array_namespace(x)
     return xp.reshape(xp.moveaxis(x, -3, -2), (-1, x.shape[-3] * x.shape[-1]))
 

@@ -216,14 +216,13 @@ class KVCache(_Fields):
             raise ValueError(msg)
         cache = self._settled(turn)
         slots = numbers(capacity, cache.stored_k, xp)
-        source = xp.where(slots < keep, slots, xp.where(slots < capacity - n, slots + n, slots))
-        at = cache._slot_positions(xp)
-        rotated_to = _take(at if cache.rotated_to is None else cache.rotated_to, source, xp)
-        at = None
-        if cache.slot_positions is not None:
-            at = _take(cache.slot_positions, source, xp) - xp.where(
-                slots < keep, 0 * slots, 0 * slots + n
-            )
+        source = xp.where((slots < keep) | (slots >= capacity - n), slots, slots + n)
+        at, rotated_to = cache.slot_positions, cache.rotated_to
+        if rotated_to is None:
+            rotated_to = cache._slot_positions(xp)
+        rotated_to = _take(rotated_to, source, xp)
+        if at is not None:
+            at = _take(at, source, xp) - (source - slots)  # as far as the token moves up
         left = _slots.like(self.length, length - n, capacity, xp)
         k, v = cache._select(source, length - n, xp)
         return KVCache(k, v, left, at, rotated_to, turn)
@@ -358,10 +357,10 @@ class KVCache(_Fields):
         length, capacity = self.length, self.stored_k.shape[-2]
         if type(length) is int and type(capacity) is int and 0 <= length <= capacity:
             return length, length  # most often
-        return self._as_rows("length", self.length, self.stored_k.shape[-2])
+        return self._as_rows("length", length, capacity)
 
-    def _as_rows(self, name: str, numbers: Any, most: int) -> tuple[Any, Any]:
-        return as_lengths(name, numbers, self.stored_k, most=most, batch=self._batch())
+    def _as_rows(self, name: str, given: Any, most: int) -> tuple[Any, Any]:
+        return as_lengths(name, given, self.stored_k, most=most, batch=self._batch())
 
     def _slot_positions(self, xp: Namespace) -> Array:
         """The positions of all slots, whatever those of empty ones are."""

@@ -251,7 +251,7 @@ def difference(got, want, units=8, shapes_only=False, rounded=False):
             )
             return None if same else f"{got!r}, not {want!r}"
         same = shapes_only or got is want or type(got) is not type(want) or got == want
-        same = same or callable(got)  # a function of the arguments, which has no value of its own
+        same = same or inspect.isfunction(got)  # of the arguments: it has no value of its own
         return None if same else f"{str(got)[:200]!r}, not {str(want)[:200]!r}"
     name = dtype_name(got) if is_array(got) else "float64"
     a, b = (to_numpy(x) for x in (got, want))
