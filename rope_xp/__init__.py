@@ -24,6 +24,7 @@ flows down this list, and so do imports:
 `attention`      reference and linear attention, masks, and caches of keys and values
 `analysis`       what follows from the math: wavelengths, turns, bounds
 `configs`        a model's config → the `RoPE` of each layer, and back; `explain`
+`testing`        anybody's implementation, tried against the definition
 ================ ===============================================================================
 """
 
@@ -40,7 +41,7 @@ from rope_xp.rope import RoPE
 from rope_xp.rotation import rotate
 
 if TYPE_CHECKING:
-    from rope_xp import attention, configs
+    from rope_xp import attention, configs, testing
 
 __all__ = [
     "RoPE",
@@ -55,6 +56,7 @@ __all__ = [
     "rotate",
     "scaling",
     "sinusoidal",
+    "testing",
     "xpos_scale",
 ]
 
@@ -72,7 +74,7 @@ _backends.register_values_of("rope_xp.attention")
 
 def __getattr__(name: str) -> ModuleType:
     """Load what is not needed to rotate on first use; `configs` takes longer than all others together."""
-    if name in {"attention", "configs"}:
+    if name in {"attention", "configs", "testing"}:
         return importlib.import_module(f"rope_xp.{name}")
     msg = f"module 'rope_xp' has no attribute {name!r}"
     raise AttributeError(msg)

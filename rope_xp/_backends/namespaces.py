@@ -136,6 +136,12 @@ def compat_namespace(xp: Namespace | None) -> Namespace:
     return xp if library is None else library.load()
 
 
+def imported_libraries() -> list[ModuleType]:
+    """The modules of other libraries than NumPy that are known here and have been imported."""
+    names = dict.fromkeys(library.name for library in LIBRARIES.values())
+    return [sys.modules[name] for name in names if name != "numpy" and name in sys.modules]
+
+
 def require_device(xp: Namespace, device: Device | None) -> Device | None:
     """``device``, as the library's arrays have it; ValueError if it has no such device."""
     if device is None or is_compiling():

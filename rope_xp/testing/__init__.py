@@ -1,0 +1,8 @@
+"""Anybody's implementation of RoPE, tried against the definition."""
+
+from rope_xp._exports import set_public_module
+from rope_xp.testing._black_box import RotationError
+
+__all__ = ["RotationError"]
+
+set_public_module(__name__)
