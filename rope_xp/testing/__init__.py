@@ -2,7 +2,9 @@
 
 from rope_xp._exports import set_public_module
 from rope_xp.testing._black_box import RotationError
+from rope_xp.testing._check import check
+from rope_xp.testing._trial import Law, Report
 
-__all__ = ["RotationError"]
+__all__ = ["Law", "Report", "RotationError", "check"]
 
 set_public_module(__name__)

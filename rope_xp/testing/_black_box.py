@@ -53,6 +53,23 @@ class Answer(NamedTuple):
     dtype: str
 
 
+class Call(NamedTuple):
+    """A call that was made, and what came out.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray of integers
+        As ``fn`` got them: (seq,) or (batch, seq), with axes before.
+    answer : Answer
+    dtype : str
+        Of x.
+    """
+
+    positions: np.ndarray
+    answer: Answer
+    dtype: str
+
+
 class BlackBox:
     """``fn(x, positions)``, which takes arrays of one library.
 

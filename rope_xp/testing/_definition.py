@@ -1,0 +1,92 @@
+"""What a `RoPE` says of a call, in float64, and how far an implementation may be from it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from rope_xp.layouts._pairs import pair_slices
+from rope_xp.positions._alignment import SeqLen
+from rope_xp.rope import RoPE
+
+#: Half of the distance from 1 to the next number: the relative error of one rounding.
+ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+
+#: Of tables in float32: reducing the angle to [-π, π] rounds by 3 of these, cos and sin are good to 2
+#: in every library, and what they return is rounded once.
+_TABLE_ROUNDINGS = 6
+
+_SMALLEST = {"float16": 2.0**-23, "bfloat16": 2.0**-131, "float32": 2.0**-147, "float64": 0.0}
+
+
+class Definition:
+    r"""Rotated values, and their bounds.
+
+    Parameters
+    ----------
+    rope : RoPE
+    seq_len : int or tuple, optional
+        As in `RoPE.frequencies`.
+
+    Notes
+    -----
+    With ``precision="exact"`` the angle is that of float64 arithmetic: it may be wrong by
+    :math:`|p θ| 2^{-53} (4 + |\ln θ|)`, where base to a power is wrong by :math:`|\ln θ|` roundings, its
+    reciprocal, the product and the position by one each. With ``"float32"`` roundings are :math:`2^{-24}`.
+    For numbers of 16 bits the tables, the products and the sum may each be rounded to the dtype.
+    """
+
+    def __init__(self, rope: RoPE, seq_len: SeqLen = None) -> None:
+        self.rope, self.seq_len = rope, seq_len
+        self.exact = dataclasses.replace(rope, precision="exact")
+        found = self.exact.frequencies(seq_len)
+        self.inv_freq = found.inv_freq  # (n_pairs,) or (n_axes, n_pairs)
+        self.factor = found.attention_factor
+        self.first, self.second = pair_slices(rope.layout, rope.rotary_start, rope.n_pairs)
+        rotated = np.zeros(rope.head_dim, dtype=bool)
+        rotated[self.first] = rotated[self.second] = True
+        self.still = ~rotated
+        # Which pair each feature belongs to; -1: none.
+        self.pair = np.full(rope.head_dim, -1)
+        self.pair[self.first] = self.pair[self.second] = np.arange(rope.n_pairs)
+
+    def tables(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """cos, sin of shape (seq, n_pairs) or (batch, 1, seq, n_pairs), factor included."""
+        cos, sin = self.exact.cos_sin(positions, seq_len=self.seq_len, dtype=np.float64)
+        return (cos, sin) if cos.ndim == 2 else (cos[:, None], sin[:, None])
+
+    def __call__(self, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """``x`` (batch, heads, seq, head_dim), rotated."""
+        y: np.ndarray = self.exact.rotate(
+            x, *self.exact.cos_sin(positions, seq_len=self.seq_len, dtype=np.float64)
+        )
+        return y
+
+    def angle_errors(self, positions: np.ndarray) -> np.ndarray:
+        """By how much an angle may be wrong, (..., seq, n_pairs), in radians."""
+        theta = np.abs(self.inv_freq)
+        logarithm = np.abs(np.log(np.where(theta > 0, theta, 1.0)))
+        unit = ROUNDING["float32" if self.rope.precision == "float32" else "float64"]
+        relative = theta * (4 + logarithm) * unit
+        if theta.ndim == 1:
+            return np.abs(positions)[..., None] * relative
+        return np.einsum("a...,an->...n", np.abs(positions).astype(np.float64), relative)
+
+    def bounds(self, x: np.ndarray, positions: np.ndarray, dtype: str) -> np.ndarray:
+        """How far from ``__call__`` each number of the result may be, shape of ``x``."""
+        cos, sin = (np.abs(table) for table in self.tables(positions))
+        angle = self.angle_errors(positions)
+        angle = angle if angle.ndim == 2 else angle[:, None]
+        unit, low = ROUNDING[dtype], dtype in ("float16", "bfloat16")
+        table = _TABLE_ROUNDINGS * ROUNDING["float32"]
+        error = self.factor * np.minimum(table + angle, 2.0)
+        a, b = np.abs(x[..., self.first]), np.abs(x[..., self.second])
+        want = np.abs(self(x, positions))
+        bound = np.zeros(x.shape)
+        for features, u, v in ((self.first, a, b), (self.second, b, a)):
+            products = u * cos + v * sin
+            bound[..., features] = (
+                (u + v) * error + products * unit * (3 if low else 2) + want[..., features] * unit
+            ) * 1.01 + _SMALLEST[dtype] * (1 + self.factor)
+        return bound

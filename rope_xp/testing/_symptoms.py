@@ -1,0 +1,210 @@
+"""What a wrong result looks like: where it differs, and which known mistake gives the same numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from rope_xp.testing._black_box import Call
+from rope_xp.testing._definition import Definition
+from rope_xp.testing._frequency_mistakes import frequency_mistakes
+from rope_xp.testing._mistakes import Mistake, rotated_with
+from rope_xp.testing._position_mistakes import position_mistakes
+from rope_xp.testing._rotation_mistakes import rotation_mistakes, table_mistakes
+
+#: Mistakes are tried on no more tokens and heads of a call than these.
+_MOST = 48
+
+
+def describe_difference(definition: Definition, call: Call, more: Sequence[Call]) -> str:
+    """Where a call is wrong, both numbers, and what it looks like, also in ``more`` calls; sentences."""
+    given, got = call.answer.given, call.answer.values
+    want = definition(given, call.positions)
+    bounds = definition.bounds(given, call.positions, call.dtype)
+    error = np.where(got == want, 0.0, np.abs(got - want))
+    wrong = ~(error <= bounds)
+    texts = [_worst(definition, call, want, error, bounds)]
+    if (
+        given.any(axis=-1).all() and np.count_nonzero(given) > given.size / 2
+    ):  # not one feature at a time
+        texts += _pattern(definition, call, wrong, want)
+    texts += _looks_like(definition, [_wrong_part(call, wrong), *more])
+    return " ".join(texts)
+
+
+def _worst(
+    definition: Definition, call: Call, want: np.ndarray, error: np.ndarray, bounds: np.ndarray
+) -> str:
+    ratio = np.nan_to_num(error, nan=np.inf) / np.maximum(bounds, 1e-300)
+    at = np.unravel_index(np.argmax(ratio), ratio.shape)
+    row, head, token, feature = map(int, at)
+    position = _positions_of(call.positions, definition)[..., row % _rows(call, definition), token]
+    where = ", ".join(str(p) for p in np.ravel(position))
+    pair = int(definition.pair[feature])
+    text = f"row {row}, head {head}, token {token}, position {where}, "
+    got, given = call.answer.values, call.answer.given
+    if pair < 0:
+        text += f"feature {feature}, which does not rotate: got {got[at]:.9g}, x is {given[at]:.9g}"
+    else:
+        both = [_feature(definition.first, pair), _feature(definition.second, pair)]
+        a, b, c = (_both(values[row, head, token], both) for values in (given, got, want))
+        text += f"pair {pair} (features {both[0]} and {both[1]}): of {a} it makes {b}, the definition {c}"
+    return f"{text}; difference {error[at]:.2g}, bound {bounds[at]:.1g}."
+
+
+def _feature(features: slice, pair: int) -> int:
+    return int(features.start + pair * (features.step or 1))
+
+
+def _both(token: np.ndarray, features: list[int]) -> str:
+    return "({})".format(", ".join(f"{token[f]:.7g}" for f in features))
+
+
+def _positions_of(positions: np.ndarray, definition: Definition) -> np.ndarray:
+    """(batch or 1, seq), with axes before."""
+    axes = definition.inv_freq.ndim - 1
+    return positions[..., None, :] if positions.ndim == 1 + axes else positions
+
+
+def _rows(call: Call, definition: Definition) -> int:
+    return int(_positions_of(call.positions, definition).shape[-2])
+
+
+def _pattern(
+    definition: Definition, call: Call, wrong: np.ndarray, want: np.ndarray
+) -> Iterator[str]:
+    """Along which axes the wrong numbers are few, and whether they were not rotated at all."""
+    got, given = call.answer.values, call.answer.given
+    found = []
+    for axis, name in enumerate(("row", "head", "token", "feature")):
+        others = tuple(a for a in range(4) if a != axis)
+        bad = np.flatnonzero(wrong.any(axis=others))
+        size = wrong.shape[axis]
+        if axis == 3:
+            found += _pairs(definition, bad)
+        elif len(bad) < size:
+            found.append(f"{name}{'s' if len(bad) > 1 else ''} {_ranges(bad)} of {size}")
+    if found:
+        yield f"Wrong are {', '.join(found)}; everything else is right."
+    moved = np.broadcast_to((want != given).any(axis=-1, keepdims=True), wrong.shape) & wrong
+    if moved.any() and (got == given)[moved].all():
+        yield "There x comes back unchanged: it is not rotated."
+    if not np.isfinite(got[wrong]).all():
+        yield "Some are not finite (NaN or infinity)."
+    yield from _by_position(definition, call, wrong)
+
+
+def _pairs(definition: Definition, bad: np.ndarray) -> Iterator[str]:
+    n_pairs = definition.rope.n_pairs
+    found = np.unique(definition.pair[bad])
+    if (found < 0).all():
+        yield f"features {_ranges(bad)}, which do not rotate (the part outside of rotary_dim)"
+        return
+    found = found[found >= 0]
+    if len(found) < n_pairs:
+        yield f"pair{'s' if len(found) > 1 else ''} {_ranges(found)} of {n_pairs}"
+
+
+def _by_position(definition: Definition, call: Call, wrong: np.ndarray) -> Iterator[str]:
+    """From which position on it is wrong, if it is right before."""
+    positions = _positions_of(call.positions, definition)
+    if definition.inv_freq.ndim > 1 or wrong.shape[2] < 8:
+        return
+    bad = wrong.any(axis=(1, 3))  # (batch, seq)
+    at = np.broadcast_to(positions, bad.shape)
+    if not bad.all() and at[~bad].max() < at[bad].min():
+        yield f"It is right up to position {at[~bad].max()} and wrong from {at[bad].min()} on."
+
+
+def _ranges(numbers: np.ndarray) -> str:
+    """``0, 3 to 7``."""
+    runs: list[list[int]] = []
+    for n in map(int, numbers):
+        if runs and runs[-1][-1] == n - 1:
+            runs[-1][1:] = [n]
+        else:
+            runs.append([n])
+    parts = [str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs]
+    return ", ".join(parts[:6]) + (", …" if len(parts) > 6 else "")
+
+
+def _wrong_part(call: Call, wrong: np.ndarray) -> Call:
+    """The call with its wrong tokens and heads, and a few that are right."""
+    answer, positions = call.answer, call.positions
+    for axis in (1, 2):
+        others = tuple(a for a in range(4) if a != axis)
+        bad = np.flatnonzero(wrong.any(axis=others))
+        size = wrong.shape[axis]
+        keep = bad[np.linspace(0, len(bad) - 1, min(len(bad), _MOST)).astype(int)]
+        keep = np.union1d(keep, np.arange(min(4, size))) if size > _MOST else np.arange(size)
+        cut = (np.take(v, keep, axis=axis) for v in answer[:3])
+        answer = answer._replace(**dict(zip(answer._fields[:3], cut, strict=True)))
+        wrong = np.take(wrong, keep, axis=axis)
+        positions = positions[..., keep] if axis == 2 else positions
+    return Call(positions, answer, call.dtype)
+
+
+def _looks_like(definition: Definition, calls: Sequence[Call]) -> Iterator[str]:
+    """The mistakes that give the same numbers in all calls: one, or two together."""
+    first, *more = calls
+    known = [*rotation_mistakes(definition)]
+    known += position_mistakes(definition, first.positions, first.answer.given.shape)
+    if definition.inv_freq.ndim == 1:
+        known += frequency_mistakes(definition)
+    known += table_mistakes(definition)
+    single = [m for m in known if _fits(definition, first, m)]
+    # In the other calls a mistake can be without consequence, but what it gives must be there.
+    single = [
+        m for m in single if all(_fits(definition, c, m, may_be_right=True) for c in more)
+    ] or single
+    if single:
+        texts = list(dict.fromkeys(m.text for m in single))[:2]
+        yield f"This looks like {'; or like '.join(texts)}."
+        return
+    if definition.rope.precision == "exact":
+        rope = dataclasses.replace(definition.rope, precision="float32")
+        rounded = Definition(rope, definition.seq_len)
+        if all(_is_within(rounded, c) for c in calls):
+            yield (
+                "The errors are those of angles rounded to float32: in proportion to the position. If that "
+                "is wanted, ask for it with precision='float32'."
+            )
+            return
+    small, *others = [*more, first]  # many are tried, so on a few numbers first
+    both = (
+        f"{a.text}; and {b.text}"
+        for a, b in combinations(known, 2)
+        if a.stage != b.stage
+        and _fits(definition, small, a, b, may_be_right=True)
+        and all(_fits(definition, call, a, b, may_be_right=True) for call in others)
+    )
+    text = next(both, None)
+    if text is not None:
+        yield f"This looks like two mistakes: {text}."
+
+
+def _is_within(definition: Definition, call: Call) -> bool:
+    want = definition(call.answer.given, call.positions)
+    bounds = definition.bounds(call.answer.given, call.positions, call.dtype)
+    return bool((np.abs(call.answer.values - want) <= bounds).all())
+
+
+def _fits(definition: Definition, call: Call, *tried: Mistake, may_be_right: bool = False) -> bool:
+    """Whether an implementation with these mistakes would return what came out."""
+    x, got, positions = call.answer.given, call.answer.values, call.positions
+    want = definition(x, positions)
+    bounds = definition.bounds(x, positions, call.dtype)
+    with np.errstate(all="ignore"):
+        guess = rotated_with(definition, x, positions, *tried)
+    # The mistake may be made in float32.
+    near = 4 * bounds + 1e-5 * np.abs(x).max() * definition.factor
+    same = (np.abs(got - guess) <= near) | (got == guess) | (np.isnan(got) & np.isnan(guess))
+    differs = np.abs(guess - want) > bounds
+    if not differs.any():
+        return may_be_right and bool(same.all())
+    # Of numbers in the middle between two of a dtype, float32 may round some to the other one.
+    enough = 0.9 if any(m.is_rounding for m in tried) else 1.0
+    return bool(same[differs].mean() >= enough and same.mean() >= enough)
