@@ -41,7 +41,7 @@ class Definition:
         self.rope, self.seq_len = rope, seq_len
         self.exact = dataclasses.replace(rope, precision="exact")
         found = self.exact.frequencies(seq_len)
-        self.inv_freq = found.inv_freq  # (n_pairs,) or (n_axes, n_pairs)
+        self.inv_freq = np.asarray(found.inv_freq)  # (n_pairs,) or (n_axes, n_pairs)
         self.factor = found.attention_factor
         self.first, self.second = pair_slices(rope.layout, rope.rotary_start, rope.n_pairs)
         rotated = np.zeros(rope.head_dim, dtype=bool)
@@ -70,8 +70,10 @@ class Definition:
         unit = ROUNDING["float32" if self.rope.precision == "float32" else "float64"]
         relative = theta * (4 + logarithm) * unit
         if theta.ndim == 1:
-            return np.abs(positions)[..., None] * relative
-        return np.einsum("a...,an->...n", np.abs(positions).astype(np.float64), relative)
+            return np.asarray(np.abs(positions)[..., None] * relative)
+        return np.asarray(
+            np.einsum("a...,an->...n", np.abs(positions).astype(np.float64), relative)
+        )
 
     def bounds(self, x: np.ndarray, positions: np.ndarray, dtype: str) -> np.ndarray:
         """How far from ``__call__`` each number of the result may be, shape of ``x``."""

@@ -16,7 +16,7 @@ def position_mistakes(
 ) -> Iterator[Mistake]:
     batch, heads, seq = shape[:3]
 
-    def mistake(text: str, change: Callable[[np.ndarray], np.ndarray]) -> Mistake:
+    def mistake(text: str, change: Callable[..., np.ndarray]) -> Mistake:
         return Mistake("positions", text, change)
 
     def along(p: np.ndarray, axis: int) -> np.ndarray:

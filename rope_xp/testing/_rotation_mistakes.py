@@ -172,11 +172,11 @@ def rotation_mistakes(definition: Definition) -> Iterator[Mistake]:
     )
     yield signs(
         "only cos is applied: the sine term is missing",
-        lambda u, v, c, s: (u * c, 0 * v, v * c, 0 * u),
+        lambda u, v, c, s: (u * c, 0 * s, v * c, 0 * s),
     )
     yield signs(
         "only sin is applied: the cosine term is missing",
-        lambda u, v, c, s: (0 * u, v * s, 0 * v, u * s),
+        lambda u, v, c, s: (0 * c, v * s, 0 * c, u * s),
     )
     yield signs(
         "the outputs of a pair are exchanged", lambda u, v, c, s: (v * c, -u * s, u * c, -v * s)

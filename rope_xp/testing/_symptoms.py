@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from rope_xp.testing._black_box import Call
+from rope_xp.testing._black_box import Answer, Call
 from rope_xp.testing._definition import Definition
 from rope_xp.testing._frequency_mistakes import frequency_mistakes
 from rope_xp.testing._mistakes import Mistake, rotated_with
@@ -78,7 +78,7 @@ def _pattern(
 ) -> Iterator[str]:
     """Along which axes the wrong numbers are few, and whether they were not rotated at all."""
     got, given = call.answer.values, call.answer.given
-    found = []
+    found: list[str] = []
     for axis, name in enumerate(("row", "head", "token", "feature")):
         others = tuple(a for a in range(4) if a != axis)
         bad = np.flatnonzero(wrong.any(axis=others))
@@ -140,8 +140,8 @@ def _wrong_part(call: Call, wrong: np.ndarray) -> Call:
         size = wrong.shape[axis]
         keep = bad[np.linspace(0, len(bad) - 1, min(len(bad), _MOST)).astype(int)]
         keep = np.union1d(keep, np.arange(min(4, size))) if size > _MOST else np.arange(size)
-        cut = (np.take(v, keep, axis=axis) for v in answer[:3])
-        answer = answer._replace(**dict(zip(answer._fields[:3], cut, strict=True)))
+        values, given, left = (np.take(v, keep, axis=axis) for v in answer[:3])
+        answer = Answer(values, given, left, answer.dtype)
         wrong = np.take(wrong, keep, axis=axis)
         positions = positions[..., keep] if axis == 2 else positions
     return Call(positions, answer, call.dtype)
