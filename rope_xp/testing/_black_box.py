@@ -141,11 +141,14 @@ class BlackBox:
 
     def call(self, x: Array, positions: Array) -> Answer:
         """As ``fn``, with arrays that were made by `array` and `positions`."""
-        given = self.values(x)
+        given, before = self.values(x), self.values(positions)
         try:
             y = self.fn(x, positions)
         except Exception as error:
             raise RefusedError(_short(error)) from error
+        if (self.values(positions) != before).any():
+            msg = "`fn` must leave `positions` as they are, but they were changed in place"
+            raise RotationError(msg)
         if y is None:
             msg = "it returned None"
             raise RefusedError(msg)

@@ -75,7 +75,9 @@ def frequency_mistakes(definition: Definition) -> Iterator[Mistake]:
         np.divide(1.0, theta, out=np.zeros(n), where=theta > 0),
     )
     for name in ("bfloat16", "float16"):
-        yield _mistake(f"frequencies (inv_freq) rounded to {name}", rounded(theta, name))
+        made = rounded(theta, name)
+        text = f"frequencies (inv_freq) rounded to {name}"
+        yield Mistake("frequencies", text, lambda _, made=made: made, name)
 
 
 def _mistake(text: str, values: np.ndarray) -> Mistake:

@@ -20,29 +20,20 @@ def identity(trial: Trial) -> None:
 def same_each_time(trial: Trial) -> None:
     """The same call gives the same result, whatever was called in between; x stays as it was."""
     law = "the same call gives the same result"
-    x = trial.x(2, 3, 5)
-    positions = trial.place(trial.scattered(5), 2)
-    first = trial.call(law, x, positions)
+    first = trial.first
+    x, positions = first.answer.given, first.positions
     changed = first.answer.left != first.answer.given
     if changed.any():
         count = np.count_nonzero(changed)
-        trial.fail(
-            "x is left as it was",
-            f"{count} of {x.size} numbers of the caller's x were changed in place.",
-        )
+        text = f"{count} of {x.size} numbers of the caller's x were changed in place."
+        trial.fail("x is left as it was", text)
     far = np.array([trial.reach, *range(1, 8)])
     trial.call(law, trial.x(1, 1, 8), trial.place(far))
     again = trial.call(law, x, positions)
-    _same(
-        trial,
-        law,
-        first,
-        again,
-        "called again after a call with a longer sequence and larger positions",
-    )
+    _same(trial, law, first, again, "called again after a longer sequence and larger positions")
     trial.call(law, trial.x(1, 2, 1), trial.place(np.array([3])))
     again = trial.call(law, x, positions)
-    _same(trial, law, first, again, "called again after a call with one token")
+    _same(trial, law, first, again, "called again after one token")
 
 
 def _same(trial: Trial, law: str, first: Call, again: Call, tried: str) -> None:
@@ -79,6 +70,18 @@ def norms(trial: Trial) -> None:
     trial.record(law, error, bounds, "random x")
     if not (error <= bounds).all():
         trial.compare(law, call, "random x")
+
+
+def alike(trial: Trial) -> None:
+    """Heads and rows at the same positions are rotated alike."""
+    law = "heads and rows are rotated alike"
+    x = np.repeat(np.repeat(trial.x(1, 1, 5), 3, axis=0), 4, axis=1)
+    call = trial.call(law, x, trial.place(trial.scattered(5), 3))
+    y = call.answer.values
+    error, bounds = np.abs(y - y[:1, :1]), 1e-6 * np.ones(y.shape)
+    trial.record(law, error, bounds, "the same x in 3 rows of 4 heads")
+    if not (error <= bounds).all():
+        trial.compare(law, call, "the same x in 3 rows of 4 heads")
 
 
 def relative(trial: Trial) -> None:
@@ -266,13 +269,14 @@ def views(trial: Trial) -> None:
 
 
 LAWS = (
+    same_each_time,
     identity,
+    alike,
     norms,
     relative,
     composition,
     pairs,
     definition,
-    same_each_time,
     sizes,
     rows,
     long_positions,

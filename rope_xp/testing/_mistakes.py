@@ -26,14 +26,14 @@ class Mistake(NamedTuple):
     change : callable
         Of what the stage makes: positions (..., batch or 1, heads or 1, seq); frequencies; angles or
         cos, sin (batch, heads, seq, n_pairs); or what replaces the rotation, of (x, cos, sin).
-    is_rounding : bool
-        Whether numbers lose digits: then some may be rounded the other way.
+    rounds_to : str
+        The dtype to which numbers are rounded, some of them maybe the other way.
     """
 
     stage: str
     text: str
     change: Callable[..., Any]
-    is_rounding: bool = False
+    rounds_to: str = ""
 
 
 def rounded(values: np.ndarray, dtype: str) -> np.ndarray:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from rope_xp.testing._black_box import Call
 from rope_xp.testing._definition import Definition
 from rope_xp.testing._mistakes import Mistake, rounded
 
 
 def position_mistakes(
-    definition: Definition, positions: np.ndarray, shape: tuple[int, ...]
+    definition: Definition, call: Call, earlier: Sequence[np.ndarray]
 ) -> Iterator[Mistake]:
-    batch, heads, seq = shape[:3]
+    positions = call.positions
+    batch, heads, seq = call.answer.given.shape[:3]
 
     def mistake(text: str, change: Callable[..., np.ndarray]) -> Mistake:
         return Mistake("positions", text, change)
@@ -47,6 +49,10 @@ def position_mistakes(
     yield mistake("all tokens have the position of the first token", lambda p: p * 0 + p[..., :1])
     yield mistake("all tokens have the position of the last token", lambda p: p * 0 + p[..., -1:])
     yield mistake("positions are taken in reverse order", lambda p: p[..., ::-1])
+    yield mistake(
+        "the positions of the first call of this length: a table that is kept, whatever the positions are",
+        lambda p: _first_of_length(p, earlier, definition.inv_freq.ndim - 1),
+    )
     yield mistake("positions are sorted", lambda p: np.sort(p, axis=-1))
     yield mistake(
         "positions are replaced by their order (argsort)", lambda p: np.argsort(p, axis=-1) + 0.0
@@ -82,14 +88,16 @@ def position_mistakes(
     yield mistake(
         "frequencies in turns per step taken for radians (2π)", lambda p: p * (2 * math.pi)
     )
-    if positions.max() > 256:
-        yield mistake(
-            "positions rounded to bfloat16: 256 and 257 coincide", lambda p: rounded(p, "bfloat16")
+    for dtype, text in (
+        ("bfloat16", "256 and 257 coincide"),
+        ("float16", "2048 and 2049 coincide, and from 65520 on they are infinite"),
+    ):
+        yield Mistake(
+            "positions",
+            f"positions rounded to {dtype}: {text}",
+            lambda p, d=dtype: rounded(p, d),
+            dtype,
         )
-    yield mistake(
-        "positions rounded to float16: 2048 and 2049 coincide, and from 65520 on they are infinite",
-        lambda p: rounded(p, "float16"),
-    )
     for bits in (8, 16):
         half = 2.0 ** (bits - 1)
         yield mistake(f"positions wrapped to int{bits}", lambda p, h=half: (p + h) % (2 * h) - h)
@@ -117,3 +125,12 @@ def position_mistakes(
     if definition.inv_freq.ndim > 1:
         yield mistake("the axes of positions are exchanged", lambda p: p[::-1])
         yield mistake("all axes have the positions of the first", lambda p: p[:1] + 0 * p)
+
+
+def _first_of_length(p: np.ndarray, earlier: Sequence[np.ndarray], axes: int) -> np.ndarray:
+    """Positions of the first earlier call with as many tokens, for all rows."""
+    for other in earlier:
+        if other.shape[-1] == p.shape[-1]:
+            row = other if other.ndim == 1 + axes else other[..., 0, :]
+            return np.asarray(p * 0 + row[..., None, None, :])
+    return p

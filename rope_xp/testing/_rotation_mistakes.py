@@ -20,14 +20,14 @@ def table_mistakes(definition: Definition) -> Iterator[Mistake]:
             "angles",
             f"angles rounded to {name}{_AGAIN[name]}",
             lambda a, d=name: rounded(a, d),
-            is_rounding=True,
+            rounds_to=name,
         )
     for name in ("bfloat16", "float16"):
         yield Mistake(
             "tables",
             f"tables (cos, sin) rounded to {name}",
             lambda c, s, d=name: (rounded(c, d), rounded(s, d)),
-            is_rounding=True,
+            rounds_to=name,
         )
     yield Mistake("tables", "cos and sin are exchanged", lambda c, s: (s, c))
     if factor != 1.0:

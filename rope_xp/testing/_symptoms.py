@@ -19,8 +19,13 @@ from rope_xp.testing._rotation_mistakes import rotation_mistakes, table_mistakes
 _MOST = 48
 
 
-def describe_difference(definition: Definition, call: Call, more: Sequence[Call]) -> str:
-    """Where a call is wrong, both numbers, and what it looks like, also in ``more`` calls; sentences."""
+def describe_difference(
+    definition: Definition, call: Call, more: Sequence[Call], earlier: Sequence[np.ndarray]
+) -> str:
+    """Where a call is wrong, both numbers, and what it looks like, also in ``more`` calls; sentences.
+
+    ``earlier`` are positions of calls before.
+    """
     given, got = call.answer.given, call.answer.values
     want = definition(given, call.positions)
     bounds = definition.bounds(given, call.positions, call.dtype)
@@ -31,7 +36,7 @@ def describe_difference(definition: Definition, call: Call, more: Sequence[Call]
         given.any(axis=-1).all() and np.count_nonzero(given) > given.size / 2
     ):  # not one feature at a time
         texts += _pattern(definition, call, wrong, want)
-    texts += _looks_like(definition, [_wrong_part(call, wrong), *more])
+    texts += _looks_like(definition, [_wrong_part(call, wrong), *more], earlier)
     return " ".join(texts)
 
 
@@ -147,11 +152,12 @@ def _wrong_part(call: Call, wrong: np.ndarray) -> Call:
     return Call(positions, answer, call.dtype)
 
 
-def _looks_like(definition: Definition, calls: Sequence[Call]) -> Iterator[str]:
-    """The mistakes that give the same numbers in all calls: one, or two together."""
+def _looks_like(
+    definition: Definition, calls: Sequence[Call], earlier: Sequence[np.ndarray]
+) -> Iterator[str]:
+    """The mistakes that give the same numbers in all calls: one, or some together."""
     first, *more = calls
-    known = [*rotation_mistakes(definition)]
-    known += position_mistakes(definition, first.positions, first.answer.given.shape)
+    known = [*rotation_mistakes(definition), *position_mistakes(definition, first, earlier)]
     if definition.inv_freq.ndim == 1:
         known += frequency_mistakes(definition)
     known += table_mistakes(definition)
@@ -173,6 +179,15 @@ def _looks_like(definition: Definition, calls: Sequence[Call]) -> Iterator[str]:
                 "is wanted, ask for it with precision='float32'."
             )
             return
+    for several in _roundings(known):
+        if all(_fits(definition, c, *several, may_be_right=c is not first) for c in calls):
+            stages = ", ".join(m.stage for m in several)
+            coincide = {"bfloat16": "256 and 257", "float16": "2048 and 2049"}[several[0].rounds_to]
+            yield (
+                f"This looks like {stages} rounded to {several[0].rounds_to}: positions {coincide} coincide "
+                "in the fastest pair."
+            )
+            return
     small, *others = [*more, first]  # many are tried, so on a few numbers first
     both = (
         f"{a.text}; and {b.text}"
@@ -184,6 +199,14 @@ def _looks_like(definition: Definition, calls: Sequence[Call]) -> Iterator[str]:
     text = next(both, None)
     if text is not None:
         yield f"This looks like two mistakes: {text}."
+
+
+def _roundings(known: Sequence[Mistake]) -> Iterator[tuple[Mistake, ...]]:
+    """Several stages that round to one dtype."""
+    for dtype in ("bfloat16", "float16"):
+        found = [m for m in known if m.rounds_to == dtype]
+        for count in (2, 3, 4):
+            yield from combinations(found, count)
 
 
 def _is_within(definition: Definition, call: Call) -> bool:
@@ -206,5 +229,5 @@ def _fits(definition: Definition, call: Call, *tried: Mistake, may_be_right: boo
     if not differs.any():
         return may_be_right and bool(same.all())
     # Of numbers in the middle between two of a dtype, float32 may round some to the other one.
-    enough = 0.9 if any(m.is_rounding for m in tried) else 1.0
+    enough = 0.9 if any(m.rounds_to for m in tried) else 1.0
     return bool(same[differs].mean() >= enough and same.mean() >= enough)

@@ -70,6 +70,11 @@ class Trial:
         self.found: dict[str, Law] = {}
         self.skipped = [f"{what}: {why}" for what, why in box.refusals.items()]
         self.reach = FARTHEST
+        self.earlier = [np.arange(1, 6)]  # positions of calls that were made
+        # Before any call with large positions, which an implementation may remember.
+        self.first = self.call(
+            "the first call", self.x(2, 3, 5), self.place(np.array([3, 1, 4, 2, 5]), 2)
+        )
 
     def find_reach(self, asked: int | None) -> None:
         """The largest position that can be tried."""
@@ -124,6 +129,7 @@ class Trial:
         except RefusedError as refused:
             shape = f"x of shape {x.shape} and positions {_text(positions)}"
             self.fail(law, f"With {shape} {refused}")
+        self.earlier.append(positions)
         return Call(positions, answer, options.get("dtype", "float32"))
 
     def compare(self, law: str, call: Call, tried: str) -> None:
@@ -135,7 +141,7 @@ class Trial:
         error = np.where(got == want, 0.0, np.abs(got - want))  # infinite numbers, too
         self.record(law, error, bounds, tried)
         if not (error <= bounds).all():
-            text = describe_difference(self.definition, call, self.more_calls())
+            text = describe_difference(self.definition, call, self.more_calls(), self.earlier)
             self.fail(law, f"{tried}: {text}")
 
     def more_calls(self) -> list[Call]:
