@@ -2,7 +2,8 @@
 
 from rope_xp._exports import set_public_module
 from rope_xp.testing._black_box import RotationError
+from rope_xp.testing._diagnose import Diagnosis, diagnose
 
-__all__ = ["RotationError"]
+__all__ = ["Diagnosis", "RotationError", "diagnose"]
 
 set_public_module(__name__)
