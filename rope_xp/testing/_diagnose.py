@@ -200,12 +200,12 @@ def diagnose(
     box = BlackBox(fn, head_dim, n_axes=n_axes, xp=xp, device=device)
     try:
         with np.errstate(all="ignore"):
-            return _diagnose(box, limit)
+            return diagnose_box(box, limit)
     except RefusedError as refused:
         return Diagnosis(box.head_dim, remarks=(f"it could not be measured: {refused}",))
 
 
-def _diagnose(box: BlackBox, limit: int) -> Diagnosis:
+def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
     remembers = _remembers(Probe(box))
     probed = probe(box)
     wrong = ["the result depends on earlier calls"] if remembers else [*probed.remarks]
