@@ -52,16 +52,14 @@ def in_folder(path: Path) -> Path | None:
     return first[0] if first else None
 
 
-def metadata_of(source: Any) -> dict[str, Any]:
-    """The metadata of a path or a ``gguf.GGUFReader``, with the tensors of `TENSORS`; None: not there.
+def metadata_of(source: Path) -> dict[str, Any]:
+    """The metadata of a file, with the tensors of `TENSORS`; None: not there.
 
     Raises
     ------
     ValueError
         If the file cannot be read, is broken, or is not the first part of a model.
     """
-    if not isinstance(source, Path):
-        return _of_reader(source)
     header = _read(source)
     found, missing = {**header.metadata, **header.tensors}, set(TENSORS) - {*header.tensors}
     for part in _other_parts(source, header.metadata):
@@ -75,7 +73,8 @@ def metadata_of(source: Any) -> dict[str, Any]:
     return {**dict.fromkeys(missing), **found}
 
 
-def _of_reader(reader: Any) -> dict[str, Any]:
+def metadata_of_reader(reader: Any) -> dict[str, Any]:
+    """The same of a ``gguf.GGUFReader``."""
     found = {
         name: field.contents()
         for name, field in reader.fields.items()
