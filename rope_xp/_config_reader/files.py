@@ -22,6 +22,8 @@ MAX_PARTS, MAX_VALUES = 2**16, 2**19
 MAX_LIST = 4096
 
 PLAIN = frozenset({bool, float, str, type(None)})
+# A key of the metadata of a GGUF file, or the name of a tensor, has some dozens of letters.
+MAX_NAME = 200
 # Python does not print an int of 4300 digits.
 MAX_BITS = 4096
 
@@ -72,7 +74,7 @@ def load(config: object) -> dict[str, Any]:
 
 
 def _mapping_of(config: object) -> object:
-    """What a path or a config object stands for; anything else as it is."""
+    """The mapping in a path or a config object; anything else as it is."""
     if isinstance(config, str | os.PathLike):
         from rope_xp._config_reader.paths import read_path  # noqa: PLC0415 - a mapping needs none
 
@@ -114,6 +116,12 @@ class _Opaque:
         return quote(self.value)
 
 
+def _name(key: object) -> str:
+    """A key as text that fits into a sentence: others, as the numbers in id2label, nothing reads."""
+    name = str.__str__(key) if isinstance(key, str) else ""
+    return name if name.isprintable() and 0 < len(name) <= MAX_NAME else quote(key)
+
+
 def _scalar(value: object) -> str | float | None:
     """A number or a text of another class, as NumPy's or an enum's, as Python's own; None: it is neither."""
     if isinstance(value, str):
@@ -148,8 +156,7 @@ class _Copy:
             if is_first and not isinstance(key, str):
                 msg = f"the keys of `config` must be strings, got {quote(key)}"
                 raise _CopyError(msg)
-            # Inside, as in id2label, others are what they become in a file.
-            name = str.__str__(key) if isinstance(key, str) else quote(key)
+            name = _name(key)
             is_tensor = is_first and name in TENSORS
             found[name] = value if is_tensor else self.value(value, depth - 1)
         return found
@@ -160,7 +167,7 @@ class _Copy:
 
     def value(self, value: Any, depth: int) -> Any:
         kind = type(value)
-        if kind in PLAIN:
+        if kind in PLAIN or (kind is int and value.bit_length() <= MAX_BITS):
             return value
         if isinstance(value, Mapping):
             return self.mapping(value, depth)

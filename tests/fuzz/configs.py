@@ -32,6 +32,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
+from config_files import make_file
 from config_mutations import Endless, Lying, Mutator, Odd, Raising, mutate, read_seeds
 
 import rope_xp
@@ -59,7 +60,26 @@ FOREIGN = re.compile(
 )
 # Families whose rotated part follows from sizes that `to_config` does not write.
 BY_OTHER_SIZES = {"clvp_encoder", "edgetam_video"}
+FILES = 0.15  # the share of them
 LAYOUTS = (None, None, "half", "interleaved")
+
+
+# What was opened, and run, while a case was read; Python's own modules do not count.
+opened = []
+
+
+def audit(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, bytes)):
+        name = os.fsencode(arguments[0])
+        if not name.endswith((b".py", b".pyc", b".so")) and not name.startswith(
+            (LIBRARY, b"/proc/self/")
+        ):
+            opened.append(name)
+    elif event in {"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "socket.connect"}:
+        opened.append(event.encode())
+
+
+LIBRARY = os.fsencode(Path(rope_xp.__file__).parent)
 
 
 class Hang(BaseException):
@@ -126,7 +146,9 @@ def problem_of_error(error, config):
         return f"a message of {len(text)} characters: {text}"
     if not text.isprintable():
         return f"no line of text: {text!r}"
-    if FOREIGN.search(text.replace("got NoneType", "").partition(" that can be read")[0]):
+    # After a sentence about a file or an object, the words of a parser or of its own error follow.
+    ours = re.split(r" that can be read|file, got '[^']*': |UTF-8, got '[^']*': ", text)[0]
+    if FOREIGN.search(ours.replace("got NoneType", "")):
         return f"not a sentence of ours: {text}"
     words = {*re.findall(r"[\w.]+", text)}
     keys = {*keys_in(config), "rotary_dim"} | ({"scale_factor"} if "axes_dims" in config else set())
@@ -251,6 +273,7 @@ class Case:
         self.entry = m.pick(
             ("layers",) * 6 + ("one", "one", "explain", "explain", "difference", "shell")
         )
+        self.entry, self.m = "file" if m.chance(FILES) else self.entry, m
         self.entry = "plot" if m.chance(0.0005) else self.entry
         self.seq_len = m.pick((None, 1, 4096, 10**7))
         self.layer_type = m.pick((None, None, "full_attention", "sliding_attention", "x"))
@@ -282,6 +305,8 @@ class Case:
         """What is wrong, or None."""
         if self.entry == "shell":
             return self.problem_in_shell()
+        if self.entry == "file":
+            return self.problem_of_file()
         before = _fingerprint(self.config)
         kind, got = outcome(self.call, self.given)
         if _fingerprint(self.config) != before:
@@ -347,6 +372,26 @@ class Case:
             None if status or out.getvalue().strip() == got.strip() else "other text in the shell"
         )
 
+    def problem_of_file(self):
+        """What is wrong with the reading of a broken file, or None."""
+        path, kind = make_file(self.m, self.config)
+        self.done = [*self.done, kind]
+        given = self.m.pick((str, Path, os.fspath, Text))(path)
+        opened.clear()
+        state, got = outcome(configs.layer_ropes, given, layout=self.layout, part=self.part)
+        here = os.fsencode(Path.cwd())
+        others = [
+            name
+            for name in opened
+            if not (name if name.startswith(b"/") else here).startswith(here)
+        ]
+        if others or Path("planted").exists():
+            return f"it opened {others}"
+        if state == "error":
+            # A file of its own has other keys than the config.
+            return problem_of_error(got, dict.fromkeys(re.findall(r"[`'](\w+)[`']", str(got))))
+        return problem_of_ropes(got)
+
     def ignored(self, got):
         """Whether a change of one number that matters changed nothing."""
         if (
@@ -409,7 +454,7 @@ def _fingerprint(value, depth=0):
 
 def shortened(case, text):
     """The config without the keys that the failure does not need."""
-    if case.given is not case.config:
+    if case.given is not case.config or case.entry == "file":
         return case
     start = time.monotonic()
     for key in [*case.config]:
@@ -462,5 +507,6 @@ def main():
 if __name__ == "__main__":
     import rope_xp.__main__
 
+    sys.addaudithook(audit)
     os.chdir(tempfile.mkdtemp())
     main()
