@@ -163,8 +163,10 @@ def constant_cos_sin(
     n_pairs = inv_freq.n_pairs if at_length else len(inv_freq if one_axis else inv_freq[0])
     seq = positions.shape[0 if one_axis else 1 :]
     exact = precision == "exact"
-    n = math.prod(seq) * n_pairs
-    if exact and not at_length and is_static(n) and n <= FEW:
+    # Of ndonnx, sizes that are not known are None.
+    tokens = None if any(size is None for size in seq) else math.prod(seq)
+    few_pairs = is_static(tokens) and tokens * n_pairs <= FEW
+    if exact and not at_length and few_pairs:
         few = few_cos_sin(positions, inv_freq, dtype, attention_factor, xp)
         if few is not None:
             return few
@@ -195,7 +197,7 @@ def constant_cos_sin(
         return _finalize(cos, sin, attention_factor, dtype, xp)
 
     block = _backends.cache_block_bytes(positions) // (8 if wide else 4) // n_pairs
-    if not 0 < block < math.prod(seq):
+    if tokens is None or not 0 < block < tokens:
         return compute_at(positions)
     return _in_blocks(compute_at, positions, block, ((*seq, n_pairs), dtype, device), xp)
 

@@ -60,5 +60,6 @@ def broadcast_kv(rows: Array, shared: Array) -> Array:
 
 
 def _is_grouped(rows: Array, shared: Array) -> bool:
-    grouped: bool = rows.ndim > 2 and rows.shape[-3] != shared.shape[-3]
+    # Of ndonnx, None: not known. Then `require_shapes` has seen as many heads in both.
+    grouped: bool = rows.ndim > 2 and rows.shape[-3] not in (None, shared.shape[-3])
     return grouped

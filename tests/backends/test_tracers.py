@@ -478,6 +478,22 @@ def test_ndonnx_with_sizes_that_are_not_known(name):
         np.testing.assert_allclose(got, NDONNX[name](x), atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["exact", "float32"])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_ndonnx_with_positions_of_a_size_that_is_not_known(rank, precision):
+    ndonnx = pytest.importorskip("ndonnx", reason="ndonnx is not installed")
+    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    rope = RoPE(8, layout="half", precision=precision)
+    q = ndonnx.argument(shape=("b", "h", "s", 8), dtype=ndonnx.float32)
+    at = ndonnx.argument(shape=("b", "s")[-rank:], dtype=ndonnx.int64)
+    model = ndonnx.build({"q": q, "at": at}, {"y": rope(q, positions=at)})
+    session = ort.InferenceSession(model.SerializeToString())
+    x = queries(2, 3)
+    positions = np.array([[7, 100_000, 0], [1, 2, 3]])[-rank:].reshape((2, 3)[-rank:])
+    (got,) = session.run(None, {"q": x, "at": positions})
+    np.testing.assert_allclose(got, rope(x, positions=positions), atol=1e-5)
+
+
 def test_ndonnx_where_sizes_must_be_known():
     ndonnx = pytest.importorskip("ndonnx", reason="ndonnx is not installed")
     q = ndonnx.argument(shape=("b", 2, "s", 8), dtype=ndonnx.float32)
