@@ -92,6 +92,9 @@ def check(
             msg = f"`max_position` must be in [8, 2**31), got {quote(max_position)}"
             raise ValueError(msg)
     seed = as_int("seed", seed)
+    if seed < 0:
+        msg = f"`seed` must be at least 0, got {quote(seed)}"
+        raise ValueError(msg)
     n_axes = None if rope.axes is None else len(rope.frequencies(seq_len).inv_freq)
     box = BlackBox(fn, rope.head_dim, n_axes=n_axes, xp=xp, device=device)
     trial = Trial(box, Definition(rope, seq_len), np.random.default_rng(seed))

@@ -1,0 +1,182 @@
+"""`check` itself: what it calls, what it says, what it does not try. Implementations: test_zoo."""
+
+import re
+
+import numpy as np
+import pytest
+
+from rope_xp import RoPE, axes, scaling
+from rope_xp.testing import Report, RotationError, check
+
+HALF = RoPE(8, layout="half")
+
+
+def implementation(rope, seq_len=None):
+    return lambda x, positions: rope(x, positions=positions, seq_len=seq_len)
+
+
+def message(fn, rope=HALF, **options):
+    with pytest.raises(RotationError) as raised:
+        check(fn, rope, **options)
+    return str(raised.value)
+
+
+@pytest.mark.eager
+@pytest.mark.backend("numpy", "torch", "strict")
+def test_the_library_is_right(lib):
+    if lib.device is not None:
+        pytest.skip("np.asarray takes no arrays of this device")
+    for rope in (HALF, RoPE(12, layout="interleaved", rotary_dim=6, rotary_start=2)):
+        report = check(implementation(rope), rope, xp=lib.xp)
+        assert isinstance(report, Report)
+        assert report.library == lib.xp.__name__.removeprefix("array_api_compat.")
+        assert report.not_tried == ()
+        assert all(law.error <= law.bound for law in report.laws)
+
+
+@pytest.mark.eager
+@pytest.mark.backend("jax")
+def test_on_jax():
+    import jax.numpy as jnp
+
+    report = check(implementation(HALF), HALF, xp=jnp, max_position=5000)
+    assert report.not_tried == ()
+
+
+@pytest.mark.parametrize(
+    ("rope", "seq_len"),
+    [
+        (RoPE(8, layout="half", precision="float32"), None),
+        (RoPE(64, layout="half", scaling=scaling.YaRN(4.0, 4096)), None),
+        (RoPE(64, layout="half", scaling=scaling.DynamicNTK(2.0, 2048)), 8000),
+        (RoPE(16, layout="half", axes=axes.Axial((8, 8))), None),
+        (RoPE(16, layout="interleaved", axes=axes.Sections((2, 3, 3))), None),
+        (RoPE(2, layout="half"), None),
+    ],
+    ids=["float32", "yarn", "dynamic", "axial", "sections", "one pair"],
+)
+def test_every_kind_of_rope(rope, seq_len):
+    assert check(implementation(rope, seq_len), rope, seq_len=seq_len).not_tried == ()
+
+
+def test_what_differs_is_said_with_both_numbers():
+    """Pair 1 of four turns by 0.1 per step: one step too far is cos 0.2 for cos 0.1."""
+    text = message(
+        lambda x, positions: HALF(x, positions=np.where(positions > 0, positions + 1, 0))
+    )
+    found = re.search(
+        r"position (\d+), pair (\d) \(features (\d) and (\d)\): of \((.*?)\) it", text
+    )
+    assert int(found[4]) == int(found[3]) + 4
+    assert f"`fn` is not {HALF}" in text
+    assert re.search(r"it makes \(.+\), the definition \(.+\); difference .+, bound .+\.", text)
+
+
+def test_the_law_is_named():
+    for rope, law in (
+        (RoPE(8, layout="interleaved"), "the right pairs"),
+        (RoPE(8, layout="half", base=9000.0), "frequencies"),
+        (RoPE(8, layout="half", scaling=scaling.YaRN(4.0, 4096)), "identity at position 0"),
+        (RoPE(8, layout="half", precision="float32"), "the definition"),
+    ):
+        assert message(implementation(rope)).startswith(f"`fn` is not {HALF}: {law}. ")
+    assert ": the direction. " in message(lambda x, p: HALF.inverse(x, positions=p))
+
+
+def test_no_mistake_that_is_known():
+    """Then the rotation is measured."""
+    assert "RoPE(8, layout='half', base=9000.0)" in message(
+        implementation(RoPE(8, layout="half", base=9000.0))
+    )
+
+
+def test_two_mistakes():
+    text = message(implementation(RoPE(8, layout="interleaved", base=9000.0)))
+    assert "RoPE(8, layout='interleaved', base=9000.0)" in text
+
+
+def test_what_is_refused_is_not_tried():
+    def fn(x, positions):
+        if positions.ndim > 1 or positions.max() >= 512 or x.dtype != np.float32:
+            msg = "not this"
+            raise NotImplementedError(msg)
+        return HALF(x, positions=positions)
+
+    report = check(fn, HALF)
+    assert [line.partition(":")[0] for line in report.not_tried] == [
+        "positions of shape (batch, seq)",
+        "positions from 512 on",
+        "float16",
+        "float64",
+    ]
+    assert "not tried: positions from 512 on: it raised NotImplementedError: not this" in str(
+        report
+    )
+    text = message(fn, max_position=600)
+    assert "it raised NotImplementedError: not this" in text
+    assert (
+        check(fn, HALF, max_position=511).not_tried[0].startswith("positions of shape (batch, seq)")
+    )
+
+
+def test_positions_of_rows_only():
+    def fn(x, positions):
+        (_batch, _seq) = positions.shape
+        return HALF(x, positions=positions)
+
+    assert check(fn, HALF).not_tried == (
+        "positions of shape (seq,): it raised ValueError: not enough values to unpack (expected 2, got 1)",
+    )
+
+
+@pytest.mark.backend("torch")
+def test_the_library_is_found():
+    import torch
+
+    def fn(x, positions):
+        assert isinstance(x, torch.Tensor)
+        return HALF(x, positions=positions)
+
+    assert check(fn, HALF).library == "torch"
+
+
+def test_what_takes_no_array_says_what_it_raised():
+    def fn(x, positions):
+        msg = "no kernel for this"
+        raise OSError(msg)
+
+    assert "numpy: it raised OSError: no kernel for this" in message(fn)
+    text = message(lambda x, positions: x[..., :4])
+    assert "returned an array of shape (2, 3, 5, 4) for x of shape (2, 3, 5, 8)" in text
+    assert "it returned None" in message(lambda x, positions: None)
+    assert "must leave `positions` as they are" in message(_changes_positions)
+
+
+def _changes_positions(x, positions):
+    y = HALF(x, positions=positions)
+    positions += 1
+    return y
+
+
+def test_every_call_is_the_same_for_a_seed():
+    calls = []
+
+    def fn(x, positions):
+        calls.append((x.copy(), positions.copy()))
+        return HALF(x, positions=positions)
+
+    for seed in (0, 0, 1):
+        calls.append(seed)
+        check(fn, HALF, seed=seed)
+    first, second, third = (_after(calls, i) for i in range(3))
+    assert all(
+        np.array_equal(a, b)
+        for one, two in zip(first, second, strict=True)
+        for a, b in zip(one, two, strict=True)
+    )
+    assert not all(np.array_equal(a[0], b[0]) for a, b in zip(first, third, strict=True))
+
+
+def _after(calls, run):
+    starts = [i for i, call in enumerate(calls) if isinstance(call, int)] + [len(calls)]
+    return calls[starts[run] + 1 : starts[run + 1]]
