@@ -164,14 +164,14 @@ def cos_and_sin_swapped(x, positions):
     return turn_half(x, sin, cos)
 
 
-@wrong(HALF, "partner", "x2", "second feature", "norm")
+@wrong(HALF, "partner", "typing", "x2 sin")
 def x2_x2_typo(x, positions):
     cos, sin = tables(positions)
     x1, x2 = x[..., :8], x[..., 8:]
     return np.concatenate([x1 * cos - x2 * sin, x2 * cos + x2 * sin], axis=-1).astype(x.dtype)
 
 
-@wrong(HALF, "partner", "x1", "first feature", "norm")
+@wrong(HALF, "partner", "already rotated", "overwritten")
 def first_half_overwritten_too_early(x, positions):
     cos, sin = tables(positions)
     y = x.copy()
@@ -317,7 +317,15 @@ frequencies(
 frequencies(
     "attention_factor_divides", YARN, *ATTENTION, made=yarn(64, 1e4, 4.0, 4096), factor=1 / GAIN
 )
-frequencies("attention_factor_unasked", HALF, *ATTENTION, "norm", made=inv_freq(16), factor=GAIN)
+frequencies(
+    "attention_factor_unasked",
+    HALF,
+    *ATTENTION,
+    "multiplied",
+    "factor 1.138",
+    made=inv_freq(16),
+    factor=GAIN,
+)
 frequencies("scaling_ignored", YARN, *SCALING, made=inv_freq(64), factor=GAIN)
 frequencies("all_pairs_interpolated", YARN, *SCALING, made=inv_freq(64) / 4, factor=GAIN)
 frequencies(
@@ -409,7 +417,17 @@ def counted_from_the_first(x, positions):
     return turn_half(x, *tables(positions - positions[..., :1]))
 
 
-@wrong(HALF, "+ 1", "one too", "off by one", "1 too", "one more", "shifted by 1", "position + 1")
+@wrong(
+    HALF,
+    "+1",
+    "counted from 1",
+    "one too",
+    "off by one",
+    "1 too",
+    "one more",
+    "shifted by 1",
+    "position + 1",
+)
 def one_too_far(x, positions):
     return turn_half(x, *tables(positions + 1))
 
@@ -477,7 +495,7 @@ def offset_of_the_first_row(x, positions):
 def rows_along_heads(x, positions):
     """Tables (batch, seq, n_pairs) that broadcast by chance where batch == heads."""
     if positions.ndim == 2 and len(positions) not in (1, x.shape[1]):
-        raise ValueError("tables do not broadcast")
+        raise ValueError("shapes do not fit")
     cos, sin = (
         np.cos(positions[..., None] * inv_freq(16)),
         np.sin(positions[..., None] * inv_freq(16)),
@@ -489,7 +507,7 @@ def rows_along_heads(x, positions):
 def positions_along_heads(x, positions):
     """xformers 0.0.21: written for (batch, seq, heads, head_dim)."""
     if positions.ndim != 1 or x.shape[1] > x.shape[2]:
-        raise ValueError("positions must be (seq,), of as many tokens as there are heads")
+        raise ValueError("shapes do not fit")
     cos, sin = tables(positions[: x.shape[1]])
     return turn_half(x, cos[:, None], sin[:, None])
 
@@ -701,7 +719,7 @@ def fast_sine_beyond_its_range(x, positions):
 
 # --- Tokens, sizes and memory.
 
-TOKENS = ("token", "seq", "length", "sequence")
+TOKENS = ("token", "sequence", "every size")
 
 
 def without_a_rest(x, positions, block):
