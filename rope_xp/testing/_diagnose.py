@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from rope_xp.rope import RoPE
 from rope_xp.scaling import Custom, LongRoPE, Negated, Schedule, YaRN
 from rope_xp.scaling._yarn import gain_of
 from rope_xp.testing import _defects
-from rope_xp.testing._black_box import BlackBox, Implementation, RefusedError
+from rope_xp.testing._black_box import BlackBox, Implementation, RefusedError, RotationError
 from rope_xp.testing._match import Match, exponent_mistakes, frequencies_of, match
 from rope_xp.testing._match_axes import match_axes
 from rope_xp.testing._measure import (
@@ -197,12 +197,15 @@ def diagnose(
     RoPE(64, layout='half', base=500000.0)
     """
     limit = _LIMIT if max_position is None else as_size("max_position", max_position)
-    box = BlackBox(fn, head_dim, n_axes=n_axes, xp=xp, device=device)
-    try:
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        box = BlackBox(fn, head_dim, n_axes=n_axes, xp=xp, device=device)
+        try:
             return diagnose_box(box, limit)
-    except RefusedError as refused:
-        return Diagnosis(box.head_dim, remarks=(f"it could not be measured: {refused}",))
+        except RefusedError as refused:
+            problem = str(refused)
+        except RotationError as error:
+            problem = str(error)
+    return Diagnosis(box.head_dim, remarks=(f"it could not be measured: {problem}",))
 
 
 def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
@@ -215,9 +218,7 @@ def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
         return Diagnosis(box.head_dim, remarks=(*wrong, "results are not finite"))
     found = structure(np.concatenate(matrices))
     wrong += [*found.remarks, *_defects.features_alone(found, matrices)]
-    notes = []
-    if probes[0].dtype != "float32":
-        notes.append(f"x of float32 comes back as {probes[0].dtype}")
+    notes: list[str] = []
     if not found.pairs:
         none = [] if wrong else ["nothing is rotated: x comes back as it is"]
         return Diagnosis(box.head_dim, remarks=(*wrong, *none, *notes))
@@ -229,7 +230,7 @@ def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
         rotary_dim=2 * len(layout.pairs),
         rotary_start=layout.start,
     )
-    near = turns(probes[0], layout.pairs, outputs, POSITIONS)
+    near = turns(probes[0], layout.pairs, outputs, [*POSITIONS])
     mixed = _defects.mixed_tables(near, layout, outputs)
     if mixed and box.n_axes is None:
         return replace(
@@ -241,11 +242,13 @@ def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
     measured = [follow(each, layout.pairs, outputs, limit) for each in probes]
     last = min(each.last for each in measured)
     notes += dict.fromkeys(remark for each in measured for remark in each.remarks)
-    for i, each in enumerate(probes):
-        more = more_turns(each, layout.pairs, outputs, last)
+    for i, one in enumerate(probes):
+        more = more_turns(one, layout.pairs, outputs, last)
         measured[i] = measured[i]._replace(turns=measured[i].turns.join(more))
     if not remembers and _differ(probes[0].matrices(POSITIONS), matrices[0]):
         wrong.append("the result depends on earlier calls")
+    notes += _other_dtypes(probes[0], layout.pairs, outputs, last)
+    notes += ["x is changed in place"] if any(each.overwrites for each in probes) else []
     made = replace(made, max_position=last)
     together = measured[0].turns
     for each in measured[1:]:
@@ -260,6 +263,25 @@ def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
 
 def replace_axis(probe: Probe, axis: int) -> Probe:
     return Probe(probe.box, axis, arrangement=probe.arrangement, in_order=probe.in_order)
+
+
+def _other_dtypes(probe: Probe, pairs: PairList, outputs: PairList, last: int) -> Iterator[str]:
+    """Dtypes of x that come back as others, or whose angles are not those of float32."""
+    at = [p for p in (*POSITIONS, 255, 257, 1023, 2051) if p <= last]
+    wanted = turns(probe, pairs, outputs, at)
+    size = float(np.max(np.abs(np.stack(wanted[1:]))))
+    for dtype in ("float32", *probe.box.dtypes()):
+        other = Probe(probe.box, arrangement=probe.arrangement, in_order=probe.in_order)
+        other.dtype = dtype
+        try:
+            found = turns(other, pairs, outputs, at)
+        except RefusedError:
+            continue
+        if other.dtypes[dtype] != dtype:
+            yield f"x of {dtype} comes back as {other.dtypes[dtype]}"
+        off = float(np.max(np.abs(np.stack(found[1:]) - np.stack(wanted[1:]))))
+        if off > 4 * UNITS.get(dtype, 2.0**-12) * size:
+            yield f"x of {dtype} is rotated otherwise than x of float32: cos and sin are off by {off:.2g}"
 
 
 def _remembers(probe: Probe) -> bool:
@@ -367,7 +389,11 @@ def _match(
     """Base and schedule by the smallest errors of frequencies that leave a base."""
     width = 2 * len(own)
     if np.any(own < 0):
-        return Match(None, Custom(tuple(map(float, own))), ("pairs turn in both directions",))
+        return Match(
+            None,
+            Custom(tuple(map(float, own))),
+            ("pairs turn in both directions, or by more than π a step",),
+        )
     for each in errors:
         found = match(own, each, width, factor)
         if found.base is not None:
@@ -429,7 +455,7 @@ def _finish_axes(
 def _rope(made: Diagnosis) -> RoPE | None:
     """The encoding with these fields; None where no schedule has the factor."""
     width, start, factor = made.rotary_dim, made.rotary_start, made.attention_factor
-    base, scaling = 1e4 if made.base is None else made.base, made.scaling
+    base, scaling = 1e4 if made.base is None else made.base, cast(Any, made.scaling)
     own = frequencies_of(scaling, width, base)
     given = 1.0
     if scaling is not None:
@@ -452,4 +478,4 @@ def _rope(made: Diagnosis) -> RoPE | None:
         options["rotary_start"] = start
     if made.precision == "float32":
         options["precision"] = made.precision
-    return RoPE(made.head_dim, layout=made.layout, **options)
+    return RoPE(made.head_dim, layout=cast(Any, made.layout), **options)

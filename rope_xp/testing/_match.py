@@ -226,10 +226,12 @@ def _default(pairs: Pairs) -> Iterator[Found]:
     count, bases = _from_the_first(pairs)
     if count < len(pairs.inv_freq):
         return
+    if not bases or digits_of(bases[0]) <= 4:
+        yield from ((base, None) for base in bases or [1e4])
+        return
     for base in bases:
-        if digits_of(base) > 4:
-            yield from _ntk(pairs, base)
-    yield from ((base, None) for base in bases or [1e4])
+        yield from _ntk(pairs, base)
+    yield from ((base, None) for base in bases)
 
 
 def _ntk(pairs: Pairs, base: float) -> Iterator[Found]:
@@ -478,6 +480,10 @@ def _with_factor(pairs: Pairs, factor: float, fields: dict[str, Any]) -> Schedul
 
 def _remarks(pairs: Pairs, base: float, scaling: Schedule | None) -> Iterator[str]:
     """Other descriptions of the same frequencies, where theirs has an unusual base."""
+    if base < 1:
+        other = match(pairs.inv_freq[::-1], pairs.errors[::-1], pairs.rotary_dim)
+        if other.scaling is None:
+            yield f"the frequencies are those of base={other.base} in reverse order"
     if len(pairs.inv_freq) == 1:
         yield "the base is open: a single pair turns by 1 whatever it is"
     elif isinstance(scaling, NTK):
