@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rope_xp.testing._measure import EPS, Turns, wrap
+from rope_xp.testing._angles import Turns, wrap
+from rope_xp.testing._measure import EPS
 
 #: What rounding to the dtype changes, relative.
 UNITS = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
