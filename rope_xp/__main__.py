@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from typing import TextIO
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
 
 import rope_xp
 
@@ -19,7 +22,7 @@ ERRORS = (ValueError, TypeError, ArithmeticError, ImportError, OSError, Recursio
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Say what the library can do, or explain a config."""
+    """Say what the library can do, explain a config, or diagnose an implementation."""
     parser = argparse.ArgumentParser(
         prog="python -m rope_xp",
         description=(rope_xp.__doc__ or "").partition("\n")[0],
@@ -46,21 +49,43 @@ def main(argv: list[str] | None = None) -> None:
         metavar=("A", "B"),
         help="what differs between two files; exit status 0: the same encodings, 1: not",
     )
+    diagnose = commands.add_parser(
+        "diagnose", help="which rotary encoding an implementation is, from what it does"
+    )
+    diagnose.add_argument(
+        "function",
+        help="module:function, of x (batch, heads, seq, head_dim) and positions (seq,); "
+        "modules of the current directory can be imported",
+    )
+    diagnose.add_argument("--head-dim", type=int, default=64, help="features per head; default 64")
+    diagnose.add_argument(
+        "--xp", metavar="MODULE", help="of the arrays that it gets: numpy, torch, …"
+    )
+    diagnose.add_argument("--n-axes", type=int, help="number of position axes; default: none")
+    diagnose.add_argument("--max-position", type=int, help="last position to try")
     args = parser.parse_args(argv)
     if args.command is None:
         parser.print_help()
+        return
+    if args.command == "diagnose":
+        _run(diagnose.prog, _diagnose, args)
         return
     if (args.config is None) == (args.diff is None):
         explain.error("one of CONFIG and --diff A B is required, and not both")
     if args.diff is not None and args.plot is not None:
         explain.error("--plot must be absent with --diff")
+    _run(explain.prog, _explain, args)
+
+
+def _run(name: str, command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> None:
+    """Exit with the status of a command, with 2 and a sentence for what the user can put right."""
     try:
-        status = _explain(args)
+        status = command(args)
     except ERRORS as error:
         sentence = " ".join(str(error).split())
         if isinstance(error, MemoryError | RecursionError):
             sentence = f"`config` must be a file that fits into memory, got {type(error).__name__}"
-        _write(f"{explain.prog}: {sentence}", sys.stderr)
+        _write(f"{name}: {sentence}", sys.stderr)
         status = 2
     if status:
         sys.exit(status)
@@ -84,6 +109,50 @@ def _explain(args: argparse.Namespace) -> int:
     if args.plot is not None:
         rope_xp.configs.plot(args.config, args.plot, args.seq_len, **options)
     return 0
+
+
+def _diagnose(args: argparse.Namespace) -> int:
+    """Print what an implementation is."""
+    fn = _load("function", args.function)
+    xp = None if args.xp is None else _import("xp", args.xp)
+    if xp is not None and not hasattr(xp, "asarray"):
+        xp = _import("xp", f"{args.xp}.numpy")  # JAX's
+    try:
+        found = rope_xp.testing.diagnose(
+            fn, args.head_dim, xp=xp, n_axes=args.n_axes, max_position=args.max_position
+        )
+    except rope_xp.testing.RotationError as error:
+        raise ValueError(str(error)) from error
+    _write(str(found), sys.stdout)
+    return 0
+
+
+def _load(name: str, path: str) -> Any:
+    """What ``module:function`` names."""
+    module, colon, attributes = path.partition(":")
+    if not (module and colon and attributes):
+        msg = f"`{name}` must be module:function, got {path!r}"
+        raise ValueError(msg)
+    found = _import(name, module)
+    for attribute in attributes.split("."):
+        if not hasattr(found, attribute):
+            msg = f"`{name}` must be in {module}, got {attributes!r}, which is not there"
+            raise ValueError(msg)
+        found = getattr(found, attribute)
+    return found
+
+
+def _import(name: str, module: str) -> Any:
+    """A module, also one of the current directory, as in ``python -m``."""
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # whatever the module does
+        kind = type(error).__name__
+        msg = f"`{name}` must name a module that can be imported, got {module!r}: {kind}: {error}"
+        raise ValueError(msg) from error
 
 
 def _write(text: str, file: TextIO) -> None:

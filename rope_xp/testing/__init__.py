@@ -6,7 +6,8 @@ from rope_xp.testing._assert_rotates import assert_rotates
 from rope_xp.testing._black_box import RotationError
 from rope_xp.testing._cases import Case, cases
 from rope_xp.testing._check import check
-from rope_xp.testing._diagnose import Diagnosis, diagnose
+from rope_xp.testing._diagnose import diagnose
+from rope_xp.testing._diagnosis import Diagnosis
 from rope_xp.testing._model import LayerDiagnosis, ModelDiagnosis, diagnose_model
 from rope_xp.testing._trial import Law, Report
 

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from rope_xp.testing._match import match, roundest
-from rope_xp.testing._measure import EPS, Layout, Structure, Turns, layout_of, wrap
+from rope_xp.testing._angles import Turns, wrap
+from rope_xp.testing._match import match
+from rope_xp.testing._measure import EPS
+from rope_xp.testing._measured_pairs import roundest
+from rope_xp.testing._structure import Layout, Structure, layout_of
 
 Pairs = Sequence[tuple[int, int]]
 

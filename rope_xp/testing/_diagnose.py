@@ -4,144 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
 from rope_xp._backends import Device, Namespace
 from rope_xp._validation import as_size
-from rope_xp.configs._explain import format_number, short_repr
 from rope_xp.rope import RoPE
-from rope_xp.scaling import Custom, LongRoPE, Negated, Schedule, YaRN
+from rope_xp.scaling import Custom, LongRoPE, Negated, YaRN
 from rope_xp.scaling._yarn import gain_of
 from rope_xp.testing import _defects
-from rope_xp.testing._black_box import BlackBox, Implementation, RefusedError
-from rope_xp.testing._match import Match, exponent_mistakes, frequencies_of, match
+from rope_xp.testing._angles import Angles, Turns, follow, more_turns, turns, wrap
+from rope_xp.testing._black_box import BlackBox, Implementation, RefusedError, RotationError
+from rope_xp.testing._diagnosis import Diagnosis, PairList
+from rope_xp.testing._match import Match, exponent_mistakes, match
 from rope_xp.testing._match_axes import match_axes
-from rope_xp.testing._measure import (
-    EPS,
-    POSITIONS,
-    Angles,
-    Layout,
-    Probe,
-    Structure,
-    Turns,
-    follow,
-    layout_of,
-    more_turns,
-    probe,
-    structure,
-    turns,
-    wrap,
-)
+from rope_xp.testing._measure import EPS, POSITIONS, Probe, probe
+from rope_xp.testing._measured_pairs import frequencies_of
 from rope_xp.testing._precision import UNITS, classify, float32_bound, narrow_dtype, rounded
+from rope_xp.testing._structure import Layout, Structure, layout_of, structure
 
 _LIMIT = 2**20
 _NOTHING = 1e-13  # radians per step
-
-PairList = tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Diagnosis:
-    """What `diagnose` found out; prints as a table that ends in the `RoPE`, if there is one.
-
-    Parameters
-    ----------
-    head_dim : int
-    layout : "half", "interleaved", a tuple of pairs of features, or None
-        Which features make a pair; None: none do.
-    output_layout : "half", "interleaved", a tuple of pairs, or None
-        The places of the features in the result, where they are not those that they have in x.
-    rotary_dim, rotary_start : int
-    direction : {1, -1}
-        -1: pairs turn by −pθ.
-    inv_freq : numpy.ndarray of float64, shape (n_pairs,), with axes (n_axes, n_pairs)
-        Radians per step, as measured.
-    base : float or None
-        None where the frequencies follow no base.
-    scaling : rope_xp.scaling.Schedule, a tuple of them, or None
-        None: no scaling.
-    attention_factor : float
-    precision : str
-        "exact", "float32", or what is rounded: "bfloat16 positions", "float16 tables", …
-    angle_error : float
-        The largest error of an angle up to ``max_position``, in radians.
-    max_position : int
-        The last position that was measured, and up to which angles grow with it.
-    axes : rope_xp.axes.Axes or None
-    rope : RoPE or None
-        None where no RoPE does the same, but for the rounding and for `output_layout`.
-    nearest : RoPE or None
-        ``rope``, or where that is None, what is left if what ``remarks`` say is put right.
-    remarks : tuple of str
-        What else is unusual or wrong, in sentences.
-    """
-
-    head_dim: int
-    layout: str | PairList | None = None
-    output_layout: str | PairList | None = None
-    rotary_dim: int = 0
-    rotary_start: int = 0
-    direction: int = 1
-    inv_freq: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    base: float | None = None
-    scaling: Schedule | tuple[Schedule | None, ...] | None = None
-    attention_factor: float = 1.0
-    precision: str = "unknown"
-    angle_error: float = math.nan
-    max_position: int = 0
-    axes: Any = None
-    rope: RoPE | None = None
-    nearest: RoPE | None = None
-    remarks: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        rows = [*self._rows(), *(("remark", each) for each in self.remarks)]
-        last = repr(self.rope)
-        if self.rope is None:
-            last = "no RoPE does the same"
-            last += "" if self.nearest is None else f"; the nearest is {self.nearest!r}"
-        return "\n".join([*(f"{name:<17} {text}" for name, text in rows), last])
-
-    __repr__ = __str__
-
-    def _rows(self) -> Iterator[tuple[str, str]]:
-        if self.layout is None:
-            yield "pairs", "none"
-            return
-        yield "pairs", _describe_pairs(self.layout, self.rotary_dim)
-        if self.output_layout is not None:
-            yield "pairs, result", _describe_pairs(self.output_layout, self.rotary_dim)
-        if self.rotary_dim == self.head_dim:
-            yield "rotated part", f"the whole head, {self.head_dim} features"
-        else:
-            part = f"{self.rotary_dim} of {self.head_dim} features, from {self.rotary_start} on"
-            yield "rotated part", part
-        yield "direction", f"{self.direction:+d}"
-        turning = np.abs(self.inv_freq[self.inv_freq != 0])
-        if turning.size:
-            span = f"{turning.max():.6g} to {turning.min():.6g} radians per step"
-            yield "frequencies", span
-        if self.axes is not None:
-            yield "axes", short_repr(self.axes)
-        yield "base", "none" if self.base is None else format_number(self.base)
-        each = self.scaling if isinstance(self.scaling, tuple) else (self.scaling,)
-        yield "schedule", ", ".join("default" if s is None else short_repr(s) for s in each)
-        yield "attention factor", f"{self.attention_factor:.9g}"
-        if not math.isnan(self.angle_error):
-            reach = f"angles within {self.angle_error:.1e} up to position {self.max_position:,}"
-            yield "precision", f"{self.precision}: {reach}"
-
-
-def _describe_pairs(layout: str | PairList, rotary_dim: int) -> str:
-    if layout == "half":
-        return f"half: feature i turns with i + {rotary_dim // 2}"
-    if layout == "interleaved":
-        return "interleaved: feature 2i turns with 2i + 1"
-    some = ", ".join(map(str, layout[:4]))
-    return f"{some}{', …' if len(layout) > 4 else ''}"
 
 
 def diagnose(
@@ -197,12 +82,15 @@ def diagnose(
     RoPE(64, layout='half', base=500000.0)
     """
     limit = _LIMIT if max_position is None else as_size("max_position", max_position)
-    box = BlackBox(fn, head_dim, n_axes=n_axes, xp=xp, device=device)
-    try:
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        box = BlackBox(fn, head_dim, n_axes=n_axes, xp=xp, device=device)
+        try:
             return diagnose_box(box, limit)
-    except RefusedError as refused:
-        return Diagnosis(box.head_dim, remarks=(f"it could not be measured: {refused}",))
+        except RefusedError as refused:
+            problem = str(refused)
+        except RotationError as error:
+            problem = str(error)
+    return Diagnosis(box.head_dim, remarks=(f"it could not be measured: {problem}",))
 
 
 def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
@@ -215,9 +103,7 @@ def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
         return Diagnosis(box.head_dim, remarks=(*wrong, "results are not finite"))
     found = structure(np.concatenate(matrices))
     wrong += [*found.remarks, *_defects.features_alone(found, matrices)]
-    notes = []
-    if probes[0].dtype != "float32":
-        notes.append(f"x of float32 comes back as {probes[0].dtype}")
+    notes: list[str] = []
     if not found.pairs:
         none = [] if wrong else ["nothing is rotated: x comes back as it is"]
         return Diagnosis(box.head_dim, remarks=(*wrong, *none, *notes))
@@ -229,7 +115,7 @@ def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
         rotary_dim=2 * len(layout.pairs),
         rotary_start=layout.start,
     )
-    near = turns(probes[0], layout.pairs, outputs, POSITIONS)
+    near = turns(probes[0], layout.pairs, outputs, [*POSITIONS])
     mixed = _defects.mixed_tables(near, layout, outputs)
     if mixed and box.n_axes is None:
         return replace(
@@ -241,11 +127,13 @@ def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
     measured = [follow(each, layout.pairs, outputs, limit) for each in probes]
     last = min(each.last for each in measured)
     notes += dict.fromkeys(remark for each in measured for remark in each.remarks)
-    for i, each in enumerate(probes):
-        more = more_turns(each, layout.pairs, outputs, last)
+    for i, one in enumerate(probes):
+        more = more_turns(one, layout.pairs, outputs, last)
         measured[i] = measured[i]._replace(turns=measured[i].turns.join(more))
     if not remembers and _differ(probes[0].matrices(POSITIONS), matrices[0]):
         wrong.append("the result depends on earlier calls")
+    notes += _other_dtypes(probes[0], layout.pairs, outputs, last)
+    notes += ["x is changed in place"] if any(each.overwrites for each in probes) else []
     made = replace(made, max_position=last)
     together = measured[0].turns
     for each in measured[1:]:
@@ -260,6 +148,25 @@ def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
 
 def replace_axis(probe: Probe, axis: int) -> Probe:
     return Probe(probe.box, axis, arrangement=probe.arrangement, in_order=probe.in_order)
+
+
+def _other_dtypes(probe: Probe, pairs: PairList, outputs: PairList, last: int) -> Iterator[str]:
+    """Dtypes of x that come back as others, or whose angles are not those of float32."""
+    at = [p for p in (*POSITIONS, 255, 257, 1023, 2051) if p <= last]
+    wanted = turns(probe, pairs, outputs, at)
+    size = float(np.max(np.abs(np.stack(wanted[1:]))))
+    for dtype in ("float32", *probe.box.dtypes()):
+        other = Probe(probe.box, arrangement=probe.arrangement, in_order=probe.in_order)
+        other.dtype = dtype
+        try:
+            found = turns(other, pairs, outputs, at)
+        except RefusedError:
+            continue
+        if other.dtypes[dtype] != dtype:
+            yield f"x of {dtype} comes back as {other.dtypes[dtype]}"
+        off = float(np.max(np.abs(np.stack(found[1:]) - np.stack(wanted[1:]))))
+        if off > 4 * UNITS.get(dtype, 2.0**-12) * size:
+            yield f"x of {dtype} is rotated otherwise than x of float32: cos and sin are off by {off:.2g}"
 
 
 def _remembers(probe: Probe) -> bool:
@@ -367,7 +274,11 @@ def _match(
     """Base and schedule by the smallest errors of frequencies that leave a base."""
     width = 2 * len(own)
     if np.any(own < 0):
-        return Match(None, Custom(tuple(map(float, own))), ("pairs turn in both directions",))
+        return Match(
+            None,
+            Custom(tuple(map(float, own))),
+            ("pairs turn in both directions, or by more than π a step",),
+        )
     for each in errors:
         found = match(own, each, width, factor)
         if found.base is not None:
@@ -429,7 +340,7 @@ def _finish_axes(
 def _rope(made: Diagnosis) -> RoPE | None:
     """The encoding with these fields; None where no schedule has the factor."""
     width, start, factor = made.rotary_dim, made.rotary_start, made.attention_factor
-    base, scaling = 1e4 if made.base is None else made.base, made.scaling
+    base, scaling = 1e4 if made.base is None else made.base, cast(Any, made.scaling)
     own = frequencies_of(scaling, width, base)
     given = 1.0
     if scaling is not None:
@@ -452,4 +363,4 @@ def _rope(made: Diagnosis) -> RoPE | None:
         options["rotary_start"] = start
     if made.precision == "float32":
         options["precision"] = made.precision
-    return RoPE(made.head_dim, layout=made.layout, **options)
+    return RoPE(made.head_dim, layout=cast(Any, made.layout), **options)

@@ -11,7 +11,6 @@ import numpy as np
 from rope_xp.axes import Axial, AxisPerPair, Directions, InterleavedSections, Sections
 from rope_xp.layouts._pairs import LAYOUTS, pair_slices
 from rope_xp.rope import RoPE
-from rope_xp.scaling import Custom
 from rope_xp.testing._match import match
 
 _REFUSED = (ValueError, TypeError, ArithmeticError)
@@ -20,7 +19,8 @@ _REFUSED = (ValueError, TypeError, ArithmeticError)
 def pairs_of(rope: RoPE) -> tuple[tuple[int, int], ...]:
     """The two features of each pair."""
     blocks = (rope.rotary_dim,) if rope.axes is None else rope.axes.blocks(rope.rotary_dim)
-    found, start = [], rope.rotary_start
+    found: list[tuple[int, int]] = []
+    start = rope.rotary_start
     for width in blocks:
         first, second = pair_slices(rope.layout, start, width // 2)
         found += zip(range(rope.head_dim)[first], range(rope.head_dim)[second], strict=True)
@@ -36,7 +36,7 @@ def match_axes(
     attention_factor: float,
 ) -> RoPE | None:
     """The encoding with these pairs and these frequencies (n_axes, n_pairs), the simplest; or None."""
-    options = {"rotary_start": min(chain(*pairs)), "rotary_dim": 2 * len(pairs)}
+    options: dict[str, Any] = {"rotary_start": min(chain(*pairs)), "rotary_dim": 2 * len(pairs)}
     if options == {"rotary_start": 0, "rotary_dim": head_dim}:
         options = {}
     for layout in LAYOUTS:
@@ -93,8 +93,15 @@ def _axial(
     fields: dict[str, Any] = {"arrangement": arrangement}
     if order != tuple(range(n_axes)):
         fields["axis_order"] = order
-    fastest = float(matrix.max())
-    for scale in (1.0, fastest):
+    if len({*counts}) == 1:  # one list that the axes share
+        shared = np.zeros(matrix.shape[1])
+        for place, axis in enumerate(order):
+            shared[place::n_axes] = matrix[axis, own[axis]]
+        whole = match(shared, np.full(len(shared), float(error.max())), 2 * len(shared))
+        if whole.base is not None:
+            axes = Axial(widths, **fields, frequencies="shared")
+            yield {"axes": axes, "base": whole.base, "scaling": whole.scaling}
+    for scale in (1.0, float(matrix.max())):
         found = [
             match(matrix[axis, which] / scale, error[which], 2 * len(which), attention_factor)
             for axis, which in enumerate(own)
@@ -102,21 +109,12 @@ def _axial(
         bases = [each.base for each in found]
         if any(base is None for base in bases):
             continue
-        schedules: Any = tuple(each.scaling for each in found)
+        # A single pair turns by 1 whatever the base.
         known = [base for base, which in zip(bases, own, strict=True) if len(which) > 1]
-        same = len({*known}) <= 1
         base = (known or bases)[0]
-        more = {} if same else {"bases": tuple(bases)}
+        bases = [b if len(which) > 1 else base for b, which in zip(bases, own, strict=True)]
+        more: dict[str, Any] = {"bases": tuple(bases)} if len({*bases}) > 1 else {}
+        schedules: Any = tuple(each.scaling for each in found)
         for split in (False, True):
             axes = Axial(widths, **fields, **more, split=split, scale=scale)
             yield {"axes": axes, "base": base, "scaling": schedules}
-    steps = [int(np.argmax(matrix[:, i])) for i in range(matrix.shape[1])]
-    if len({*counts}) == 1:  # one list that the axes share
-        shared = np.zeros(matrix.shape[1])
-        per_axis = [matrix[axis, which] for axis, which in enumerate(own)]
-        for place, axis in enumerate(order):
-            shared[place::n_axes] = per_axis[axis]
-        whole = match(shared, np.full(len(steps), float(error.max())), 2 * len(steps))
-        if whole.base is not None and not isinstance(whole.scaling, Custom):
-            axes = Axial(widths, **fields, frequencies="shared")
-            yield {"axes": axes, "base": whole.base, "scaling": whole.scaling}

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rope_xp.testing._measure import EPS, Turns, wrap
+from rope_xp.testing._angles import Turns, wrap
+from rope_xp.testing._measure import EPS
 
 #: What rounding to the dtype changes, relative.
 UNITS = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
@@ -71,33 +72,27 @@ def classify(turns: Turns, start: np.ndarray, inv_freq: np.ndarray, factor: floa
         return Precision(f"{tables} tables" if tables else "float32", largest)
     for dtype in UNITS:
         for rounds in sorted(product((False, True), repeat=3), key=sum):
-            if any(rounds) and _explains(rounds, dtype, positions, inv_freq, angles, single):
+            made = _rounded_angles(rounds, dtype, positions, inv_freq)
+            # All but a few, of which the rounding is decided by what float32 is off by.
+            known = np.isfinite(made)
+            off = np.abs(wrap(np.where(known, angles - np.where(known, made, 0.0), 0.0)))
+            if any(rounds) and np.mean(off <= single) > 0.97:
                 return Precision(_name(rounds, dtype, tables), largest)
     relative = float(np.max(error / (np.abs(ideal) + 1)))
     name = f"angles within {relative:.1g} of their size"
     return Precision(name, largest, is_wrong=relative > 2.0**-6)
 
 
-def _explains(
-    rounds: tuple[bool, ...],
-    dtype: str,
-    positions: np.ndarray,
-    inv_freq: np.ndarray,
-    angles: np.ndarray,
-    bound: np.ndarray,
-) -> bool:
-    """Whether rounding these parts to ``dtype`` gives all angles but a few, which it rounds otherwise."""
-    at, steps = positions, inv_freq
-    if rounds[0]:
-        at = rounded(at, dtype)
-    if rounds[1]:
-        steps = rounded(steps, dtype)
-    made = at[:, None] * steps
-    if rounds[2]:
-        made = rounded(made, dtype)
-    known = np.isfinite(made)
-    off = np.abs(wrap(np.where(known, angles - np.where(known, made, 0.0), 0.0)))
-    return bool(np.mean(off <= bound) > 0.97)
+def _rounded_angles(
+    rounds: tuple[bool, ...], dtype: str, positions: np.ndarray, inv_freq: np.ndarray
+) -> np.ndarray:
+    """Positions times frequencies, of which these are rounded, and the product, if that is."""
+    parts = [
+        rounded(part, dtype) if is_rounded else part
+        for part, is_rounded in zip((positions, inv_freq), rounds[:2], strict=True)
+    ]
+    made = parts[0][:, None] * parts[1]
+    return rounded(made, dtype) if rounds[2] else made
 
 
 def _name(rounds: tuple[bool, ...], dtype: str, tables: str | None) -> str:
