@@ -48,7 +48,9 @@ def error_far_out(peer):
     at = rng.integers(peer.max_position * 7 // 8, peer.max_position, (n_axes or 1, 64))
     x = np.full((1, 1, 64, peer.rope.head_dim), np.sqrt(0.5), dtype=np.float32)
     xp = peer.xp
-    positions = (at if n_axes else at[0]).astype(np.int32 if peer.library == "jax.numpy" else np.int64)
+    positions = (at if n_axes else at[0]).astype(
+        np.int32 if peer.library == "jax.numpy" else np.int64
+    )
     try:
         got = np.asarray(peer.make()(xp.asarray(x), xp.asarray(positions)), dtype=np.float64)
     except TypeError:

@@ -3,8 +3,8 @@
 import equinox
 import jax.numpy as jnp
 import numpy as np
-
 from peers.table import peer
+
 from rope_xp import RoPE
 
 LENGTHS = (64, 8192)

@@ -2,8 +2,8 @@
 
 import mlx.core as mx
 import numpy as np
-
 from peers.table import peer
+
 from rope_xp import RoPE
 
 HALF = RoPE(64, layout="half", base=500_000.0)
@@ -34,7 +34,9 @@ def prefill(rope):
             raise TypeError(msg)
         starts = np.flatnonzero(np.diff(positions, prepend=positions[0] - 2) != 1)
         parts = np.split(x, starts[1:], axis=2)
-        turned = [fast(rope, part, int(positions[i])) for part, i in zip(parts, starts, strict=True)]
+        turned = [
+            fast(rope, part, int(positions[i])) for part, i in zip(parts, starts, strict=True)
+        ]
         return np.concatenate(turned, axis=2)
 
     return fn

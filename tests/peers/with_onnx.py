@@ -6,11 +6,15 @@ import onnx
 import onnx.reference
 import onnxruntime
 from onnx import TensorProto, helper
-
 from peers.table import peer
+
 from rope_xp import RoPE
 
-TYPES = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+TYPES = {
+    "float16": TensorProto.FLOAT16,
+    "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+}
 HALF = RoPE(64, layout="half", base=500_000.0)
 PARTIAL = RoPE(64, layout="interleaved", rotary_dim=32)
 
@@ -32,7 +36,9 @@ def model(rope, dtype, *, contrib):
     given = [ids if name == "position_ids" else values[name] for name in inputs]
     graph = helper.make_graph([node], "one node", given, [values["y"]])
     imports = [helper.make_opsetid(domain, opset), helper.make_opsetid("", 23)]
-    return helper.make_model(graph, opset_imports=imports if contrib else imports[1:], ir_version=10)
+    return helper.make_model(
+        graph, opset_imports=imports if contrib else imports[1:], ir_version=10
+    )
 
 
 def operator(rope, start, *, contrib=False):
@@ -107,7 +113,9 @@ def traced():
     def fn(x, positions):
         key = x.dtype, positions.ndim
         if key not in made:
-            q = ndonnx.argument(shape=("batch", "heads", "seq", 64), dtype=getattr(ndonnx, x.dtype.name))
+            q = ndonnx.argument(
+                shape=("batch", "heads", "seq", 64), dtype=getattr(ndonnx, x.dtype.name)
+            )
             shape = ("seq",) if positions.ndim == 1 else ("batch", "seq")
             at = ndonnx.argument(shape=shape, dtype=ndonnx.int64)
             graph = ndonnx.build({"q": q, "at": at}, {"y": HALF(q, positions=at)})

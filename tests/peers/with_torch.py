@@ -10,12 +10,12 @@ os.environ["KERAS_BACKEND"] = "torch"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
+from peers.table import MILLION, peer
 from transformers import DeepseekV3Config, GlmConfig, GPTJConfig, GptOssConfig, LlamaConfig
 
-from peers.table import MILLION, peer
 from rope_xp import RoPE
 from rope_xp.axes import Axial
-from rope_xp.scaling import Linear, Llama3, NTK, YaRN
+from rope_xp.scaling import NTK, Linear, Llama3, YaRN
 
 
 def module(name):
