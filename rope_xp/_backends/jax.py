@@ -7,7 +7,7 @@ by JAX with a ValueError of its own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -106,6 +106,12 @@ def write_slots(
     return [write_all(array, index, fresh) for array, fresh in zip(arrays, values, strict=True)]
 
 
+def vjp(function: Callable[[Array], Array], x: Array, grad_out: Array) -> Array | None:
+    import jax
+
+    return jax.vjp(function, x)[1](grad_out)[0]
+
+
 LIBRARY = Library(
     "jax",
     load,
@@ -120,4 +126,5 @@ LIBRARY = Library(
     is_near_host=lambda array: True,
     is_traced_size=is_traced_size,
     write_slots=write_slots,
+    vjp=vjp,
 )

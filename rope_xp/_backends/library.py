@@ -159,6 +159,9 @@ class Library:
         within the arrays and different in each row; then ``valid``, of this shape, says which values to
         write, and None is all. None where an array has to stay as it is: read-only, or part of a gradient
         or a transform.
+    vjp : (function, x, grad_out) -> array or None, or None
+        The gradient of ``x`` by the library's automatic differentiation of ``function``, which has
+        ``grad_out`` as the gradient of its result; None where the result does not depend on ``x`` to it.
     memory : Memory, optional
         None where kernels cannot write into arrays.
     cuda : Cuda, optional
@@ -190,5 +193,6 @@ class Library:
     has_no_bits: Callable[[], bool] = lambda: False
     is_traced_size: Callable[[Any], bool] = lambda value: False
     write_slots: Callable[..., Sequence[Array] | None] | None = None
+    vjp: Callable[[Callable[[Array], Array], Array, Array], Array | None] | None = None
     memory: Memory | None = None
     cuda: Cuda | None = None

@@ -293,6 +293,20 @@ def to_host(array: Array) -> Any:
     return library.to_host(array).astype(np.float64)
 
 
+def require_vjp(name: str, xp: Namespace) -> None:
+    """ValueError unless the library differentiates."""
+    library = LIBRARIES.get(library_name(xp))
+    if library is None or library.vjp is None:
+        msg = f"`{name}` must be a function for arrays of {library_name(xp)}, which has no derivatives"
+        raise ValueError(msg)
+
+
+def vjp(function: Callable[[Array], Array], x: Array, grad_out: Array) -> Array | None:
+    """The gradient of ``x`` by the library's own derivative of ``function``; None where it has none."""
+    differentiate = library_of(x).vjp
+    return None if differentiate is None else differentiate(function, x, grad_out)
+
+
 def is_near_host(array: Array) -> bool:
     """Whether a few numbers are sooner made on the host and copied to ``array`` than made beside it."""
     return library_of(array).is_near_host(array)

@@ -410,6 +410,18 @@ def _is_in_transform() -> bool:
     return bool(torch._C._functorch.maybe_current_level() is not None)
 
 
+def vjp(function: Callable[[Array], Array], x: Array, grad_out: Array) -> Array | None:
+    import torch
+
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        y = function(x)
+    if not y.requires_grad:
+        return None
+    found: Array = torch.autograd.grad(y, x, grad_out, allow_unused=True)[0]
+    return found
+
+
 LIBRARY = Library(
     "torch",
     load,
@@ -430,6 +442,7 @@ LIBRARY = Library(
     has_no_bits=has_no_bits,
     is_traced_size=is_traced_size,
     write_slots=write_slots,
+    vjp=vjp,
     memory=Memory(
         is_accessible=is_accessible,
         empty=empty,

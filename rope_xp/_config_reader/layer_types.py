@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from rope_xp._config_reader.schema import Family
 from rope_xp._config_reader.values import (
     MAX_LAYERS,
@@ -34,8 +37,11 @@ def layer_types_of(
     """
     listed = get_list(config, "layer_types", n_layers)
     if listed is not None:
-        found = tuple(OLD_LAYER_TYPES.get(name, name) for name in listed)
-        return _require_known(found, LAYER_TYPES, "layer type", "layer_types")
+        found = [OLD_LAYER_TYPES.get(name, name) for name in listed if isinstance(name, str)]
+        _require_known(
+            listed if len(found) < len(listed) else found, LAYER_TYPES, "layer type", "layer_types"
+        )
+        return tuple(found)
     return (
         _by_ratio(config, family, n_layers)
         or _by_key(config, family, n_layers)
@@ -43,12 +49,11 @@ def layer_types_of(
     )
 
 
-def _require_known(found: LayerTypes, names: frozenset[str], what: str, key: str) -> LayerTypes:
+def _require_known(found: Iterable[Any], names: frozenset[str], what: str, key: str) -> None:
     for name in found:
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             msg = f"unknown {what} {quote(name)} in {key}; known: {', '.join(sorted(names))}"
             raise ValueError(msg)
-    return found
 
 
 def _by_ratio(config: Config, family: Family, n_layers: int | None) -> LayerTypes | None:

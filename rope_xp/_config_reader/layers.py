@@ -80,6 +80,9 @@ def _spec_of(
 ) -> LayerSpec | None:
     """What the config says about how such a layer rotates; None if its type does not."""
     layer_type = None if None in entries else rotation.layer_type
+    if layer_type is None and None not in entries:
+        msg = f"`layer_types` is required for model_type {quote(model.model_type)}"
+        raise ValueError(msg)
     if layer_type not in entries:
         msg = f"`rope_parameters` must have a mapping or null for {quote(layer_type)} of layer_types, got none"
         raise ValueError(msg)

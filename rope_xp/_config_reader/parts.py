@@ -177,10 +177,11 @@ def no_name_of_tower(config: Config) -> str:
     """A sentence for a vision_config by itself that does not say whose it is: which names serve."""
     names = dict.fromkeys(name for table in tables() for name in table.vision_part_of.values())
     shared = {name: _shared_keys(config, name) for name in names}
-    fitting = [name for name in names if shared[name] == max(shared.values())]
+    fitting = [name for name in names if shared[name] == max(shared.values()) > 0]
     return (
         "`model_type` is required for a vision tower, a config with patch_size: pass the whole config with "
-        f'part="vision", or write the model_type of the composite or of its tower: {", ".join(fitting)}'
+        'part="vision", or write the model_type of the composite or of its tower'
+        + (f": {', '.join(fitting)}" if fitting else "")
     )
 
 

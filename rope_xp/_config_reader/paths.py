@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from rope_xp._validation import quote, shorten
 # A config has kilobytes, one that lists every quantized tensor some megabytes. JSON of this size is at
 # most some hundred MB in memory, and takes some seconds.
 MAX_BYTES = 16 * 2**20
-MAX_YAML_BYTES = 2**20  # which takes ten times as long to read
+MAX_YAML_BYTES = 2**18  # which takes fifty times as long to read
 
 # The files of a folder that say how a model is made, the first one that is there.
 NAMES = ("config.json", "params.json", "lit_config.json", "model_config.yaml")
@@ -112,13 +111,10 @@ def _from_file(path: Path) -> Mapping[str, Any]:
 
 def _read(path: Path, most: int) -> bytes:
     """The bytes of a regular file, at most ``most`` of them; a device or a pipe is not opened."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        msg = f"`config` must be a regular file, got {quote(str(path))}"
-        raise ValueError(msg)
-    with path.open("rb") as file:
+    with gguf_file.open_regular(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
-        msg = f"`config` must be a file of at most {most // 2**20} MiB, got {quote(str(path))}"
+        msg = f"`config` must be a file of at most {most // 2**10:,} KiB, got {quote(str(path))}"
         raise ValueError(msg)
     return data
 
@@ -153,5 +149,7 @@ def _parse_yaml(text: str) -> Any:
     loader = type("Loader", (yaml.SafeLoader,), {"construct_mapping": construct_mapping})
     try:
         return yaml.load(text, loader)
-    except (yaml.YAMLError, TypeError) as error:
+    except RecursionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - PyYAML lets IndexError, AttributeError and others out
         raise ValueError(str(error)) from None

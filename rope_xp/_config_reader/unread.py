@@ -93,7 +93,8 @@ def unread(config: Config, found: InUse) -> Iterator[tuple[str, str]]:
     by_type = isinstance(rope_parameters, Mapping) and any(
         isinstance(value, Mapping) for value in rope_parameters.values()
     )
-    kinds = sorted({*layer_types} & ATTENTION) if is_list(layer_types) else []
+    listed = layer_types if is_list(layer_types) else []
+    kinds = sorted({name for name in listed if isinstance(name, str)} & ATTENTION)
     if len(kinds) > 1 and not by_type:
         yield (
             "layer_types",

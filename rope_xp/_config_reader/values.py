@@ -136,7 +136,9 @@ def get_mapping(config: Config, key: str) -> dict[str, Any] | None:
 
 def is_list(value: object) -> bool:
     """Whether ``value`` is what JSON calls a list."""
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    return isinstance(value, Sequence) and not isinstance(
+        value, str | bytes | bytearray | memoryview
+    )
 
 
 def require_consistent(key: str, values: Mapping[str, Any]) -> Any:

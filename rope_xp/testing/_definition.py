@@ -86,6 +86,8 @@ class Definition:
         a, b = np.abs(x[..., self.first]), np.abs(x[..., self.second])
         want = np.abs(self(x, positions))
         bound = np.zeros(x.shape)
+        if dtype == "float64":  # which many compute in float32
+            bound[..., self.still] = np.abs(x[..., self.still]) * ROUNDING["float32"]
         for features, u, v in ((self.first, a, b), (self.second, b, a)):
             products = u * cos + v * sin
             bound[..., features] = (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from rope_xp._validation import as_size
 from rope_xp.configs._explain import format_number, short_repr
 from rope_xp.rope import RoPE
 from rope_xp.scaling import Custom, LongRoPE, Negated, Schedule, YaRN
+from rope_xp.scaling._yarn import gain_of
+from rope_xp.testing import _defects
 from rope_xp.testing._black_box import BlackBox, Implementation, RefusedError
-from rope_xp.testing._match import exponent_mistakes, frequencies_of, match, roundest
+from rope_xp.testing._match import Match, exponent_mistakes, frequencies_of, match
 from rope_xp.testing._match_axes import match_axes
 from rope_xp.testing._measure import (
     EPS,
@@ -30,6 +32,7 @@ from rope_xp.testing._measure import (
     more_turns,
     probe,
     structure,
+    turns,
     wrap,
 )
 from rope_xp.testing._precision import UNITS, classify, float32_bound, narrow_dtype, rounded
@@ -69,7 +72,9 @@ class Diagnosis:
         The last position that was measured, and up to which angles grow with it.
     axes : rope_xp.axes.Axes or None
     rope : RoPE or None
-        None where no RoPE does the same.
+        None where no RoPE does the same, but for the rounding and for `output_layout`.
+    nearest : RoPE or None
+        ``rope``, or where that is None, what is left if what ``remarks`` say is put right.
     remarks : tuple of str
         What else is unusual or wrong, in sentences.
     """
@@ -89,12 +94,16 @@ class Diagnosis:
     max_position: int = 0
     axes: Any = None
     rope: RoPE | None = None
+    nearest: RoPE | None = None
     remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         rows = [*self._rows(), *(("remark", each) for each in self.remarks)]
-        lines = [f"{name:<17} {text}" for name, text in rows]
-        return "\n".join([*lines, repr(self.rope) if self.rope else "no RoPE does the same"])
+        last = repr(self.rope)
+        if self.rope is None:
+            last = "no RoPE does the same"
+            last += "" if self.nearest is None else f"; the nearest is {self.nearest!r}"
+        return "\n".join([*(f"{name:<17} {text}" for name, text in rows), last])
 
     __repr__ = __str__
 
@@ -121,8 +130,9 @@ class Diagnosis:
         each = self.scaling if isinstance(self.scaling, tuple) else (self.scaling,)
         yield "schedule", ", ".join("default" if s is None else short_repr(s) for s in each)
         yield "attention factor", f"{self.attention_factor:.9g}"
-        reach = f"angles within {self.angle_error:.1e} up to position {self.max_position:,}"
-        yield "precision", f"{self.precision}: {reach}"
+        if not math.isnan(self.angle_error):
+            reach = f"angles within {self.angle_error:.1e} up to position {self.max_position:,}"
+            yield "precision", f"{self.precision}: {reach}"
 
 
 def _describe_pairs(layout: str | PairList, rotary_dim: int) -> str:
@@ -190,42 +200,77 @@ def diagnose(
     box = BlackBox(fn, head_dim, n_axes=n_axes, xp=xp, device=device)
     try:
         with np.errstate(all="ignore"):
-            return _diagnose(box, limit)
+            return diagnose_box(box, limit)
     except RefusedError as refused:
         return Diagnosis(box.head_dim, remarks=(f"it could not be measured: {refused}",))
 
 
-def _diagnose(box: BlackBox, limit: int) -> Diagnosis:
+def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
+    remembers = _remembers(Probe(box))
     probed = probe(box)
-    remarks = [*probed.remarks]
-    probes = [probed.probe]
-    for axis in range(1, box.n_axes or 1):
-        probes.append(
-            Probe(box, axis, arrangement=probed.probe.arrangement, in_order=probed.probe.in_order)
-        )
+    wrong = ["the result depends on earlier calls"] if remembers else [*probed.remarks]
+    probes = [replace_axis(probed.probe, axis) for axis in range(box.n_axes or 1)]
     matrices = [probed.matrices, *(each.matrices(POSITIONS) for each in probes[1:])]
     if not np.all(np.isfinite(matrices)):
-        return Diagnosis(box.head_dim, remarks=(*remarks, "results are not finite"))
-    if probes[0].dtype != "float32":
-        remarks.append(f"x of float32 comes back as {probes[0].dtype}")
+        return Diagnosis(box.head_dim, remarks=(*wrong, "results are not finite"))
     found = structure(np.concatenate(matrices))
-    remarks += found.remarks
-    remarks += _features_alone(found, matrices)
+    wrong += [*found.remarks, *_defects.features_alone(found, matrices)]
+    notes = []
+    if probes[0].dtype != "float32":
+        notes.append(f"x of float32 comes back as {probes[0].dtype}")
     if not found.pairs:
-        if not remarks:
-            remarks.append("nothing is rotated: x comes back as it is")
-        return Diagnosis(box.head_dim, remarks=tuple(remarks))
+        none = [] if wrong else ["nothing is rotated: x comes back as it is"]
+        return Diagnosis(box.head_dim, remarks=(*wrong, *none, *notes))
     layout, outputs = _complete(found, box.head_dim)
+    made = Diagnosis(
+        box.head_dim,
+        layout=layout.name or layout.pairs,
+        output_layout=_defects.output_layout(layout.pairs, outputs, box.head_dim),
+        rotary_dim=2 * len(layout.pairs),
+        rotary_start=layout.start,
+    )
+    near = turns(probes[0], layout.pairs, outputs, POSITIONS)
+    mixed = _defects.mixed_tables(near, layout, outputs)
+    if mixed and box.n_axes is None:
+        return replace(
+            made,
+            inv_freq=mixed[1],
+            base=_defects.base_of_mixed(mixed[1]),
+            remarks=(mixed[0], *wrong, *notes),
+        )
     measured = [follow(each, layout.pairs, outputs, limit) for each in probes]
     last = min(each.last for each in measured)
-    remarks += dict.fromkeys(remark for each in measured for remark in each.remarks)
+    notes += dict.fromkeys(remark for each in measured for remark in each.remarks)
     for i, each in enumerate(probes):
         more = more_turns(each, layout.pairs, outputs, last)
         measured[i] = measured[i]._replace(turns=measured[i].turns.join(more))
-    again = probes[0].matrices(POSITIONS)
-    if np.max(np.abs(again - matrices[0])) > 1e-6:
-        remarks.append("the result depends on earlier calls")
-    return _describe(box, layout, outputs, measured, last, remarks, found)
+    if not remembers and _differ(probes[0].matrices(POSITIONS), matrices[0]):
+        wrong.append("the result depends on earlier calls")
+    made = replace(made, max_position=last)
+    together = measured[0].turns
+    for each in measured[1:]:
+        together = together.join(each.turns)
+    wrong += _defects.not_rotations(together, layout.pairs)
+    factor = _defects.attention_factor(near)
+    wrong += _defects.changing_norms(together, factor)
+    made = replace(made, attention_factor=factor)
+    finish = _finish if box.n_axes is None else _finish_axes
+    return finish(made, layout, measured, wrong, notes)
+
+
+def replace_axis(probe: Probe, axis: int) -> Probe:
+    return Probe(probe.box, axis, arrangement=probe.arrangement, in_order=probe.in_order)
+
+
+def _remembers(probe: Probe) -> bool:
+    """Whether two calls that are alike give different results."""
+    x = np.random.default_rng(0).standard_normal((2, 3, len(POSITIONS), probe.box.head_dim))
+    once, again = (probe.answer(x, np.asarray(POSITIONS)) for _ in range(2))
+    return _differ(once, again)
+
+
+def _differ(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.max(np.abs(a - b)) > 1e-6 * max(1.0, float(np.max(np.abs(a)))))
 
 
 def _complete(found: Structure, head_dim: int) -> tuple[Layout, PairList]:
@@ -241,171 +286,67 @@ def _complete(found: Structure, head_dim: int) -> tuple[Layout, PairList]:
     return layout, tuple(places[pair] for pair in layout.pairs)
 
 
-def _features_alone(found: Structure, matrices: Sequence[np.ndarray]) -> Iterator[str]:
-    """What is wrong with features that are not in a pair."""
-    gains = np.concatenate(
-        [each[:, [o for _, o in found.alone], [i for i, _ in found.alone]] for each in matrices]
-    )
-    if not gains.size:
-        return
-    varies = np.flatnonzero(np.max(np.abs(gains - gains[0]), axis=0) > 1e-6)
-    if varies.size:
-        feature = found.alone[varies[0]][0]
-        yield (
-            f"feature {feature} is multiplied by a number that changes with the position, "
-            "without a partner that it turns with"
-        )
-        return
-    first = gains[0]
-    off = np.flatnonzero(np.abs(first - 1) > 1e-6)
-    if off.size:
-        yield (
-            f"{off.size} features that do not rotate are multiplied by {first[off[0]]:.6g}, "
-            f"the first of them feature {found.alone[off[0]][0]}"
-        )
-
-
-def _describe(
-    box: BlackBox,
-    layout: Layout,
-    outputs: PairList,
-    measured: list[Angles],
-    last: int,
-    remarks: list[str],
-    found: Structure,
+def _finish(
+    made: Diagnosis, layout: Layout, measured: list[Angles], wrong: list[str], notes: list[str]
 ) -> Diagnosis:
-    pairs = layout.pairs
-    signed = np.stack([each.inv_freq for each in measured])  # (n_axes, n_pairs)
-    signed = np.where(np.abs(signed) < _NOTHING, 0.0, signed)
-    start = measured[0].start
-    wrong = [*_not_rotations(measured, pairs)]
-    factor = _attention_factor(measured[0].turns)
-    size = np.concatenate([_norms(each.turns) for each in measured])
-    if not wrong and np.max(np.abs(size / factor - 1)) > 2.0**-7:
+    """Base, schedule and precision of one axis."""
+    (angles,) = measured
+    signed = np.where(np.abs(angles.inv_freq) < _NOTHING, 0.0, angles.inv_freq)
+    direction = -1 if np.all(signed <= 0) and np.any(signed) else 1
+    wrong += _defects.moved_positions(angles.start, signed)
+    own, factor = signed * direction, made.attention_factor
+    found = _match(own, _errors(angles, own), made.max_position, factor, angles.turns)
+    notes += found.remarks
+    ideal = frequencies_of(found.scaling, made.rotary_dim, found.base or 1e4)
+    ideal = own if ideal is None else ideal
+    precision = classify(angles.turns, angles.start, direction * ideal, factor)
+    if precision.is_wrong:
         wrong.append(
-            "the norm of pairs changes: they are multiplied by numbers that differ between pairs or "
-            f"positions, from {size.min():.6g} to {size.max():.6g}"
+            f"angles are not positions times frequencies: they are off by {precision.error:.3g}"
         )
-    direction = -1 if np.sum(signed) < 0 else 1
-    own = signed * direction
-    shared = {
-        "layout": layout.name or pairs,
-        "output_layout": _output_layout(pairs, outputs, box.head_dim),
-        "rotary_dim": 2 * len(pairs),
-        "rotary_start": min(a for a, _ in pairs) if layout.name is None else layout.start,
-        "direction": direction,
-        "attention_factor": factor,
-        "max_position": last,
-    }
-    shift = _shift(start, signed)
-    if shift:
-        remarks.append(
-            f"positions are counted from {shift:g}: position p is rotated by (p {shift:+g})θ"
-        )
-    elif np.max(np.abs(start)) > 1e-4:
-        remarks.append("position 0 is rotated, and not as by a position")
-    if shared["output_layout"] is not None:
-        remarks.append("features of the result are in another order than those of x")
-    tight, single = _errors(measured, own, last, start)
-    if box.n_axes is not None:
-        return _with_axes(box, layout, measured, own, (tight, single), shared, [*remarks, *wrong])
-
-    base, scaling, more = _match(own[0], (tight[0], single[0]), last, factor, measured[0].turns)
-    if base is not None and scaling is None and len(pairs) > 1:
-        more += exponent_mistakes(base, shared["rotary_dim"], box.head_dim)
-    remarks += more
-    ideal = frequencies_of(scaling, shared["rotary_dim"], base or 1e4)
-    known = scaling is None or not isinstance(scaling, Custom)
-    ideal = ideal if known and ideal is not None else own[0]
-    precision = classify(measured[0].turns, start, direction * ideal, factor)
-    rope = None
-    if not wrong and not found.remarks and layout.name is not None:
-        rope = _rope(box.head_dim, shared, base, scaling, factor, precision.name)
-        if rope is None:
-            remarks.append(f"no schedule has these frequencies and the factor {factor:.9g}")
-    return Diagnosis(
-        box.head_dim,
-        **shared,
-        inv_freq=own[0],
-        base=base,
-        scaling=scaling,
+    if found.base is not None and found.scaling is None and len(own) > 1:
+        notes += exponent_mistakes(found.base, made.rotary_dim, made.head_dim)
+    if isinstance(found.scaling, YaRN) and math.isclose(
+        factor, gain_of(found.scaling.factor, 1.0) ** 2, rel_tol=1e-6
+    ):
+        notes.append("the attention factor is the square of YaRN's: it is applied twice")
+    made = replace(
+        made,
+        direction=direction,
+        inv_freq=own,
+        base=found.base,
+        scaling=found.scaling,
         precision=precision.name,
         angle_error=precision.error,
-        rope=rope,
-        remarks=(*remarks, *wrong),
     )
+    nearest = None
+    if layout.name is not None:
+        nearest = _rope(made)
+        if nearest is None:
+            wrong.append(f"no schedule has these frequencies and the factor {factor:.9g}")
+    return _with_rope(made, nearest, wrong, notes)
 
 
-def _norms(turns: Turns) -> np.ndarray:
-    norms: np.ndarray = np.hypot(turns.first_first, turns.second_first)
-    return norms
+def _with_rope(
+    made: Diagnosis, nearest: RoPE | None, wrong: list[str], notes: list[str]
+) -> Diagnosis:
+    if isinstance(made.output_layout, tuple):
+        wrong.append("features of the result are in another order than those of x")
+    elif made.output_layout is not None:
+        notes.append(f"features of x are {made.layout}, those of the result {made.output_layout}")
+    rope = None if wrong else nearest
+    return replace(made, rope=rope, nearest=nearest, remarks=(*wrong, *notes))
 
 
-def _attention_factor(turns: Turns) -> float:
-    factor = float(np.median(_norms(turns)[0]))
-    if abs(factor - 1) < 1e-6 or not factor > 0:
-        return 1.0
-    return roundest(factor * (1 - 4 * EPS), factor * (1 + 4 * EPS))
-
-
-def _not_rotations(measured: list[Angles], pairs: PairList) -> Iterator[str]:
-    """How the pairs fail to turn, with the first pair that does."""
-    parts = [np.concatenate(each) for each in zip(*(m.turns[1:] for m in measured), strict=True)]
-    cos, minus_sin, sin, other_cos = parts
-    bound = 1e-5 * np.max(np.abs(cos))
-    same_cos = np.max(np.abs(cos - other_cos), axis=0) <= bound
-    same_sin = np.max(np.abs(sin + minus_sin), axis=0) <= bound
-    if np.all(same_cos & same_sin):
-        return
-    i = int(np.argmin(same_cos & same_sin))
-    pair = f"features {pairs[i][0]} and {pairs[i][1]}"
-    no_minus = np.max(np.abs(sin - minus_sin), axis=0) <= bound
-    if np.all(same_cos & (same_sin | no_minus)):
-        yield f"{pair} are not rotated: both sines have the same sign, a minus is missing"
-        return
-    first, second = np.hypot(cos, minus_sin), np.hypot(other_cos, sin)
-    if (
-        np.max(np.abs(first / first[0] - 1)) < 2.0**-7
-        and np.max(np.abs(second / second[0] - 1)) < 2.0**-7
-    ):
-        one, two = (np.arctan2(-minus_sin, cos)[1, i], np.arctan2(sin, other_cos)[1, i])
-        yield (
-            f"{pair} are turned by different angles, {one:.6g} and {two:.6g} at position 1: "
-            "cos and sin are in another layout than the rotation"
-        )
-        return
-    yield f"{pair} are not rotated: what becomes of them is no rotation times a factor"
-
-
-def _output_layout(pairs: PairList, outputs: PairList, head_dim: int) -> str | PairList | None:
-    if all(set(a) == set(b) and a == b for a, b in zip(pairs, outputs, strict=True)):
-        return None
-    named = layout_of(outputs, head_dim)
-    return named.name if named.name and named.pairs == outputs else outputs
-
-
-def _shift(start: np.ndarray, signed: np.ndarray) -> float:
-    """By how many positions all are off, an integer."""
-    fastest = int(np.argmax(np.abs(signed[0])))
-    for shift in (*range(1, 17), *range(-1, -17, -1)):
-        if abs(wrap(start[fastest : fastest + 1] - shift * signed[0, fastest])[0]) < 1e-2:
-            if np.max(np.abs(wrap(start - shift * signed[0]))) < 1e-2 and np.any(start):
-                return float(shift)
-    return 0.0
-
-
-def _errors(
-    measured: list[Angles], own: np.ndarray, last: int, start: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _errors(angles: Angles, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Relative errors of frequencies whose angles are exact, and of those of float32."""
     size = np.where(own != 0, np.abs(own), 1.0)
-    turned = last * size
-    read = 2.0**-22 * np.minimum(1.0, 1 / turned) if not np.any(start) else 2.0**-22 / turned
+    turned = angles.last * size
+    read = 2.0**-22 / turned
+    if not np.any(angles.start):  # a small sine is as precise as a large one
+        read = np.minimum(read, 2.0**-22)
     single = EPS * (4 + np.abs(np.log(size))) + read
-    tight = single
-    if all(_is_exact(each) for each in measured):
-        tight = read + 1e-13
-    return tight, single
+    return (read + 1e-13 if _is_exact(angles) else single), single
 
 
 def _is_exact(angles: Angles) -> bool:
@@ -422,105 +363,93 @@ def _match(
     last: int,
     factor: float,
     turns: Turns,
-) -> tuple[float | None, Any, list[str]]:
-    """Base, schedule and remarks, by the smallest errors of frequencies that leave a base."""
+) -> Match:
+    """Base and schedule by the smallest errors of frequencies that leave a base."""
     width = 2 * len(own)
     if np.any(own < 0):
-        return None, Custom(tuple(map(float, own))), ["pairs turn in both directions"]
-    single = errors[1]
+        return Match(None, Custom(tuple(map(float, own))), ("pairs turn in both directions",))
     for each in errors:
         found = match(own, each, width, factor)
         if found.base is not None:
-            return found.base, found.scaling, [*found.remarks]
+            return found
+    loose, size = errors[1], np.where(own > 0, own, 1.0)
+    tables = narrow_dtype(turns.first_first) or narrow_dtype(turns.first_first / factor)
+    if tables:
+        loose = loose + 4 * UNITS[tables] * np.minimum(1.0, 1 / (last * size))
     for dtype, unit in UNITS.items():
         steps = rounded(own, dtype)
-        if np.any(own) and np.all(np.abs(steps - own) <= 2 * single * own):
+        if np.any(own) and np.all(np.abs(steps - own) <= 2 * loose * own):
             near = match(own, np.full(len(own), 2 * unit), width, factor)
             made = None if near.base is None else frequencies_of(near.scaling, width, near.base)
             if made is not None and np.mean(rounded(made, dtype) == steps) > 0.9:
-                return near.base, near.scaling, [*near.remarks]
-    tables = narrow_dtype(turns.first_first) or narrow_dtype(turns.first_first / factor)
+                return near
     if tables:
-        size = np.where(own > 0, own, 1.0)
-        loose = single + 4 * UNITS[tables] * np.minimum(1.0, 1 / (last * size))
         near = match(own, loose, width, factor)
         if near.base is not None:
-            return near.base, near.scaling, [*near.remarks]
-    return None, found.scaling, [*found.remarks]
+            return near
+    return found
 
 
-def _with_axes(
-    box: BlackBox,
-    layout: Layout,
-    measured: list[Angles],
-    own: np.ndarray,
-    errors: tuple[np.ndarray, np.ndarray],
-    shared: dict[str, Any],
-    remarks: list[str],
+def _finish_axes(
+    made: Diagnosis, layout: Layout, measured: list[Angles], wrong: list[str], notes: list[str]
 ) -> Diagnosis:
-    factor, direction = shared["attention_factor"], shared["direction"]
-    start = measured[0].start
+    """Scheme, base and schedule of several axes, and the worst precision of them."""
+    signed = np.stack([each.inv_freq for each in measured])  # (n_axes, n_pairs)
+    own = np.where(np.abs(signed) < _NOTHING, 0.0, signed)
+    factor, start = made.attention_factor, measured[0].start
+    wrong += _defects.moved_positions(start, own[0])
+    both = [_errors(each, row) for each, row in zip(measured, own, strict=True)]
     rope = None
-    for bound in errors:
-        rope = rope or match_axes(own, bound, layout.pairs, box.head_dim, factor)
+    for errors in zip(*both, strict=True):
+        if rope is None:
+            rope = match_axes(own, np.stack(errors), layout.pairs, made.head_dim, factor)
     ideal = own if rope is None else np.asarray(rope.frequencies().inv_freq)
     each = [
-        classify(m.turns, start, direction * row, factor)
-        for m, row in zip(measured, ideal, strict=True)
+        classify(angles.turns, start, row, factor)
+        for angles, row in zip(measured, ideal, strict=True)
     ]
     worst = max(each, key=lambda precision: precision.error)
+    if worst.is_wrong:
+        wrong.append(
+            f"angles are not positions times frequencies: they are off by {worst.error:.3g}"
+        )
+    made = replace(
+        made, inv_freq=own, precision=worst.name, angle_error=worst.error,
+        direction=-1 if np.all(own <= 0) and np.any(own) else 1,
+    )  # fmt: skip
     if rope is not None:
-        if rope.layout != layout.name:
-            shared["layout"] = rope.layout if layout.name is None else layout.name
-        if direction < 0:
-            remarks.append("the direction is that of no axis scheme")
-    return Diagnosis(
-        box.head_dim,
-        **shared,
-        inv_freq=own,
-        base=None if rope is None else rope.base,
-        scaling=None if rope is None else rope.scaling,
-        axes=None if rope is None else rope.axes,
-        precision=worst.name,
-        angle_error=worst.error,
-        rope=None if direction < 0 else rope,
-        remarks=tuple(remarks),
-    )
+        if worst.name == "float32":
+            rope = replace(rope, precision="float32")
+        made = replace(
+            made, layout=rope.layout, base=rope.base, scaling=rope.scaling, axes=rope.axes
+        )
+    return _with_rope(made, rope, wrong, notes)
 
 
-def _rope(
-    head_dim: int,
-    shared: dict[str, Any],
-    base: float | None,
-    scaling: Any,
-    factor: float,
-    precision: str,
-) -> RoPE | None:
+def _rope(made: Diagnosis) -> RoPE | None:
     """The encoding with these fields; None where no schedule has the factor."""
-    width, start = shared["rotary_dim"], shared["rotary_start"]
-    base = 1e4 if base is None else base
+    width, start, factor = made.rotary_dim, made.rotary_start, made.attention_factor
+    base, scaling = 1e4 if made.base is None else made.base, made.scaling
     own = frequencies_of(scaling, width, base)
-    made = (
-        1.0
-        if scaling is None
-        else scaling(width, base, seq_len=None, precision="exact").attention_factor
-    )
-    if abs(made - factor) > 1e-6 * factor:
+    given = 1.0
+    if scaling is not None:
+        given = scaling(width, base, seq_len=None, precision="exact").attention_factor
+    if abs(given - factor) > 1e-6 * factor:
         if scaling is None and base != 1:
             scaling = YaRN(1.0, 2048, attention_factor=factor)
         elif own is not None and np.all(own > 0):
-            plain = frequencies_of(None, width, base)
-            divisors = tuple(map(float, plain / own))  # type: ignore[operator]
+            plain = np.asarray(frequencies_of(None, width, base))
+            divisors = tuple(map(float, plain / own))
             scaling = LongRoPE(divisors, divisors, 2048, attention_factor=factor)
         else:
             return None
-    if shared["direction"] < 0:
+    if made.direction < 0:
         scaling = Negated(scaling)
-    options: dict[str, Any] = {"base": base}
-    if width != head_dim - start:
+    options: dict[str, Any] = {"base": base, "scaling": scaling}
+    if width != made.head_dim - start:
         options["rotary_dim"] = width
     if start:
         options["rotary_start"] = start
-    if precision == "float32":
-        options["precision"] = precision
-    return RoPE(head_dim, layout=shared["layout"], scaling=scaling, **options)
+    if made.precision == "float32":
+        options["precision"] = made.precision
+    return RoPE(made.head_dim, layout=made.layout, **options)

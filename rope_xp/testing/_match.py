@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,9 +101,12 @@ def match(
     # A schedule that has a factor of its own explains more than one that leaves it over.
     bands = (_yarn, _llama3) if attention_factor != 1 else (_llama3, _yarn)
     for candidates in (_default, _linear, _proportional, *bands, _riflex):
-        for base, scaling in candidates(pairs):
-            if pairs.agree(base, scaling):
-                return Match(base, scaling, tuple(_remarks(pairs, base, scaling)))
+        try:
+            found = next((each for each in candidates(pairs) if pairs.agree(*each)), None)
+        except _NO_SCHEDULE:  # frequencies of no schedule lead a formula out of its range
+            continue
+        if found is not None:
+            return Match(*found, tuple(_remarks(pairs, *found)))
     return Match(None, _custom(pairs), tuple(_unmatched(pairs)))
 
 
@@ -158,36 +162,53 @@ def _common(low: np.ndarray, high: np.ndarray) -> tuple[int, float, float]:
     return count, float(low[count - 1]), float(high[count - 1])
 
 
-def _base_between(low: float, high: float) -> float | None:
-    try:
-        found = roundest(math.exp(low), math.exp(high))
-    except OverflowError:
-        return None
-    return found if 0 < found < math.inf else None
+def _bases_between(low: float, high: float) -> list[float]:
+    """Numbers that an interval of ln base allows: the roundest, and those in its middle."""
+    found = []
+    for part in (1.0, 0.25, 0.0):
+        middle, half = (low + high) / 2, part * (high - low) / 2
+        try:
+            base = roundest(math.exp(middle - half), math.exp(middle + half))
+        except OverflowError:
+            continue
+        if 0 < base < math.inf and base not in found:
+            found.append(base)
+    if (
+        found and digits_of(found[0]) > 4
+    ):  # no number that somebody chose: the middle is more precise
+        return [*found[1:], found[0]]
+    return found
 
 
-def _from_the_first(pairs: Pairs) -> tuple[int, float | None]:
-    """How many pairs, from the first on, are those of a base without scaling; and the base."""
+def _from_the_first(pairs: Pairs) -> tuple[int, list[float]]:
+    """How many pairs, from the first on, are those of a base without scaling; and bases."""
     n = int(np.sum(np.cumprod(pairs.inv_freq > 0)))
     if not n or abs(math.log(pairs.inv_freq[0])) > 2 * pairs.errors[0]:
-        return 0, None
+        return 0, []
     if n == 1:
-        return 1, None
-    exact = Pairs(
-        np.concatenate([[1.0], pairs.inv_freq[1:n]]),
-        np.concatenate([[0.0], pairs.errors[1:n]]),
-        *pairs[2:],
+        return 1, []
+    exact = pairs._replace(
+        inv_freq=np.concatenate([[1.0], pairs.inv_freq[1:n]]),
+        errors=np.concatenate([[0.0], pairs.errors[1:n]]),
     )
     count, low, high = _common(*_slopes(exact, 0, range(1, n)))
-    return count + 1, _base_between(low, high)
+    return count + 1, _bases_between(low, high)
 
 
-def _to_the_last(pairs: Pairs, last: int) -> tuple[int, float | None]:
-    """How many pairs, up to ``last``, follow one base, whatever their factor; and the base."""
+def _to_the_last(pairs: Pairs, last: int) -> tuple[int, list[float]]:
+    """How many pairs, up to ``last``, follow one base, whatever their factor; and bases."""
     if last < 1 or not np.all(pairs.inv_freq[: last + 1] > 0):
-        return 1, None
+        return 1, []
     count, low, high = _common(*_slopes(pairs, last, range(last - 1, -1, -1)))
-    return count + 1, _base_between(low, high)
+    bases = _bases_between(low, high)
+    # The line through all of them, which the most precise pairs determine.
+    run = slice(last - count, last + 1)
+    x, y, weight = pairs.exponents[run], np.log(pairs.inv_freq[run]), 1 / pairs.errors[run] ** 2
+    x_mean, y_mean = np.average(x, weights=weight), np.average(y, weights=weight)
+    slope = -np.sum(weight * (x - x_mean) * (y - y_mean)) / np.sum(weight * (x - x_mean) ** 2)
+    if abs(slope) < 700:
+        bases.insert(1, math.exp(slope))
+    return count + 1, bases
 
 
 def _stretch(pairs: Pairs, base: float, which: slice) -> float:
@@ -195,22 +216,20 @@ def _stretch(pairs: Pairs, base: float, which: slice) -> float:
     own = np.exp(-pairs.exponents[which] * math.log(base))
     ratio, error = own / pairs.inv_freq[which], pairs.errors[which]
     low, high = np.max(ratio * (1 - error)), np.min(ratio * (1 + error))
-    return roundest(low, high) if low <= high else float(np.median(ratio))
+    return roundest(low, high) if low <= high else float(ratio[np.argmin(error)])
 
 
 # -- candidates, each a generator of (base, schedule) ----------------------------------------------------
 
 
 def _default(pairs: Pairs) -> Iterator[Found]:
-    count, base = _from_the_first(pairs)
+    count, bases = _from_the_first(pairs)
     if count < len(pairs.inv_freq):
         return
-    if base is None:
-        yield 1e4, None
-        return
-    if digits_of(base) > 4:
-        yield from _ntk(pairs, base)
-    yield base, None
+    for base in bases:
+        if digits_of(base) > 4:
+            yield from _ntk(pairs, base)
+    yield from ((base, None) for base in bases or [1e4])
 
 
 def _ntk(pairs: Pairs, base: float) -> Iterator[Found]:
@@ -227,26 +246,23 @@ def _ntk(pairs: Pairs, base: float) -> Iterator[Found]:
 
 def _linear(pairs: Pairs) -> Iterator[Found]:
     n = len(pairs.inv_freq)
-    count, base = _to_the_last(pairs, n - 1)
-    if n == 1 and pairs.inv_freq[0] > 0:
-        count, base = 1, 1e4
-    if count == n and base is not None:
-        factor = _stretch(pairs, base, slice(0, n))
-        if factor > 1:
-            yield base, Linear(factor)
+    count, bases = _to_the_last(pairs, n - 1)
+    if count == n and np.all(pairs.inv_freq > 0):
+        for base in bases or [1e4]:
+            factor = _stretch(pairs, base, slice(0, n))
+            if factor > 1:
+                yield base, Linear(factor)
 
 
 def _proportional(pairs: Pairs) -> Iterator[Found]:
     n, turning = len(pairs.inv_freq), int(np.sum(pairs.inv_freq > 0))
     if turning == n or not np.all(pairs.inv_freq[:turning] > 0):
         return
-    count, base = _to_the_last(pairs, turning - 1)
-    if turning == 1:
-        count, base = 1, 1e4
-    if count == turning and base is not None:
-        factor = max(1.0, _stretch(pairs, base, slice(0, turning)))
-        fractions = (turning / n, (turning + 0.5) / n)
-        for fraction in sorted(fractions, key=digits_of):
+    count, bases = _to_the_last(pairs, turning - 1)
+    if count == turning:
+        fractions = sorted((turning / n, (turning + 0.5) / n), key=digits_of)
+        for base, fraction in product(bases or [1e4], fractions):
+            factor = max(1.0, _stretch(pairs, base, slice(0, turning)))
             yield base, Proportional(fraction, factor)
 
 
@@ -257,12 +273,11 @@ def _riflex(pairs: Pairs) -> Iterator[Found]:
     for odd in range(n):
         wide = pairs.errors.copy()
         wide[odd] = 100.0  # whatever it is
-        count, base = _from_the_first(pairs._replace(errors=wide))
-        if count == n and base is not None:
-            length, error = 0.9 * 2 * math.pi / pairs.inv_freq[odd], pairs.errors[odd]
-            found = roundest(length * (1 - error), length * (1 + error))
-            if digits_of(found) <= 6:
-                yield base, RIFLEx(odd + 1, found)
+        count, bases = _from_the_first(pairs._replace(errors=wide))
+        length, error = 0.9 * 2 * math.pi / pairs.inv_freq[odd], pairs.errors[odd]
+        found = roundest(length * (1 - error), length * (1 + error))
+        if count == n and digits_of(found) <= 6:
+            yield from ((base, RIFLEx(odd + 1, found)) for base in bases)
 
 
 def _bases(pairs: Pairs) -> list[float]:
@@ -270,9 +285,8 @@ def _bases(pairs: Pairs) -> list[float]:
     n, found = len(pairs.inv_freq), []
     if not np.all(pairs.inv_freq > 0) or n < 2:
         return []
-    for count, base in (_from_the_first(pairs), _to_the_last(pairs, n - 1)):
-        if base is not None and count >= 2 and base > 1:
-            found.append(base)
+    for count, bases in (_from_the_first(pairs), _to_the_last(pairs, n - 1)):
+        found += [base for base in bases if count >= 2 and base > 1]
     return [*dict.fromkeys([*found, *USUAL_BASES])]
 
 
@@ -288,12 +302,13 @@ class _Bands(NamedTuple):
 
 
 def _bands(pairs: Pairs) -> Iterator[_Bands]:
+    slow = max(1, _to_the_last(pairs, len(pairs.inv_freq) - 1)[0])
     for base in _bases(pairs):
         own = np.exp(-pairs.exponents * math.log(base))
         ratio = pairs.inv_freq / own
         if np.max(ratio * (1 - 4 * pairs.errors)) > 1 or ratio[-1] > 1 - 8 * pairs.errors[-1]:
             continue
-        for factor in _stretches(pairs, own, ratio):
+        for factor in _stretches(pairs, own, ratio, slow):
             keep = (ratio - 1 / factor) / (1 - 1 / factor)
             blur = 8 * pairs.errors / (1 - 1 / factor) + 1e-10
             if np.all(keep >= -blur):
@@ -303,8 +318,8 @@ def _bands(pairs: Pairs) -> Iterator[_Bands]:
                     yield _Bands(base, factor, keep, own, blended, unchanged)
 
 
-def _stretches(pairs: Pairs, own: np.ndarray, ratio: np.ndarray) -> list[float]:
-    """Factors that the last pair allows; larger ones, where it may be blended itself."""
+def _stretches(pairs: Pairs, own: np.ndarray, ratio: np.ndarray, slow: int) -> list[float]:
+    """Factors that the last pair, or the ``slow`` last, allow; larger ones, where these may be blended."""
     error = 2 * pairs.errors[-1]
     least = roundest((1 - error) / ratio[-1], (1 + error) / ratio[-1])
     others = list(_FACTORS)
@@ -320,7 +335,8 @@ def _stretches(pairs: Pairs, own: np.ndarray, ratio: np.ndarray) -> list[float]:
             middle = 4 / 3 / start
             spread = 20 * float(np.max(pairs.errors)) * middle / min(1.0, start)
             others.insert(0, roundest(middle * (1 - spread), middle * (1 + spread)))
-    return [*dict.fromkeys([least, *(f for f in others if f > least)])]
+    middle = 1 / float(np.median(ratio[-slow:]))
+    return [*dict.fromkeys([least, middle, *(f for f in others if f > least)])]
 
 
 def _llama3(pairs: Pairs) -> Iterator[Found]:
@@ -337,12 +353,13 @@ def _llama3(pairs: Pairs) -> Iterator[Found]:
                 width = -1 / start
                 blur = 1e3 * float(np.max(pairs.errors))
                 high = roundest((1 + width) * (1 - blur), (1 + width) * (1 + blur))
-                for each in (high, 1 + width):
+                for each in (high, 1 + width) if len(blended) > 2 else (high,):
                     length = 2 * math.pi * slope * (each - 1)
                     yield from _llama3_of(base, factor, (1.0, each), [length])
                 low = 8192 * -start / (2 * math.pi * slope)
                 high = 8192 * (1 - start) / (2 * math.pi * slope)
-                yield from _llama3_of(base, factor, (low, high), [8192])
+                if len(blended) > 2:  # else two numbers would be made of two
+                    yield from _llama3_of(base, factor, (low, high), [8192])
         elif len(blended) == 1:
             i = blended[0]
             yield from _llama3_of(base, factor, (1.0, 4.0), [turn[i] * (3 * keep[i] + 1)])
@@ -403,6 +420,8 @@ def _ramps(
     def length(pair: float, turns: float = 1.0) -> float:
         return 2 * math.pi * turns * math.exp(min(600.0, pair * 2 * math.log(base) / width))
 
+    if not (math.isfinite(first) and math.isfinite(last)):
+        return
     whole = round(first), round(last)
     if max(abs(first - whole[0]), abs(last - whole[1])) < 1e-3 and whole[0] < whole[1]:
         low, high = whole
@@ -475,10 +494,10 @@ def _unmatched(pairs: Pairs) -> Iterator[str]:
     n = len(pairs.inv_freq)
     if not np.all(pairs.inv_freq > 0) or n < 3:
         return
-    count, base = _to_the_last(pairs, n - 1)
-    if count == n and base is not None:
+    count, bases = _to_the_last(pairs, n - 1)
+    if count == n:
         first = pairs.inv_freq[0]
-        yield f"all frequencies are {first:.9g} times those of base={base:.9g}"
+        yield f"all frequencies are {first:.9g} times those of base={bases[0]:.9g}"
 
 
 def exponent_mistakes(base: float, rotary_dim: int, head_dim: int) -> Iterator[str]:

@@ -6,7 +6,7 @@ columns of this matrix; which entries are not zero says which features turn toge
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from rope_xp.testing._black_box import BlackBox, RefusedError
 #: Where matrices are measured: small, no two differences alike, not all even.
 POSITIONS = (0, 1, 2, 3, 5, 8, 13)
 _ARRANGEMENTS = ("heads", "rows", "one by one")
-_MOST_IN_ORDER = 2**14  # positions of an implementation that knows its own only
+MOST_IN_ORDER = 2**14  # positions of an implementation that knows its own only
 EPS = 2.0**-24
 
 
@@ -45,8 +45,8 @@ class Probe:
         """(n_vectors, n_positions, head_dim) of vectors (n_vectors, head_dim)."""
         wanted = np.asarray(at)
         if self.in_order:
-            if wanted.max() >= _MOST_IN_ORDER:
-                msg = f"positions from {_MOST_IN_ORDER} on were not tried"
+            if wanted.max() >= MOST_IN_ORDER:
+                msg = f"positions from {MOST_IN_ORDER} on were not tried"
                 raise RefusedError(msg)
             asked = np.arange(max(wanted.max() + 1, 2))
         else:
@@ -119,7 +119,7 @@ def probe(box: BlackBox) -> Probed:
     # Where nothing makes all tokens alike, the first token of one row and one head is what is measured.
     alone = [probed for probed in found if probed.probe.arrangement == "one by one"]
     fewest = min(len(probed.remarks) for probed in found)
-    return next(each for each in [*found[:1], *alone, *found] if len(each.remarks) == fewest)
+    return next(each for each in [*alone, *found] if len(each.remarks) == fewest)
 
 
 def _takes_order_for_positions(probe: Probe) -> str:
@@ -295,6 +295,10 @@ class Turns(NamedTuple):
     def take(self, which: np.ndarray) -> Turns:
         return Turns(*(part[which] for part in self))
 
+    def after(self, count: int) -> Turns:
+        """Without the first ``count`` positions."""
+        return Turns(*(part[count:] for part in self))
+
     def join(self, other: Turns) -> Turns:
         return Turns(*(np.concatenate(parts) for parts in zip(self, other, strict=True)))
 
@@ -326,6 +330,9 @@ def turns(
         found[0][:, results[:, 1]],
         found[1][:, results[:, 1]],
     )
+
+
+Call = Callable[[Sequence[int]], Turns]
 
 
 class Angles(NamedTuple):
@@ -370,51 +377,52 @@ def follow(
         return turns(probe, pairs, outputs, at)
 
     near = call(POSITIONS)
-    start = near.angles[0]
+    count, start = len(near.positions), near.angles[0]
     inv_freq = wrap(near.angles[1] - start)
     found, last, remarks = near, 1, []
+    limit = min(limit, MOST_IN_ORDER - 1) if probe.in_order else limit
     place = 2
     while place <= limit:
-        others = [p for p in (place - 1, place + 1, place + place // 2) if place > 8 and p <= limit]
+        around = (place - 1, place + 1, place + place // 2)
+        others = [p for p in around if place > 8 and p <= limit]
         try:
             far = _call_as_far(call, place, others)
         except RefusedError as refused:
             end = _last_taken(call, last, place)
             remarks.append(f"positions up to {end} are taken ({refused} at position {place})")
             if end > last:
-                more = call([*POSITIONS, end])
-                if _goes_on(more, inv_freq, start, end):
-                    found, last = (
-                        found.join(more.take(np.arange(len(near.positions), len(more.positions)))),
-                        end,
-                    )
+                far = call([*POSITIONS, end])
+                if _goes_on(far, inv_freq, start, end):
+                    found, last = found.join(far.after(count)), end
             break
-        if np.max(np.abs(wrap(far.angles[: len(near.positions)] - near.angles))) > 1e-4:
+        if _changes(far, near):
+            end = _bisect(lambda p: not _changes(call([*POSITIONS, p]), near), last, place)
             remarks.append(
-                f"angles depend on the other positions of a call: those of positions 0 to 13 change "
-                f"when one of {last} to {place} is there"
+                "angles depend on the other positions of a call: those of positions 0 to 13 change "
+                f"when position {end + 1} is there"
             )
+            last = end
             break
-        index = len(near.positions)
-        if not _goes_on(far, inv_freq, start, place, index):
-            remarks.append(_what_ends(call, inv_freq, start, last, place))
+        if not _goes_on(far, inv_freq, start, place, count):
+            end, remark = _what_ends(call, inv_freq, start, last, place)
+            remarks.append(remark)
+            last = end
             break
-        turned = far.angles[index] - start
-        inv_freq = (
-            turned + 2 * np.pi * np.round((place * inv_freq - turned) / (2 * np.pi))
-        ) / place
-        found = found.join(far.take(np.arange(index, len(far.positions))))
+        turned = far.angles[count] - start
+        whole = np.round((place * inv_freq - turned) / (2 * np.pi))
+        inv_freq = (turned + 2 * np.pi * whole) / place
+        found = found.join(far.after(count))
         last, place = place, place * 2
-    return Angles(found, inv_freq, start, last, tuple(remarks))
+    keep = found.positions <= max(last, POSITIONS[-1])
+    return Angles(found.take(keep), inv_freq, start, last, tuple(remarks))
 
 
-def _call_as_far(call, place: int, others: Sequence[int]) -> Turns:  # type: ignore[no-untyped-def]
+def _call_as_far(call: Call, place: int, others: Sequence[int]) -> Turns:
     """With other positions around it, unless they are refused."""
     try:
-        found: Turns = call([*POSITIONS, place, *others])
+        return call([*POSITIONS, place, *others])
     except RefusedError:
-        found = call([*POSITIONS, place])
-    return found
+        return call([*POSITIONS, place])
 
 
 def _goes_on(
@@ -425,36 +433,53 @@ def _goes_on(
     return bool(np.all(off <= 1.0))
 
 
-def _last_taken(call, low: int, high: int) -> int:  # type: ignore[no-untyped-def]
-    """The last position that ``fn`` takes, between one that it takes and one that it refuses."""
+def _changes(far: Turns, near: Turns) -> bool:
+    """Whether positions near 0 are rotated otherwise than without those that are far."""
+    angles = far.angles[: len(near.positions)]
+    return bool(np.max(np.abs(wrap(angles - near.angles))) > 1e-4)
+
+
+def _bisect(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The last number for which ``holds``, which does so for ``low`` and not for ``high``."""
     while high - low > 1:
         middle = (low + high) // 2
-        try:
-            call([0, middle])
-        except RefusedError:
-            high = middle
-        else:
-            low = middle
+        low, high = (middle, high) if holds(middle) else (low, middle)
     return low
 
 
-def _what_ends(call, inv_freq, start, low: int, high: int) -> str:  # type: ignore[no-untyped-def]
-    """What happens to positions after one up to which all is well."""
-    first, last = low, high
+def _last_taken(call: Call, low: int, high: int) -> int:
+    """The last position that ``fn`` takes, between one that it takes and one that it refuses."""
+
+    def is_taken(position: int) -> bool:
+        try:
+            call([0, position])
+        except RefusedError:
+            return False
+        return True
+
+    return _bisect(is_taken, low, high)
+
+
+def _what_ends(
+    call: Call, inv_freq: np.ndarray, start: np.ndarray, low: int, high: int
+) -> tuple[int, str]:
+    """The last position before which all is well, and what happens to those after it."""
     fast = 0.3 * min(1.0, float(np.max(np.abs(inv_freq))))
+
+    def is_well(position: int) -> bool:
+        off = wrap(call([0, position]).angles[-1] - start - position * inv_freq)
+        return bool(np.max(np.abs(off)) <= fast)
+
     try:
-        while high - low > 1:
-            middle = (low + high) // 2
-            off = wrap(call([0, middle]).angles[-1] - start - middle * inv_freq)
-            low, high = (low, middle) if np.max(np.abs(off)) > fast else (middle, high)
-        ends = call([0, 1, 2, low, high, high + 1, high + 2, last]).angles
+        last = _bisect(is_well, low, high)
+        ends = call([0, 1, 2, last, last + 1, last + 2, last + 3, high]).angles
     except RefusedError:
-        ends = np.full((8, 1), np.nan)
+        return low, f"angles do not grow with positions beyond {low}"
     if np.max(np.abs(wrap(ends[4:] - ends[3]))) < 1e-6:
-        return f"positions from {high} on are rotated as {low}: they are clamped to a table's end"
+        return last, f"positions from {last + 1} on are clamped to {last}, the end of a table"
     if np.max(np.abs(wrap(ends[4:7] - ends[:3]))) < 1e-6:
-        return f"positions from {high} on start again at 0: they wrap around at {high}"
-    return f"angles do not grow with positions beyond {first}"
+        return last, f"positions from {last + 1} on start again at 0: they wrap around"
+    return low, f"angles do not grow with positions beyond {low}"
 
 
 def more_turns(

@@ -45,6 +45,9 @@ def position_mistakes(
     yield mistake(
         "all rows have the positions of the last row", lambda p: p * 0 + p[..., -1:, :, :]
     )
+    yield mistake(
+        "positions are counted from the first one: the offset is ignored", lambda p: p - p[..., :1]
+    )
     yield mistake("positions are offset by the number of the row", lambda p: p + along(p, -3))
     yield mistake("all tokens have the position of the first token", lambda p: p * 0 + p[..., :1])
     yield mistake("all tokens have the position of the last token", lambda p: p * 0 + p[..., -1:])
@@ -76,10 +79,8 @@ def position_mistakes(
             "positions vary along the heads, not along the sequence",
             lambda p: np.swapaxes(p, -2, -1) if p.shape[-2] == p.shape[-1] else p,
         )
-    for step in (1, -1):
-        yield mistake(
-            f"positions are off by {step:+d}: counted from {step}", lambda p, s=step: p + s
-        )
+    yield mistake("positions are off by one: p + 1 in the place of p", lambda p: p + 1)
+    yield mistake("positions are off by one: p - 1 in the place of p", lambda p: p - 1)
     yield mistake("the other direction (the inverse rotation, by -θ)", lambda p: -p)
     yield mistake("x is rotated twice, or by twice the angle (2θ)", lambda p: 2 * p)
     yield mistake("by half of the angle", lambda p: p / 2)

@@ -9,18 +9,19 @@ import numpy as np
 
 from rope_xp.testing._measure import EPS, Turns, wrap
 
-#: Half of the last place, relative.
-UNITS = {"bfloat16": 2.0**-9, "float16": 2.0**-12}
+#: What rounding to the dtype changes, relative.
+UNITS = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 # Of what is measured through float32 x, a few of its last places.
 _READING = 16 * EPS
 _PARTS = ("positions", "frequencies", "angles")
 
 
 class Precision(NamedTuple):
-    """The name of a rounding, and the largest error of an angle, in radians."""
+    """The name of a rounding, the largest error of an angle, in radians, and if no rounding makes it."""
 
     name: str
     error: float
+    is_wrong: bool = False
 
 
 def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -73,7 +74,8 @@ def classify(turns: Turns, start: np.ndarray, inv_freq: np.ndarray, factor: floa
             if any(rounds) and _explains(rounds, dtype, positions, inv_freq, angles, single):
                 return Precision(_name(rounds, dtype, tables), largest)
     relative = float(np.max(error / (np.abs(ideal) + 1)))
-    return Precision(f"angles wrong by up to {relative:.1g} of their size", largest)
+    name = f"angles within {relative:.1g} of their size"
+    return Precision(name, largest, is_wrong=relative > 2.0**-6)
 
 
 def _explains(

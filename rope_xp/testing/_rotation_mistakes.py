@@ -95,6 +95,19 @@ def rotation_mistakes(definition: Definition) -> Iterator[Mistake]:
 
     yield mistake(names[other], lambda x, c, s: turn(rope, x, c, s, layout=other))
     yield from _part_mistakes(definition, mistake)
+    for name in ("bfloat16", "float16"):
+        yield Mistake(
+            "rotation",
+            f"x is rounded to {name} before it is rotated",
+            lambda x, c, s, d=name: turn(rope, rounded(x, d), c, s),
+            name,
+        )
+        yield Mistake(
+            "rotation",
+            f"the result is rounded to {name}",
+            lambda x, c, s, d=name: rounded(turn(rope, x, c, s), d),
+            name,
+        )
 
     def reordered(x: np.ndarray, source: Any, target: Any) -> np.ndarray:
         y = np.array(x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,25 +20,28 @@ from rope_xp.testing._rotation_mistakes import rotation_mistakes, table_mistakes
 _MOST = 48
 
 
-def describe_difference(
-    definition: Definition, call: Call, more: Sequence[Call], earlier: Sequence[np.ndarray]
-) -> str:
-    """Where a call is wrong, both numbers, and what it looks like, also in ``more`` calls; sentences.
-
-    ``earlier`` are positions of calls before.
-    """
+def describe_difference(definition: Definition, call: Call) -> str:
+    """Where a call is wrong, both numbers, and where it is not; sentences."""
     given, got = call.answer.given, call.answer.values
     want = definition(given, call.positions)
     bounds = definition.bounds(given, call.positions, call.dtype)
     error = np.where(got == want, 0.0, np.abs(got - want))
     wrong = ~(error <= bounds)
-    texts = [_worst(definition, call, want, error, bounds)]
-    if (
-        given.any(axis=-1).all() and np.count_nonzero(given) > given.size / 2
-    ):  # not one feature at a time
-        texts += _pattern(definition, call, wrong, want)
-    texts += _looks_like(definition, [_wrong_part(call, wrong), *more], earlier)
-    return " ".join(texts)
+    worst = _worst(definition, call, want, error, bounds)
+    return " ".join([worst, *_pattern(definition, call, wrong, want)])
+
+
+def looks_like(
+    definition: Definition, call: Call, more: Sequence[Call], earlier: Sequence[np.ndarray]
+) -> str | None:
+    """A sentence on the known mistake that gives the same numbers, in ``more`` calls, too.
+
+    ``earlier`` are positions of calls before.
+    """
+    want = definition(call.answer.given, call.positions)
+    bounds = definition.bounds(call.answer.given, call.positions, call.dtype)
+    wrong = ~(np.abs(call.answer.values - want) <= bounds)
+    return _looks_like(definition, [_wrong_part(call, wrong), *more], earlier)
 
 
 def _worst(
@@ -84,13 +88,14 @@ def _pattern(
     """Along which axes the wrong numbers are few, and whether they were not rotated at all."""
     got, given = call.answer.values, call.answer.given
     found: list[str] = []
+    one_at_a_time = np.count_nonzero(given) < given.size / 2  # then heads are features of x
     for axis, name in enumerate(("row", "head", "token", "feature")):
         others = tuple(a for a in range(4) if a != axis)
         bad = np.flatnonzero(wrong.any(axis=others))
         size = wrong.shape[axis]
         if axis == 3:
             found += _pairs(definition, bad)
-        elif len(bad) < size:
+        elif len(bad) < size and not (one_at_a_time and name == "head"):
             found.append(f"{name}{'s' if len(bad) > 1 else ''} {_ranges(bad)} of {size}")
     if found:
         yield f"Wrong are {', '.join(found)}; everything else is right."
@@ -152,59 +157,79 @@ def _wrong_part(call: Call, wrong: np.ndarray) -> Call:
     return Call(positions, answer, call.dtype)
 
 
+class _Evidence(NamedTuple):
+    """A call, what it should have returned, and how far from it that may be."""
+
+    call: Call
+    want: np.ndarray
+    bounds: np.ndarray
+    may_be_right: bool
+
+    @classmethod
+    def of(cls, definition: Definition, call: Call, *, may_be_right: bool) -> _Evidence:
+        x, positions = call.answer.given, call.positions
+        bounds = definition.bounds(x, positions, call.dtype)
+        return cls(call, definition(x, positions), bounds, may_be_right)
+
+
 def _looks_like(
     definition: Definition, calls: Sequence[Call], earlier: Sequence[np.ndarray]
-) -> Iterator[str]:
-    """The mistakes that give the same numbers in all calls: one, or some together."""
-    first, *more = calls
-    known = [*rotation_mistakes(definition), *position_mistakes(definition, first, earlier)]
+) -> str | None:
+    """The mistake that gives the same numbers in all calls."""
+    first = _Evidence.of(definition, calls[0], may_be_right=False)
+    # In the other calls a mistake can be without consequence, but what it gives must be there.
+    more = [_Evidence.of(definition, call, may_be_right=True) for call in calls[1:]]
+    known = [*rotation_mistakes(definition), *position_mistakes(definition, first.call, earlier)]
     if definition.inv_freq.ndim == 1:
         known += frequency_mistakes(definition)
     known += table_mistakes(definition)
-    single = [m for m in known if _fits(definition, first, m)]
-    # In the other calls a mistake can be without consequence, but what it gives must be there.
-    single = [
-        m for m in single if all(_fits(definition, c, m, may_be_right=True) for c in more)
-    ] or single
-    if single:
-        texts = list(dict.fromkeys(m.text for m in single))[:2]
-        yield f"This looks like {'; or like '.join(texts)}."
-        return
+    fitting = [m for m in known if _fits(definition, first, m)]
+    fitting = [m for m in fitting if all(_fits(definition, c, m) for c in more)] or fitting
+    if fitting:
+        texts = list(dict.fromkeys(m.text for m in fitting))[:2]
+        return f"This looks like {'; or like '.join(texts)}."
+    scale = _scale(first)
+    if scale is not None:
+        return (
+            f"Everything that is wrong is multiplied by {scale:.6g}: an attention factor of "
+            f"{definition.factor * scale:.6g}, not of {definition.factor:.6g}."
+        )
     if definition.rope.precision == "exact":
         rope = dataclasses.replace(definition.rope, precision="float32")
         rounded = Definition(rope, definition.seq_len)
-        if all(_is_within(rounded, c) for c in calls):
-            yield (
+        if all(_is_within(rounded, call) for call in calls):
+            return (
                 "The errors are those of angles rounded to float32: in proportion to the position. If that "
                 "is wanted, ask for it with precision='float32'."
             )
-            return
     for several in _roundings(known):
-        if all(_fits(definition, c, *several, may_be_right=c is not first) for c in calls):
+        if _fits(definition, first, *several) and all(_fits(definition, c, *several) for c in more):
+            dtype = several[0].rounds_to
             stages = ", ".join(m.stage for m in several)
-            coincide = {"bfloat16": "256 and 257", "float16": "2048 and 2049"}[several[0].rounds_to]
-            yield (
-                f"This looks like {stages} rounded to {several[0].rounds_to}: positions {coincide} coincide "
-                "in the fastest pair."
+            coincide = {"bfloat16": "256 and 257", "float16": "2048 and 2049"}[dtype]
+            return (
+                f"This looks like {stages} rounded to {dtype}: positions {coincide} coincide in the "
+                "fastest pair."
             )
-            return
-    small, *others = [*more, first]  # many are tried, so on a few numbers first
-    both = (
-        f"{a.text}; and {b.text}"
-        for a, b in combinations(known, 2)
-        if a.stage != b.stage
-        and _fits(definition, small, a, b, may_be_right=True)
-        and all(_fits(definition, call, a, b, may_be_right=True) for call in others)
-    )
-    text = next(both, None)
-    if text is not None:
-        yield f"This looks like two mistakes: {text}."
+    return None
+
+
+def _scale(evidence: _Evidence) -> float | None:
+    """By what everything that is wrong was multiplied."""
+    got, want = evidence.call.answer.values, evidence.want
+    wrong = ~(np.abs(got - want) <= evidence.bounds)
+    if not np.isfinite(got[wrong]).all() or not want[wrong].any():
+        return None
+    scale = float((got[wrong] * want[wrong]).sum() / (want[wrong] ** 2).sum())
+    error = np.abs(got - scale * want)[wrong]
+    near = 4 * abs(scale) * evidence.bounds[wrong] + 1e-6
+    return scale if scale > 0 and (error <= near).all() else None
 
 
 def _roundings(known: Sequence[Mistake]) -> Iterator[tuple[Mistake, ...]]:
     """Several stages that round to one dtype."""
     for dtype in ("bfloat16", "float16"):
-        found = [m for m in known if m.rounds_to == dtype]
+        found = [m for m in known if m.rounds_to == dtype and m.stage != "rotation"]
         for count in (2, 3, 4):
             yield from combinations(found, count)
 
@@ -215,13 +240,12 @@ def _is_within(definition: Definition, call: Call) -> bool:
     return bool((np.abs(call.answer.values - want) <= bounds).all())
 
 
-def _fits(definition: Definition, call: Call, *tried: Mistake, may_be_right: bool = False) -> bool:
+def _fits(definition: Definition, evidence: _Evidence, *tried: Mistake) -> bool:
     """Whether an implementation with these mistakes would return what came out."""
-    x, got, positions = call.answer.given, call.answer.values, call.positions
-    want = definition(x, positions)
-    bounds = definition.bounds(x, positions, call.dtype)
+    call, want, bounds, may_be_right = evidence
+    x, got = call.answer.given, call.answer.values
     with np.errstate(all="ignore"):
-        guess = rotated_with(definition, x, positions, *tried)
+        guess = rotated_with(definition, x, call.positions, *tried)
     # The mistake may be made in float32.
     near = 4 * bounds + 1e-5 * np.abs(x).max() * definition.factor
     same = (np.abs(got - guess) <= near) | (got == guess) | (np.isnan(got) & np.isnan(guess))

@@ -10,7 +10,8 @@ import numpy as np
 
 from rope_xp.testing._black_box import BlackBox, Call, RefusedError, RotationError
 from rope_xp.testing._definition import Definition
-from rope_xp.testing._symptoms import describe_difference
+from rope_xp.testing._diagnose import diagnose_box
+from rope_xp.testing._symptoms import describe_difference, looks_like
 
 #: The largest position that is tried, unless another is asked for.
 FARTHEST = 1_000_000
@@ -141,8 +142,17 @@ class Trial:
         error = np.where(got == want, 0.0, np.abs(got - want))  # infinite numbers, too
         self.record(law, error, bounds, tried)
         if not (error <= bounds).all():
-            text = describe_difference(self.definition, call, self.more_calls(), self.earlier)
+            texts = [describe_difference(self.definition, call)]
+            more = self.more_calls()
+            texts.append(looks_like(self.definition, call, more, self.earlier) or self.diagnosis())
+            text = " ".join(filter(None, texts))
             self.fail(law, f"{tried}: {text}")
+
+    def diagnosis(self) -> str:
+        """What it is, if no mistake that is known gives the same."""
+        found = diagnose_box(self.box, self.reach)
+        remarks = " ".join(found.remarks)
+        return f"It looks like {found.rope!r}. {remarks}" if found.rope else remarks
 
     def more_calls(self) -> list[Call]:
         """Further evidence, by which mistakes are told apart that give the same in one call."""

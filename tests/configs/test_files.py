@@ -109,7 +109,7 @@ def test_large_files(tmp_path):
     path = tmp_path / "model.safetensors"
     with path.open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(ValueError, match="`config` must be a file of at most 16 MiB, got"):
+    with pytest.raises(ValueError, match="`config` must be a file of at most 16,384 KiB, got"):
         RoPE.from_config(path)
     path.write_text(TEXT + " " * 2**23)
     assert RoPE.from_config(path) == RoPE.from_config(LLAMA31)
@@ -149,8 +149,10 @@ def test_yaml(tmp_path):
         "? [a]\n: b": "`config` must be a YAML file",
         "[" * 10**5: "`config` must be nested at most 64 deep",
         "a: &a [*a]": "`config` must be a YAML file, got .*recursive",
-        " " * 2**21: "`config` must be a file of at most 1 MiB",
+        " " * 2**21: "`config` must be a file of at most 256 KiB",
         "!!python/object:os.system {}": "`config` must be a YAML file",
+        "!!int ''": "`config` must be a YAML file",
+        "!!timestamp x": "`config` must be a YAML file",
     }
     for text, words in broken.items():
         path.write_text(text)

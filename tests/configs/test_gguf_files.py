@@ -217,7 +217,10 @@ BROKEN = {
         b"GGUF" + HEAD + struct.pack("<QQ", 2**60, 0),
         "number of its tensors must be at most",
     ),
-    "a long key": (b"GGUF" + HEAD + struct.pack("<QQQ", 0, 1, 2**62), "ends, or is broken"),
+    "a long key": (
+        b"GGUF" + HEAD + struct.pack("<QQQ", 0, 1, 2**62),
+        "the length of a text must be at most",
+    ),
     "no text": (b"GGUF" + HEAD + struct.pack("<QQQ", 0, 1, 2) + b"\xff\xfe", "ends, or is broken"),
     "an unknown type": (
         b"GGUF" + HEAD + struct.pack("<QQ", 0, 1) + text("a") + struct.pack("<I", 99),

@@ -20,6 +20,7 @@ from rope_xp._config_reader.data import read_json
 from rope_xp._config_reader.found import Found
 from rope_xp._config_reader.schema import AxesRule, EnabledIf, Family, InterleavedSections
 from rope_xp._config_reader.values import (
+    MAX_LAYERS,
     Config,
     get_int,
     get_list,
@@ -160,7 +161,7 @@ def find(config: Config, layout: str | None) -> Found | None:
     axes, widths = _axes(given, model, head_dim, base)
     found: dict[str, Any] = {
         "head_dim": sum(widths) if head_dim is None else head_dim,
-        "num_hidden_layers": sum(get_int(given, key, minimum=0) or 0 for key in model.layers),
+        "num_hidden_layers": _n_layers(given, model),
         "rope_parameters": {"rope_theta": base, **_longrope(given, model)},
     }
     found["rotary_dim"] = _rotary_dim(given, model, found["head_dim"], widths)
@@ -210,6 +211,15 @@ def _transformer_of(name: object) -> Transformer:
     known = f"; similar: {', '.join(similar)}" if similar else ""
     msg = f"unknown `_class_name` {quote(name)}: no transformer of diffusers {table.version}{known}"
     raise ValueError(msg)
+
+
+def _n_layers(given: Config, model: Transformer) -> int:
+    n = sum(get_int(given, key, minimum=0, maximum=MAX_LAYERS) or 0 for key in model.layers)
+    if not 0 < n <= MAX_LAYERS:
+        keys = " + ".join(model.layers)
+        msg = f"`{keys}` must be a positive number of layers, at most {MAX_LAYERS}, got {n}"
+        raise ValueError(msg)
+    return n
 
 
 def _head_dim(given: Config, model: Transformer) -> int | None:

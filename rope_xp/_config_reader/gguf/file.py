@@ -7,11 +7,12 @@ takes seconds.)
 
 from __future__ import annotations
 
-import mmap
+import os
+import stat
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -23,8 +24,11 @@ VERSIONS = (2, 3)
 # The types of values: the format of those of fixed size, in the order of their numbers.
 FORMATS = ("B", "b", "H", "h", "I", "i", "f", "?", None, None, "Q", "q", "d")
 STRING, ARRAY = 8, 9
-# No file has more keys, tensors, dimensions, or tokens in a list, and no list of a model more numbers.
-MAX_ENTRIES, MAX_DIMENSIONS, MAX_STRINGS, MAX_NUMBERS = 2**20, 8, 2**24, 2**16
+# No file has more keys, tensors or dimensions, no list of a model more numbers, no text more bytes, and
+# all lists together not more tokens.
+MAX_ENTRIES, MAX_DIMENSIONS, MAX_NUMBERS, MAX_TEXT, MAX_STRINGS = 2**16, 8, 2**16, 2**24, 2**22
+# Headers have some megabytes, most of them tokens: as much is read as they need.
+HEADER_SIZES = (2**20, 2**23, 2**26)
 FLOATS = {0: "f4", 1: "f2"}  # ggml's types of tensors: F32, F16
 # Keys whose values are not kept: lists of tokens and the like.
 SKIPPED = "tokenizer."
@@ -52,16 +56,14 @@ def in_folder(path: Path) -> Path | None:
     return first[0] if first else None
 
 
-def metadata_of(source: Any) -> dict[str, Any]:
-    """The metadata of a path or a ``gguf.GGUFReader``, with the tensors of `TENSORS`; None: not there.
+def metadata_of(source: Path) -> dict[str, Any]:
+    """The metadata of a file, with the tensors of `TENSORS`; None: not there.
 
     Raises
     ------
     ValueError
         If the file cannot be read, is broken, or is not the first part of a model.
     """
-    if not isinstance(source, Path):
-        return _of_reader(source)
     header = _read(source)
     found, missing = {**header.metadata, **header.tensors}, set(TENSORS) - {*header.tensors}
     for part in _other_parts(source, header.metadata):
@@ -75,7 +77,8 @@ def metadata_of(source: Any) -> dict[str, Any]:
     return {**dict.fromkeys(missing), **found}
 
 
-def _of_reader(reader: Any) -> dict[str, Any]:
+def metadata_of_reader(reader: Any) -> dict[str, Any]:
+    """The same of a ``gguf.GGUFReader``."""
     found = {
         name: field.contents()
         for name, field in reader.fields.items()
@@ -117,28 +120,76 @@ class _Header(NamedTuple):
     tensors: dict[str, Any]
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, open; a device or a pipe, from which reading may never end, is not opened."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        msg = f"`config` must be a regular file, got {quote(str(path))}"
+        raise ValueError(msg)
+    return path.open("rb")
+
+
 def _read(path: Path) -> _Header:
     named = f"`config` must be a whole GGUF file, got {quote(str(path))}"
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if data[: len(MAGIC)] != MAGIC:
-                msg = "it does not begin with the letters GGUF"
-                raise ValueError(msg)  # noqa: TRY301 - the sentence below says which file
-            return _Cursor(data).header()
+        file = open_regular(path)
     except OSError as error:
         msg = f"`config` must be a readable file, got {quote(str(path))}: {error.strerror}"
-    except (struct.error, UnicodeDecodeError, IndexError):
+        raise ValueError(msg) from None
+    try:
+        with file:
+            return _header_of(file)
+    except OSError as error:
+        msg = f"`config` must be a readable file, got {quote(str(path))}: {error.strerror}"
+    except (_EndError, UnicodeDecodeError):
         msg = f"{named}: it ends, or is broken, within its header"
     except ValueError as error:
         msg = f"{named}: {error}"
     raise ValueError(msg)
 
 
+def _header_of(file: BinaryIO) -> _Header:
+    data = b""
+    for size in HEADER_SIZES:
+        data += file.read(size - len(data))
+        if data[: len(MAGIC)] != MAGIC:
+            msg = "it does not begin with the letters GGUF"
+            raise ValueError(msg)
+        try:
+            cursor = _Cursor(data)
+            metadata, places = cursor.header()
+        except _EndError:
+            if len(data) < size:  # of the file
+                raise
+            continue
+        return _Header(metadata, {name: _tensor(file, *at) for name, at in places.items()})
+    msg = f"its header must have at most {HEADER_SIZES[-1] // 2**20} MiB, got more"
+    raise ValueError(msg)
+
+
+def _tensor(file: BinaryIO, dtype: np.dtype[Any], size: int, start: int) -> np.ndarray:
+    n_bytes = size * dtype.itemsize
+    if start + n_bytes > os.fstat(file.fileno()).st_size:
+        raise _EndError
+    file.seek(start)
+    data = file.read(n_bytes)
+    if len(data) < n_bytes:
+        raise _EndError
+    return np.frombuffer(data, dtype).astype(float)
+
+
+class _EndError(Exception):
+    """Past the end of what was read."""
+
+
+# The tensors that matter: dtype, number of elements, place in the file.
+_Places = dict[str, tuple[np.dtype[Any], int, int]]
+
+
 class _Cursor:
     """A place in the header of a file."""
 
-    def __init__(self, data: mmap.mmap) -> None:
-        self.data, self.at, self.order = data, len(MAGIC), "<"
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at, self.order, self.n_strings = data, len(MAGIC), "<", 0
         if self.number("I") & 0xFFFF == 0:  # a version in the other order of bytes
             self.order = ">"
         self.at = len(MAGIC)
@@ -148,9 +199,9 @@ class _Cursor:
             raise ValueError(msg)
 
     def number(self, form: str) -> Any:
-        (found,) = struct.unpack_from(self.order + form, self.data, self.at)
-        self.at += struct.calcsize("<" + form)
-        return found
+        start = self.at
+        self.skip(struct.calcsize("<" + form))
+        return struct.unpack_from(self.order + form, self.data, start)[0]
 
     def count(self, what: str, maximum: int) -> int:
         found = int(self.number("Q"))
@@ -162,24 +213,26 @@ class _Cursor:
     def skip(self, size: int) -> None:
         self.at += size
         if self.at > len(self.data):
-            msg = "past the end"
-            raise IndexError(msg)
+            raise _EndError
 
     def text(self) -> str:
-        size = self.number("Q")
+        size = self.count("the length of a text", MAX_TEXT)
         start = self.at
         self.skip(size)
         return self.data[start : self.at].decode("utf-8")
 
-    def header(self) -> _Header:
+    def header(self) -> tuple[dict[str, Any], _Places]:
         n_tensors = self.count("the number of its tensors", MAX_ENTRIES)
         metadata: dict[str, Any] = {}
         for _ in range(self.count("the number of its keys", MAX_ENTRIES)):
             key = self.text()
             value = self.value(self.number("I"), is_kept=not key.startswith(SKIPPED))
+            if key in metadata:
+                msg = f"{quote(key)} must be there once, got it twice"
+                raise ValueError(msg)
             if value is not None:
                 metadata[key] = value
-        places: dict[str, tuple[int, int, int]] = {}
+        found: dict[str, tuple[int, int, int]] = {}
         for _ in range(n_tensors):
             name, size = self.text(), 1
             n_dimensions = self.number("I")
@@ -190,15 +243,13 @@ class _Cursor:
                 size *= self.number("Q")
             kind, offset = self.number("I"), self.number("Q")
             if name in TENSORS:
-                places[name] = (size, kind, offset)
+                found[name] = (size, kind, offset)
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment < 1:
             msg = f"`general.alignment` must be a positive integer, got {quote(alignment)}"
             raise ValueError(msg)
         start = -(-self.at // alignment) * alignment
-        return _Header(
-            metadata, {name: self.tensor(name, start, *at) for name, at in places.items()}
-        )
+        return metadata, {name: self.place(name, start, *at) for name, at in found.items()}
 
     def value(self, kind: int, *, is_kept: bool) -> Any:
         """A value; None for one that is passed over."""
@@ -212,8 +263,12 @@ class _Cursor:
         kind = self.number("I")
         if kind == STRING:
             unpack = struct.Struct(self.order + "Q").unpack_from
-            data, at = self.data, self.at + 8
-            for _ in range(self.count("the length of a list of texts", MAX_STRINGS)):
+            data, at, end = self.data, self.at + 8, len(self.data)
+            n = self.count("the length of a list of texts", MAX_STRINGS - self.n_strings)
+            self.n_strings += n
+            for _ in range(n):
+                if at + 8 > end:
+                    raise _EndError
                 at += 8 + unpack(data, at)[0]
             self.skip(at - self.at)
             return None
@@ -225,16 +280,14 @@ class _Cursor:
             return None
         return list(struct.unpack_from(f"{self.order}{length}{form}", self.data, start))
 
-    def tensor(self, name: str, start: int, size: int, kind: int, offset: int) -> np.ndarray:
+    def place(
+        self, name: str, start: int, size: int, kind: int, offset: int
+    ) -> tuple[np.dtype[Any], int, int]:
         _require_float(name, kind)
-        dtype = np.dtype(self.order + FLOATS[kind])
         if size > MAX_NUMBERS:
             msg = f"`{name}` must have at most {MAX_NUMBERS} numbers, got {size}"
             raise ValueError(msg)
-        self.at = start + offset
-        begin = self.at
-        self.skip(size * dtype.itemsize)
-        return np.frombuffer(self.data[begin : self.at], dtype).astype(float)
+        return np.dtype(self.order + FLOATS[kind]), size, start + offset
 
 
 def _format_of(kind: int) -> str:

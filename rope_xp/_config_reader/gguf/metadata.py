@@ -124,9 +124,13 @@ class Metadata:
         start = f"{self.prefix}rope."
         for key in self.values:
             if key.startswith(start) and key.removeprefix(start) not in ROPE_KEYS:
-                known = ", ".join(ROPE_KEYS)
+                scaling = "rope.scaling."
+                inside = key.startswith(self.prefix + scaling)
+                place = scaling if inside else "rope."
+                known = [f"rope.{one}" for one in ROPE_KEYS if one.startswith("scaling.") == inside]
                 msg = (
                     f"unknown key {quote(key)}: llama.cpp has no such key, and what it changes is not "
-                    f"known; leave it out if the rotation does not depend on it; known under rope: {known}"
+                    f"known; leave it out if the rotation does not depend on it; known under "
+                    f"{place[:-1]}: {', '.join(one.removeprefix(place) for one in known)}"
                 )
                 raise ValueError(msg)

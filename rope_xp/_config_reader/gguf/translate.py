@@ -36,6 +36,8 @@ from rope_xp._config_reader.values import Config, fraction_of
 from rope_xp._config_reader.vocabulary import LayerRule, Layout, Rotary
 from rope_xp._validation import as_size, quote
 
+# Keys have it before them.
+MAX_NAME = 64
 # Keys that make layers differ, of which an unknown architecture can have none.
 OF_KNOWN = (
     "rope.freq_base_swa",
@@ -74,6 +76,9 @@ def find(values: Config, layout: str | None) -> Found | None:
     name = values["general.architecture"]
     if not isinstance(name, str):
         msg = f"`general.architecture` must be a string, got {quote(name)}"
+        raise ValueError(msg)
+    if not name.isprintable() or len(name) > MAX_NAME:
+        msg = f"`general.architecture` must be a name in one line, got {quote(name)}"
         raise ValueError(msg)
     _require_model(values)
     metadata, model_type = Metadata(values, f"{name}."), f"gguf {name}"
