@@ -14,7 +14,7 @@ from rope_xp.positions._alignment import SeqLen
 from rope_xp.rope import RoPE
 from rope_xp.testing._black_box import Answer, Call, RotationError
 from rope_xp.testing._cases import Case, Maker, Tables, Takes
-from rope_xp.testing._symptoms import describe_difference
+from rope_xp.testing._symptoms import describe_difference, looks_like
 from rope_xp.testing._tolerance import Tolerance
 
 Gradient = Callable[..., Array] | Literal["autodiff"]
@@ -250,7 +250,8 @@ class _Trial:
             return f"{worst} Errors are as large as those of arithmetic in {rounded}."
         if name == "gradient" and (text := self.wrong_gradient(got, given, allowed)):
             return f"{worst} This looks like {text}."
-        text = describe_difference(definition, call, [], self.earlier)
+        found = looks_like(definition, call, [], self.earlier)
+        text = " ".join(filter(None, (describe_difference(definition, call), found)))
         return text if name == "fn" else f"As a rotation to positions times -1: {text}"
 
     def wrong_gradient(self, got: np.ndarray, given: np.ndarray, allowed: np.ndarray) -> str:

@@ -171,7 +171,9 @@ def _differences(probe: Probe, matrices: np.ndarray) -> list[str]:
         if np.all(~wrong[0]):
             return ["row 1 of a batch is rotated otherwise than row 0"]
         return ["rows and heads are not rotated alike"]
-    return ["the result is not the sum of what becomes of each feature of a token on its own"]
+    return [
+        "it is not linear in x: the result is not the sum of what becomes of each feature of a token on its own"
+    ]
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -188,6 +188,10 @@ def _looks_like(
     if fitting:
         texts = list(dict.fromkeys(m.text for m in fitting))[:2]
         return f"This looks like {'; or like '.join(texts)}."
+    largest = np.abs(first.call.answer.values).max()
+    clipped = np.clip(first.want, -largest, largest)
+    if (np.abs(first.call.answer.values - clipped) <= first.bounds).all():
+        return f"This looks like values clipped to [-{largest:.6g}, {largest:.6g}]."
     scale = _scale(first)
     if scale is not None:
         return (
@@ -211,6 +215,9 @@ def _looks_like(
                 f"This looks like {stages} rounded to {dtype}: positions {coincide} coincide in the "
                 "fastest pair."
             )
+    dtype = first.call.dtype
+    if dtype in ("float16", "bfloat16"):
+        return f"Angles, positions or frequencies may be rounded to {dtype} because x is."
     return None
 
 
@@ -219,6 +226,8 @@ def _scale(evidence: _Evidence) -> float | None:
     got, want = evidence.call.answer.values, evidence.want
     wrong = ~(np.abs(got - want) <= evidence.bounds)
     if not np.isfinite(got[wrong]).all() or not want[wrong].any():
+        return None
+    if np.count_nonzero(wrong) < 4:
         return None
     scale = float((got[wrong] * want[wrong]).sum() / (want[wrong] ** 2).sum())
     error = np.abs(got - scale * want)[wrong]

@@ -133,6 +133,17 @@ class Trial:
         self.earlier.append(positions)
         return Call(positions, answer, options.get("dtype", "float32"))
 
+    def keeps_its_results(self, law: str) -> None:
+        """RotationError if a call changes what an earlier one returned."""
+        box, positions = self.box, self.box.positions(self.first.positions)
+        x, other = box.array(self.first.answer.given), box.array(self.x(2, 3, 5))
+        result = box.fn(x, positions)
+        before = box.values(result)
+        box.fn(other, positions)
+        if not np.array_equal(before, box.values(result), equal_nan=True):
+            text = "The result of one call is changed by the next: both are the same memory, one buffer."
+            self.fail(law, text)
+
     def compare(self, law: str, call: Call, tried: str) -> None:
         """RotationError unless each number is within its bound of the definition."""
         given = call.answer.given
@@ -143,16 +154,21 @@ class Trial:
         self.record(law, error, bounds, tried)
         if not (error <= bounds).all():
             texts = [describe_difference(self.definition, call)]
-            more = self.more_calls()
-            texts.append(looks_like(self.definition, call, more, self.earlier) or self.diagnosis())
+            more = self.more_calls() if call.dtype == "float32" else []
+            found = looks_like(self.definition, call, more, self.earlier)
+            if found is None and call.dtype == "float32":  # with which a diagnosis is made
+                found = self.diagnosis()
+            texts.append(found or "")
             text = " ".join(filter(None, texts))
             self.fail(law, f"{tried}: {text}")
 
     def diagnosis(self) -> str:
         """What it is, if no mistake that is known gives the same."""
         found = diagnose_box(self.box, self.reach)
-        remarks = " ".join(found.remarks)
-        return f"It looks like {found.rope!r}. {remarks}" if found.rope else remarks
+        parts = list(found.remarks)
+        if found.rope is not None and found.rope != self.definition.rope:
+            parts.insert(0, f"it looks like {found.rope!r}")
+        return f"Diagnosis: {'; '.join(parts)}." if parts else ""
 
     def more_calls(self) -> list[Call]:
         """Further evidence, by which mistakes are told apart that give the same in one call."""

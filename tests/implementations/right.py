@@ -4,6 +4,7 @@ import functools
 import math
 
 import numpy as np
+
 from implementations.parts import (
     cos_sin,
     half_with,
@@ -16,7 +17,6 @@ from implementations.parts import (
     turn_interleaved,
     yarn,
 )
-
 from rope_xp import RoPE
 from rope_xp.scaling import (
     NTK,

@@ -7,6 +7,7 @@ be in it. What follows by name is what `diagnose` must tell.
 import math
 
 import numpy as np
+
 from implementations.parts import (
     bfloat16,
     cos_sin,
@@ -21,7 +22,6 @@ from implementations.parts import (
     turn_interleaved,
     yarn,
 )
-
 from rope_xp import RoPE
 from rope_xp.scaling import NTK, DynamicNTK, Linear, Llama3, LongRoPE, Proportional, YaRN
 

@@ -1,0 +1,158 @@
+"""Which features of queries and keys turn with the position, and by how much."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from rope_xp.layouts._pairs import Layout, pair_slices
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+class Turns(NamedTuple):
+    """The pairs of features that turn.
+
+    Parameters
+    ----------
+    pairs : tuple of (int, int)
+        In the order of their first features.
+    unclear : tuple of int
+        Features that change with the position otherwise than by turning with one other.
+    """
+
+    pairs: Pairs
+    unclear: tuple[int, ...]
+
+
+def find_turns(x: np.ndarray, noise: float) -> Turns:
+    """The pairs that turn in ``x``, (n_positions, n, head_dim), from what it is at the first position.
+
+    ``noise`` is the relative error of a feature.
+    """
+    start = x[0]
+    scale = np.sqrt(np.mean(start**2)) or 1.0
+    change = np.sqrt(np.mean((x - start) ** 2, axis=1)) / scale  # (n_positions, head_dim)
+    most = np.argmax(change, axis=0)
+    turning = np.flatnonzero(change.max(axis=0) > 16 * noise)
+    partner, fits = {}, {}
+    for a in turning:
+        partner[int(a)], fits[int(a)] = _partner(start, x[most[a]], int(a), turning)
+    pairs, unclear = [], []
+    for a in sorted(partner):
+        b = partner[a]
+        loud = change[most[a], a] > 64 * noise
+        if fits[a] * scale > 16 * noise * scale and loud and fits[a] > 0.1 * change[most[a], a]:
+            unclear.append(a)
+        elif partner.get(b) == a and a < b:
+            pairs.append((a, b))
+    inside = {feature for pair in pairs for feature in pair}
+    unclear += [
+        a
+        for a in partner
+        if a not in inside and change[most[a], a] > 64 * noise and a not in unclear
+    ]
+    return Turns(tuple(pairs), tuple(sorted(unclear)))
+
+
+def _partner(start: np.ndarray, now: np.ndarray, a: int, turning: np.ndarray) -> tuple[int, float]:
+    """The feature of which, with ``a`` itself, ``a`` is a combination now; and what is left, relative."""
+    own = start[:, a]
+    size = float(own @ own) or 1.0
+    rest = now[:, a] - own * float(own @ now[:, a]) / size
+    others = start - np.outer(own, (own @ start) / size)
+    norms = np.einsum("nd,nd->d", others, others)
+    share = (rest @ others) ** 2 / np.where(norms > 0, norms, np.inf)
+    share[a] = -1.0
+    allowed = np.isin(np.arange(len(share)), turning)
+    share = np.where(allowed, share, -1.0)
+    b = int(np.argmax(share))
+    left = math.sqrt(max(float(rest @ rest) - float(share[b]), 0.0) / len(start))
+    return b, left / (math.sqrt(float(np.mean(start**2))) or 1.0)
+
+
+def angles(x: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """By how much each pair has turned at each position, and its length there, (n_positions, n_pairs)."""
+    a, b = (np.array(side, dtype=int) for side in zip(*pairs, strict=True))
+    z = x[..., a] + 1j * x[..., b]
+    start = z[0]
+    size = np.sum(np.abs(start) ** 2, axis=0)
+    ratio = np.sum(z * np.conj(start), axis=1) / np.where(size > 0, size, 1.0)
+    return np.angle(ratio), np.abs(ratio)
+
+
+def rate(turned: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Radians per step, (n_pairs,), of angles that are known up to whole turns.
+
+    ``positions`` increase from 0, by a factor of 2 at most after 1. Rates are below π.
+    """
+    found = np.zeros(turned.shape[1])
+    for angle, position in zip(turned[1:], positions[1:], strict=True):
+        wanted = found * float(position)
+        found = (wanted + _around(angle - wanted)) / float(position)
+    return found
+
+
+def apart(turned: np.ndarray, positions: np.ndarray, inv_freq: np.ndarray) -> np.ndarray:
+    """Angles less those of frequencies, in (−π, π], (n_positions, n_pairs)."""
+    return _around(turned - np.outer(positions.astype(np.float64), inv_freq))
+
+
+def allowed(positions: np.ndarray, inv_freq: np.ndarray, noise: float) -> np.ndarray:
+    """The largest error of an angle in float32, in which frequencies are rounded, too."""
+    speed = np.abs(inv_freq)
+    logs = np.abs(np.log(np.where(speed > 0, speed, 1.0)))
+    return noise + np.outer(positions.astype(np.float64), speed * (6 + 2 * logs)) * 2.0**-24
+
+
+def _around(angle: np.ndarray) -> np.ndarray:
+    wrapped: np.ndarray = np.angle(np.exp(1j * angle))
+    return wrapped
+
+
+def layout_pairs(layout: str, start: int, blocks: tuple[int, ...]) -> Pairs:
+    """The pairs of a layout, (first, second) features, block by block."""
+    features, pairs = range(start + sum(blocks)), []
+    for width in blocks:
+        first, second = (features[part] for part in pair_slices(layout, start, width // 2))
+        pairs += [*zip(first, second, strict=True)]
+        start += width
+    return tuple(pairs)
+
+
+def name_layout(pairs: Pairs) -> Layout | None:
+    """The layout that pairs have, None: another, or one pair only."""
+    apart = {abs(b - a) for a, b in pairs}
+    firsts = {min(pair) for pair in pairs}
+    if apart == {1} and len({a % 2 for a in firsts}) == 1 and len(pairs) > 1:
+        return "interleaved"
+    n = max(apart, default=0)
+    if len(apart) == 1 and n > 1 and max(firsts) - min(firsts) < n:
+        return "half"
+    return None
+
+
+def geometric_base(inv_freq: np.ndarray) -> float | None:
+    """The base of frequencies base ** (-i / n), if that is what they are."""
+    n = len(inv_freq)
+    if n < 2 or (inv_freq <= 0).any() or abs(inv_freq[0] - 1) > 1e-3:
+        return None
+    steps = np.arange(n) / n
+    slope = -float(steps @ np.log(inv_freq)) / float(steps @ steps)
+    fits = np.max(np.abs(np.log(inv_freq) + slope * steps)) < 1e-3
+    return float(f"{math.exp(slope):.4g}") if fits and slope != 0 else None
+
+
+def reordered(before: np.ndarray, after: np.ndarray) -> tuple[list[int], float] | None:
+    """Which feature each became at position 0, and the factor; None: not an order of the same numbers."""
+    size = np.linalg.norm(before, axis=0) * np.ones(after.shape[1])
+    norms = np.linalg.norm(after, axis=0)
+    if (size == 0).any() or (norms == 0).any():
+        return None
+    alike = (after.T @ before) / np.outer(norms, size)
+    order = np.argmax(alike, axis=1)
+    factor = float(np.median(norms / size[order]))
+    close = np.abs(after - factor * before[:, order]).max() < 0.02 * np.abs(after).max()
+    return ([*map(int, order)], factor) if close and len({*order.tolist()}) == len(order) else None
