@@ -202,7 +202,7 @@ def peers(session):
     session.install("torch==2.13.*", "equinox==0.13.8", "keras==3.15.1", "mlx[cpu]==0.32.4", ".")
     session.install("onnx==1.23.2", "onnxruntime==1.32.0", "ndonnx==0.23.0")
     # Without what these packages ask for beyond the file with the rotation.
-    session.install("--no-deps", *PEERS[::2], "transformers==5.24.0", "torchtune==0.6.1")
+    session.install("--no-deps", *PEERS, "transformers==5.24.0", "torchtune==0.6.1")
     session.install("--no-deps", "keras-hub==0.32.0", "x-transformers==2.31.10", "loguru==0.7.3")
     session.install("--no-deps", "torch-einops-utils==0.2.0", "einx==0.4.3", "frozendict==2.5.1")
     session.install("einops", "huggingface_hub", "tokenizers", "safetensors", "regex", "requests")

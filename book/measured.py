@@ -1,4 +1,4 @@
-"""What speed.md shows of speed.json as tables."""
+"""What speed.md shows of speed.json, and peers.md of peers.json, as tables."""
 
 import html
 
@@ -28,11 +28,38 @@ class Table:
 
     def _repr_html_(self):
         head = ("case", "array", "ours", "peer", "ratio", "limit", "verdict", "KiB", "µJ")
-        lines = ["".join(f"<th>{name}</th>" for name in head)]
-        for row in self.rows:
-            lines.append("".join(f"<td>{html.escape(cell)}</td>" for cell in self._cells(row)))
-        body = "".join(f"<tr>{line}</tr>" for line in lines)
-        return f'<table class="speed">{body}</table>'
+        return _table(head, map(self._cells, self.rows))
+
+
+class Findings:
+    """What `diagnose` and `check` say of what others publish, a row for each."""
+
+    def __init__(self, found):
+        self.rows = found
+
+    def _cells(self, row):
+        found = row["diagnosis"]
+        yield f"{row['package']} {row['version']}: {row['name']}"
+        yield " → ".join(filter(None, (found["layout"], found["output_layout"])))
+        yield found["rotary"].replace(" to ", "–")
+        yield f"{found['base']:g}"
+        yield (found["scaling"] or "").partition("(")[0]
+        yield f"{found['attention_factor']:.4g}"
+        yield found["precision"]
+        yield f"{row['error']:.0e} at {row['max_position'] - 1:,}"
+        rounded = "float32" if row["float32"] == "passes" else "refused"
+        yield "exact" if row["exact"] == "passes" else rounded
+
+    def _repr_html_(self):
+        head = ("", "pairs", "features", "base", "schedule", "factor", "angles", "error", "check")
+        return _table(head, map(self._cells, self.rows))
+
+
+def _table(head, rows):
+    lines = ["".join(f"<th>{name}</th>" for name in head)]
+    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<table class="speed">{body}</table>'
 
 
 def _duration(ms):
