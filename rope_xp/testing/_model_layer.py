@@ -45,6 +45,13 @@ class Seen(NamedTuple):
     remarks: list[str]
 
 
+class Said(NamedTuple):
+    """Sentences."""
+
+    differences: list[str]
+    remarks: list[str]
+
+
 class Order(NamedTuple):
     """In which order a function returns the features of a head, and by what it multiplies them.
 
@@ -60,8 +67,11 @@ def look(name: str, layer: Layer, runs: list[Run], of_slice: str) -> Seen:
     scored = next(s for s in runs[0].scored if s.name == name)
     noise = _NOISE.get(scored.dtype, _FLOAT32)
     head_dim = scored.k.shape[-1]
-    if not all(np.isfinite(x).all() for x in (scored.q, scored.k)):
+    broken = [s.name for s in runs[0].scored if not (np.isfinite(s.q).all() and np.isfinite(s.k).all())]
+    if name in broken:
         text = "its queries and keys are not finite, so nothing can be seen of them"
+        if name != broken[0]:  # in the order in which they ran
+            return Seen(Facts(None, head_dim=head_dim), [], [f"{text}, after those of {broken[0]}"])
         return Seen(Facts(None, head_dim=head_dim), [text], [])
     turns = _turns.find_turns(scored.k, noise)
     if turns.unclear:
@@ -70,12 +80,13 @@ def look(name: str, layer: Layer, runs: list[Run], of_slice: str) -> Seen:
             f"{_listed(turns.unclear)} of {head_dim}), so its rotation could not be seen"
         )
         return Seen(Facts(None, head_dim=head_dim), [], [text])
-    differences = _scale_differences(name, layer, runs, noise)
+    said = _scale_differences(name, layer, runs, noise)
+    differences = said.differences
     if not turns.pairs:
         if layer.rope is not None:
             differences.insert(0, "it does not rotate, the config says that it does")
-        return Seen(Facts(False, head_dim=head_dim), differences, [])
-    return _compare(name, layer.rope, runs, turns.pairs, head_dim, noise, differences, of_slice)
+        return Seen(Facts(False, head_dim=head_dim), differences, said.remarks)
+    return _compare(name, layer.rope, runs, turns.pairs, head_dim, noise, said, of_slice)
 
 
 def _compare(
@@ -85,12 +96,12 @@ def _compare(
     pairs: Pairs,
     head_dim: int,
     noise: float,
-    differences: list[str],
+    said: Said,
     of_slice: str,
 ) -> Seen:
     run = runs[0]
     scored = next(s for s in run.scored if s.name == name)
-    remarks: list[str] = []
+    differences, remarks = said
     shift = 0 if rope is None else _shift(rope, head_dim, pairs)
     order = _order(name, run, pairs, head_dim, rope, shift)
     wanted = () if rope is None else _wanted(rope, shift)
@@ -164,8 +175,10 @@ def _order(
     name: str, run: Run, pairs: Pairs, head_dim: int, rope: RoPE | None, shift: int
 ) -> Order | None:
     """The order in which the function that rotates returns keys; None: none was seen."""
+    keys = next(s.k[0] for s in run.scored if s.name == name)
     found = [each for each in run.applied if each.name == name]
-    for _, _, before, after in reversed(found):  # keys come after queries
+    # That which made these keys, if they are as they were returned; else the last, for keys come after queries.
+    for _, _, before, after in sorted(found[::-1], key=lambda each: not _is_part(each.after, keys)):
         width = before.shape[-1]
         made = _turns.reordered(before, after)
         if made is None or width > head_dim:
@@ -178,6 +191,16 @@ def _order(
         source = {start + j: start + feature for j, feature in enumerate(made[0])}
         return Order(source, made[1])
     return None
+
+
+def _is_part(after: np.ndarray, keys: np.ndarray) -> bool:
+    """Whether features of ``keys``, next to each other, are what a function returned."""
+    width = after.shape[-1]
+    bound = 1e-3 * np.abs(after).max()
+    return any(
+        bool((np.abs(keys[:, i : i + width] - after[0]).max(axis=1) <= bound).any())
+        for i in range(keys.shape[-1] - width + 1)
+    )
 
 
 def _returned(pairs: Pairs, order: Order | None) -> Pairs:
@@ -251,8 +274,9 @@ def _factor(
     )
 
 
-def _scale_differences(name: str, layer: Layer, runs: list[Run], noise: float) -> list[str]:
+def _scale_differences(name: str, layer: Layer, runs: list[Run], noise: float) -> Said:
     """Whether the lengths of queries depend on the position as the query scale says."""
+    said = Said([], [])
     for run in runs:
         scored = next((s for s in run.scored if s.name == name), None)
         if scored is None or run.axis is not None:
@@ -263,13 +287,21 @@ def _scale_differences(name: str, layer: Layer, runs: list[Run], noise: float) -
         if layer.query_scale is not None:
             says = np.asarray(layer.query_scale(run.positions), dtype=np.float64)
             says = says / says[0]
+        bound = max(8 * noise, 1e-4)
         off = np.abs(found - says) / says
-        if off.max() > max(8 * noise, 1e-4):
-            i = int(np.argmax(off))
-            return [
-                f"queries at position {run.positions[i]:,} are {found[i]:.5g} times those at 0, the config says {says[i]:.5g}"
-            ]
-    return []
+        if off.max() <= bound:
+            continue
+        if np.abs(found - 1).max() <= bound:
+            text = "queries do not grow with position_ids, the config says that they do with the position"
+            said.remarks.append(f"{text}: a model that counts tokens instead can not be told from one without")
+            break
+        i = int(np.argmax(off))
+        said.differences.append(
+            f"queries at position {run.positions[i]:,} are {found[i]:.5g} times those at 0, the config "
+            f"says {says[i]:.5g}"
+        )
+        break
+    return said
 
 
 def _frequency_differences(

@@ -74,20 +74,22 @@ def make_runs(model: Any, summary: Summary) -> tuple[list[Run], list[str]]:
         except Exception as error:
             msg = f"`model` must run on token ids and positions: {problem}; without position_ids it raised {_first_line(error)}"
             raise ValueError(msg) from error
-    remarks.append(f"positions up to {first.positions[-1]:,} were tried")
+    tried = [f"positions up to {first.positions[-1]:,}"]
     runs = [first]
     for length in beyond:
         try:
             runs.append(_run(model, tokens, _ladder(length - 1), length, None))
+            tried.append(f"up to {length - 1:,}, where another schedule is in use")
         except Exception as error:  # noqa: BLE001
             remarks.append(f"{length} tokens were not tried: it raised {_first_line(error)}")
     n_axes = max((n_axes_of(rope) for rope in ropes), default=1)
     for axis in range(n_axes if n_axes > 1 else 0):
         try:
             runs.append(_run(model, tokens, _ladder(min(original - 1, 4095)), None, axis, n_axes))
+            tried.append(f"on axis {axis} alone up to {runs[-1].positions[-1]:,}")
         except Exception as error:  # noqa: BLE001
             remarks.append(f"axis {axis} was not tried: it raised {_first_line(error)}")
-    return runs, remarks
+    return runs, [f"tried: {'; '.join(tried)}", *remarks]
 
 
 def _run(

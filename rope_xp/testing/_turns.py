@@ -36,15 +36,15 @@ def find_turns(x: np.ndarray, noise: float) -> Turns:
     scale = np.sqrt(np.mean(start**2)) or 1.0
     change = np.sqrt(np.mean((x - start) ** 2, axis=1)) / scale  # (n_positions, head_dim)
     most = np.argmax(change, axis=0)
-    turning = np.flatnonzero(change.max(axis=0) > 16 * noise)
-    partner, fits = {}, {}
-    for a in turning:
-        partner[int(a)], fits[int(a)] = _partner(start, x[most[a]], int(a), turning)
+    turning = change.max(axis=0) > 16 * noise
+    partner, left = {}, {}
+    for a in map(int, np.flatnonzero(turning)):
+        partner[a], left[a] = _partner(start, x[most[a]], a, turning)
     pairs, unclear = [], []
     for a in sorted(partner):
         b = partner[a]
         loud = change[most[a], a] > 64 * noise
-        if fits[a] * scale > 16 * noise * scale and loud and fits[a] > 0.1 * change[most[a], a]:
+        if loud and left[a] > max(16 * noise, 0.1 * change[most[a], a]):
             unclear.append(a)
         elif partner.get(b) == a and a < b:
             pairs.append((a, b))
@@ -65,9 +65,8 @@ def _partner(start: np.ndarray, now: np.ndarray, a: int, turning: np.ndarray) ->
     others = start - np.outer(own, (own @ start) / size)
     norms = np.einsum("nd,nd->d", others, others)
     share = (rest @ others) ** 2 / np.where(norms > 0, norms, np.inf)
+    share = np.where(turning, share, -1.0)
     share[a] = -1.0
-    allowed = np.isin(np.arange(len(share)), turning)
-    share = np.where(allowed, share, -1.0)
     b = int(np.argmax(share))
     left = math.sqrt(max(float(rest @ rest) - float(share[b]), 0.0) / len(start))
     return b, left / (math.sqrt(float(np.mean(start**2))) or 1.0)
