@@ -71,7 +71,9 @@ def test_values_go_to_processes_and_come_back(method):
             assert computed == received(value)[1]
 
 
-@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+@pytest.mark.parametrize(
+    "twin", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))]
+)
 def test_twins_contain_the_same(twin):
     for value in values():
         assert bits(twin(value)) == bits(value)

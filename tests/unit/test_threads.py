@@ -18,7 +18,9 @@ SWITCH = "import sys; sys.setswitchinterval(1e-6)\n"
 def run(*args, paths=(), **env):
     """What a new interpreter prints: nothing is imported, made or remembered in it."""
     paths = [str(ROOT / "tests"), *map(str, paths)]
-    if "PYTHONSAFEPATH" not in os.environ:  # else a copy of the package is under test: see mutants.py
+    if (
+        "PYTHONSAFEPATH" not in os.environ
+    ):  # else a copy of the package is under test: see mutants.py
         paths.append(str(ROOT))
     paths += os.environ.get("PYTHONPATH", "").split(os.pathsep)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **env}
