@@ -107,6 +107,7 @@ class BlackBox:
             msg = f"`fn` must be callable as fn(x, positions), got {quote(fn)}"
             raise TypeError(msg)
         self.fn, self.head_dim = fn, as_size("head_dim", head_dim)
+        self.numpy_errors = np.geterr()  # those of the caller, wherever it is called
         self.n_axes = None if n_axes is None else as_size("n_axes", n_axes)
         found = [np, *_backends.imported_libraries()] if xp is None else [xp]
         problems = []
@@ -143,7 +144,8 @@ class BlackBox:
         """As ``fn``, with arrays that were made by `array` and `positions`."""
         given, before = self.values(x), self.values(positions)
         try:
-            y = self.fn(x, positions)
+            with np.errstate(**self.numpy_errors):
+                y = self.fn(x, positions)
         except Exception as error:
             raise RefusedError(_short(error)) from error
         if (self.values(positions) != before).any():

@@ -20,12 +20,13 @@ class Mistake(NamedTuple):
 
     Parameters
     ----------
-    stage : {"positions", "frequencies", "angles", "tables", "rotation"}
+    stage : {"positions", "frequencies", "angles", "tables", "rotation", "all"}
     text : str
         What it is, to follow "this looks like".
     change : callable
         Of what the stage makes: positions (..., batch or 1, heads or 1, seq); frequencies; angles or
-        cos, sin (batch, heads, seq, n_pairs); or what replaces the rotation, of (x, cos, sin).
+        cos, sin (batch, heads, seq, n_pairs); or what replaces the rotation, of (x, cos, sin), or all, of
+        (x, positions).
     rounds_to : str
         The dtype to which numbers are rounded, some of them maybe the other way.
     """
@@ -56,6 +57,8 @@ def rotated_with(
     at = np.broadcast_to(at, (*at.shape[:axes], *x.shape[:3]))  # (..., batch, heads, seq)
     theta = definition.inv_freq
     by_stage = {mistake.stage: mistake.change for mistake in tried}
+    if "all" in by_stage:
+        return np.asarray(by_stage["all"](x, positions))
 
     def apply(stage: str, *made: Any) -> Any:
         return by_stage[stage](*made) if stage in by_stage else made[0] if len(made) == 1 else made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -219,6 +220,13 @@ def _part_mistakes(definition: Definition, mistake: Any) -> Iterator[Mistake]:
     rope, factor, static = definition.rope, definition.factor, definition.static
     layout, n, width = rope.layout, rope.n_pairs, rope.head_dim
     if static.any():
+        if width % 2 == 0:
+            whole = dataclasses.replace(rope, rotary_dim=width, rotary_start=0)
+            yield Mistake(
+                "all",
+                "the whole head is rotated: rotary_dim is ignored",
+                Definition(whole, definition.seq_len),
+            )
         yield mistake(
             "the features that do not rotate are set to zero",
             lambda x, c, s: np.where(static, 0.0, turn(rope, x, c, s)),
@@ -235,7 +243,7 @@ def _part_mistakes(definition: Definition, mistake: Any) -> Iterator[Mistake]:
         for start, text in others.items():
             if start != rope.rotary_start:
                 yield mistake(
-                    f"another part of the head: {text}, from feature {start} on, not from {rope.rotary_start}",
+                    f"another part of the head (rotary_start): {text}, from feature {start} on",
                     lambda x, c, s, a=start: turn(rope, x, c, s, start=a),
                 )
         if layout == "half" and width % 2 == 0 and rope.rotary_start == 0:

@@ -503,7 +503,7 @@ def rows_along_heads(x, positions):
     return turn_half(x, cos, sin)
 
 
-@wrong(HALF, *HEAD)
+@wrong(HALF, *HEAD, "raised")
 def positions_along_heads(x, positions):
     """xformers 0.0.21: written for (batch, seq, heads, head_dim)."""
     if positions.ndim != 1 or x.shape[1] > x.shape[2]:
@@ -978,7 +978,7 @@ def a_phase_of_a_tenth(x, positions):
     return turn_half(x, np.cos(angles), np.sin(angles))
 
 
-@wrong(HALF, "pair 3", "pair 4")
+@wrong(HALF, "pair 3", "pairs 3 to 4")
 def two_pairs_exchanged(x, positions):
     y = turn_half(x, *tables(positions))
     return y[..., [0, 1, 2, 4, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]]
