@@ -606,19 +606,23 @@ def timescales():
 @right(PAIRS, library="jax", made=True)
 def sin_and_cos_of_a_host_table():
     """GPT-J's own code: tables by NumPy, each value twice; none beyond 4096."""
+    import jax
     import jax.numpy as jnp
 
-    cos, sin = (
+    made = (
         np.repeat(t.astype(np.float32), 2, axis=-1) for t in cos_sin(np.arange(4096), inv_freq(16))
     )
+    cos, sin = map(jnp.asarray, made)
+
+    @jax.jit
+    def turn(x, rows):
+        partner = jnp.stack([-x[..., 1::2], x[..., ::2]], axis=-1).reshape(x.shape)
+        return (x * cos[rows] + partner * sin[rows]).astype(x.dtype)
 
     def fn(x, positions):
         if int(positions.max()) >= 4096:
             raise IndexError
-        rows = jnp.atleast_2d(positions)[:, None]
-        partner = jnp.stack([-x[..., 1::2], x[..., ::2]], axis=-1).reshape(x.shape)
-        c, s = jnp.asarray(cos)[rows], jnp.asarray(sin)[rows]
-        return (x * c + partner * s).astype(x.dtype)
+        return turn(x, jnp.atleast_2d(positions)[:, None])
 
     return fn
 
