@@ -1,4 +1,4 @@
-"""`diagnose`: what a black box is, told from what it does; implementations here are written by hand."""
+"""`diagnose`: what a black box is, found out from what it does; implementations here are written by hand."""
 
 import math
 import os
@@ -160,6 +160,8 @@ def test_random_parameters_are_recovered(seed):
 
 @pytest.mark.eager
 def test_arrays_of_every_library(lib):
+    if lib.name == "strict" and not lib.has_float64:
+        pytest.skip("NumPy does not take arrays of this device")
     rope = RoPE(16, layout="interleaved", base=500000.0, rotary_dim=8)
     found = diagnose(black_box(rope), 16, xp=lib.xp, device=lib.device, max_position=5000)
     assert found.rope == rope
@@ -287,7 +289,7 @@ PRECISIONS = [
 
 
 @pytest.mark.parametrize(("precision", "fn"), PRECISIONS, ids=[name for name, _ in PRECISIONS])
-def test_roundings_are_told_apart(precision, fn):
+def test_roundings_are_distinguished(precision, fn):
     found = diagnose(fn, D)
     assert found.precision == precision
     assert found.rope == RoPE(D, layout="half")
