@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tomllib
 from pathlib import Path
 
 import nox
@@ -37,7 +38,7 @@ COMPILE_ONCE = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 
-TOOLS = ["pytest>=8", "hypothesis", "mpmath", "ml_dtypes", "matplotlib"]
+TOOLS = ["pytest>=8", "hypothesis", "mpmath", "ml_dtypes", "matplotlib", "pyyaml"]
 LIBRARIES = ["array-api-strict>=2.6", "torch==2.13.*", "jax", "dask[array]"]
 # What compiles for CUDA is compiled by NVRTC, which needs no GPU.
 LIBRARIES += ["cupy-cuda12x", "nvidia-cuda-nvrtc-cu12"]
@@ -128,6 +129,13 @@ def types(session):
     session.install("mypy", "pytest>=8", "hypothesis", ".")
     session.run("mypy")
     session.run("pytest", "tests/tools/test_user_types.py")
+
+
+@nox.session
+def build(session):
+    """Sdist and wheel into dist/, twice the same; the wheel as its users get it, outside of this folder."""
+    session.install("build", "hatchling", "twine")
+    session.run("python", "tests/tools/release.py")
 
 
 # -- nox -t full: the rest -------------------------------------------------------------------------
@@ -226,6 +234,59 @@ def pythons(session):
     for backend in ("numpy", "strict"):
         run_tests(session, environment, backend)
     run_tests(session, environment, "jax", "tests/backends/test_jax.py")
+
+
+@nox.session(default=False, tags=["full"], python="3.11")
+def minimum(session):
+    """The tests with the oldest Python and the oldest libraries that pyproject.toml allows.
+
+    Not torch, of whose older builds for CPUs alone the index has none: `tests(torch)` has one version.
+    """
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    allowed = [*project["dependencies"], *extras["jax"], *extras["dask"], *extras["fast"]]
+    session.install(*TOOLS, "array-api-strict>=2.6", *map(oldest, allowed), ".")
+    session.run("python", "-m", "pip", "list")
+    environment = Path(session.virtualenv.location).name
+    for backend in ("numpy", "strict"):
+        run_tests(session, environment, backend, "tests/unit", "tests/backends", "tests/messages")
+    run_tests(session, environment, "jax", "tests/backends/test_jax.py")
+    files = ("tests/backends", "tests/unit/test_rotation.py")
+    run_tests(session, environment, "dask", *files)
+
+
+def oldest(requirement):
+    """``"numpy>=2.0"`` as ``"numpy==2.0.*"``: the last correction of the oldest version."""
+    name, _, version = requirement.partition(">=")
+    return f"{name}=={version}.*"
+
+
+@nox.session(default=False, tags=["full"], python=False)
+def free_threaded(session):
+    """Threads that no lock of the interpreter keeps apart, where there is a Python without one."""
+    found = [name for name in ("python3.14t", "python3.13t") if runs(name)]
+    if not found:
+        session.skip("no free-threaded Python here (python3.14t, python3.13t): nothing was run")
+    environment = Path(session.create_tmp(), "environment").resolve()
+    session.run(found[0], "-m", "venv", "--clear", str(environment), external=True)
+    python = str(environment / "bin/python")
+    packages = ("pytest>=8", "hypothesis", "mpmath", "pyyaml", ".")
+    session.run(python, "-m", "pip", "install", "-q", *packages, external=True)
+    env = {"ROPE_XP_BACKEND": "numpy", "PYTHON_GIL": "0", **ONE_THREAD}
+    files = (
+        "tests/unit/test_threads.py",
+        "tests/unit/test_processes.py",
+        "tests/backends/test_kernels.py",
+    )
+    session.run(python, "-m", "pytest", *files, env=env, external=True)
+
+
+def runs(python):
+    """Whether there is an interpreter of this name: pyenv has a shim for each, whether it runs or not."""
+    return (
+        shutil.which(python) is not None
+        and subprocess.run([python, "-V"], capture_output=True, check=False).returncode == 0
+    )
 
 
 def fetch_mathjax(session):

@@ -286,7 +286,7 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
     key_table : array, shape (2K + 1, head_dim), floating
         The vectors a, which all heads share.
     index : integer array, shape (q_len, k_len), or (batch, q_len, k_len) if q has four axes
-        From `clipped_index`. Its values are not checked and must be rows of the table.
+        From `clipped_index`: rows of the table. Values that are at hand are checked.
 
     Returns
     -------
@@ -296,7 +296,7 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes do not fit, or an index is at hand that is no row of the table.
     TypeError
         If an array is not floating (``index``: integer), or libraries are mixed.
 
@@ -329,6 +329,12 @@ def shaw_score(q: Array, k: Array, key_table: Array, index: Array) -> Array:
         msg += f"got {tuple(index.shape)} for `q` of shape {tuple(q.shape)}"
         raise ValueError(msg)
     require_leading_axes("index", index.shape[:-2], q.shape[:-3])
+    values = _backends.host_values(index)
+    if values is not None and values.size > 0:
+        wrong = values[(values < 0) | (values >= key_table.shape[0])]
+        if wrong.size > 0:
+            msg = f"`index` must be in [0, {key_table.shape[0]}), rows of `key_table`, got {wrong.flat[0]}"
+            raise ValueError(msg)
     result, compute = q.dtype, _backends.compute_dtype(xp, q, k, key_table)
     q, k, key_table = (_backends.cast(array, compute, xp) for array in (q, k, key_table))
     if 0 in index.shape:  # Dask cannot flatten it

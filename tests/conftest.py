@@ -181,7 +181,10 @@ def lib(request):
             yield Library(name, xp, has_float64=not variant, device=device)
         elif name == "jax":
             jax = importlib.import_module("jax")
-            stack.enter_context(jax.enable_x64(bool(variant)))
+            enable_x64 = getattr(jax, "enable_x64", None)  # since JAX 0.8
+            if enable_x64 is None:
+                enable_x64 = importlib.import_module("jax.experimental").enable_x64
+            stack.enter_context(enable_x64(bool(variant)))
             yield Library(name, jax.numpy, has_float64=bool(variant))
         elif variant == "cuda":
             torch = installed(name)

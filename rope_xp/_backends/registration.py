@@ -7,12 +7,12 @@ later therefore gets them at the end of its import; nothing is imported for this
 from __future__ import annotations
 
 import sys
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.machinery import ModuleSpec
-from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -67,7 +67,7 @@ class _Notifier:
     def __init__(self, name: str, callback: Callable[[], Any]) -> None:
         self.name = name
         self.callbacks = deque([callback])
-        self.lock = Lock()
+        self.lock = allocate_lock()
         self.done = False
 
     def leave(self, callback: Callable[[], Any]) -> bool:

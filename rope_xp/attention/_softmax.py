@@ -126,7 +126,9 @@ def attention(
         scores = scores + _backends.cast(bias, compute, xp)
 
     peak = xp.max(scores, axis=-1, keepdims=True)
-    weights = xp.exp(scores - xp.where(peak == never, xp.zeros_like(peak), peak))
+    # A row of −∞ has no key; one with ∞ is NaN, also where NumPy would warn of ∞ − ∞.
+    peak = xp.where(peak == never, xp.zeros_like(peak), xp.where(peak == -never, math.nan, peak))
+    weights = xp.exp(scores - peak)
     total = xp.sum(weights, axis=-1, keepdims=True)
     weights = weights / xp.where(total == 0, xp.ones_like(total), total)
     return _backends.cast(grouped_product(weights, v, xp), result, xp)

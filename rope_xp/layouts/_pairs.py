@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from rope_xp import _backends
 from rope_xp._backends import Array
 from rope_xp._kernels import interleave, replace_features
-from rope_xp._validation import as_int, quote, require_one_of
+from rope_xp._validation import as_int, as_size, quote, require_one_of
 
 Layout = Literal["half", "interleaved"]
 LAYOUTS = get_args(Layout)
@@ -84,6 +84,7 @@ def convert_layout(
             f"got {quote(head_dim)}"
         )
         raise ValueError(msg)
+    as_size("head_dim", head_dim)  # all divide an axis of length 0
     if rotary_dim <= 0 or rotary_dim % 2:
         msg = f"`rotary_dim` must be even and positive, got {quote(rotary_dim)}"
         raise ValueError(msg)

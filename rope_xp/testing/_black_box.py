@@ -16,7 +16,7 @@ Implementation = Callable[[Array, Array], Array]
 # No two sizes are equal and none is 1, so that no wrong shape fits by chance.
 _BATCH, _HEADS, _SEQ = 2, 3, 5
 
-#: Ways for x to be in memory.
+#: How x can be in memory.
 VIEWS = (
     "plain",
     "(batch, seq, heads, head_dim) in memory",

@@ -46,7 +46,7 @@ class Definition:
         self.first, self.second = pair_slices(rope.layout, rope.rotary_start, rope.n_pairs)
         rotated = np.zeros(rope.head_dim, dtype=bool)
         rotated[self.first] = rotated[self.second] = True
-        self.still = ~rotated
+        self.static = ~rotated
         # Which pair each feature belongs to; -1: none.
         self.pair = np.full(rope.head_dim, -1)
         self.pair[self.first] = self.pair[self.second] = np.arange(rope.n_pairs)
@@ -87,7 +87,7 @@ class Definition:
         want = np.abs(self(x, positions))
         bound = np.zeros(x.shape)
         if dtype == "float64":  # which many compute in float32
-            bound[..., self.still] = np.abs(x[..., self.still]) * ROUNDING["float32"]
+            bound[..., self.static] = np.abs(x[..., self.static]) * ROUNDING["float32"]
         for features, u, v in ((self.first, a, b), (self.second, b, a)):
             products = u * cos + v * sin
             bound[..., features] = (

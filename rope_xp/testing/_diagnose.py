@@ -84,16 +84,19 @@ def diagnose(
     limit = _LIMIT if max_position is None else as_size("max_position", max_position)
     with np.errstate(all="ignore"):
         box = BlackBox(fn, head_dim, n_axes=n_axes, xp=xp, device=device)
-        try:
-            return diagnose_box(box, limit)
-        except RefusedError as refused:
-            problem = str(refused)
-        except RotationError as error:
-            problem = str(error)
-    return Diagnosis(box.head_dim, remarks=(f"it could not be measured: {problem}",))
+    return diagnose_box(box, limit)
 
 
 def diagnose_box(box: BlackBox, limit: int) -> Diagnosis:
+    """The diagnosis of an implementation that takes positions up to ``limit``, whatever it does."""
+    try:
+        with np.errstate(all="ignore"):
+            return _diagnose(box, limit)
+    except (RefusedError, RotationError) as error:
+        return Diagnosis(box.head_dim, remarks=(f"it could not be measured: {error}",))
+
+
+def _diagnose(box: BlackBox, limit: int) -> Diagnosis:
     remembers = _remembers(Probe(box))
     probed = probe(box)
     wrong = ["the result depends on earlier calls"] if remembers else [*probed.remarks]

@@ -63,9 +63,9 @@ def norms(trial: Trial) -> None:
     x = trial.x(2, 3, 9)
     call = trial.call(law, x, trial.place(trial.scattered(9), 2))
     y, given = call.answer.values, call.answer.given
-    rotated = ~definition.still
+    rotated = ~definition.static
     squares = definition.factor**2 * (given[..., rotated] ** 2).sum(-1)
-    want = np.sqrt(squares + (given[..., definition.still] ** 2).sum(-1))
+    want = np.sqrt(squares + (given[..., definition.static] ** 2).sum(-1))
     error = np.abs(np.sqrt((y**2).sum(-1)) - want)
     bounds = 1e-6 * want  # of sums of random numbers: far above roundings, far below any mistake
     trial.record(law, error, bounds, "random x")
@@ -117,7 +117,7 @@ def composition(trial: Trial) -> None:
     once = trial.call(law, x, trial.place(m))
     twice = trial.call(law, once.answer.values, trial.place(n))
     both = trial.call(law, x, trial.place(m + n))
-    scale = np.where(trial.definition.still, 1.0, trial.definition.factor)
+    scale = np.where(trial.definition.static, 1.0, trial.definition.factor)
     error = np.abs(twice.answer.values - both.answer.values * scale)
     bounds = 1e-5 * np.abs(x).max() * max(1.0, trial.definition.factor**2) * np.ones(error.shape)
     trial.record(law, error, bounds, "two turns, and their sum")
@@ -231,8 +231,8 @@ def dtypes(trial: Trial) -> None:
             text = f"x of dtype {dtype} comes back as {answer.dtype}: {_promotion(dtype, answer.dtype)}."
             trial.fail("the dtype is kept", text)
         trial.compare(law, Call(positions, answer, dtype), dtype)
-        still = trial.place(np.zeros(4, dtype=np.int64), 2)
-        call = trial.call(law, trial.x(2, 2, 4), still, dtype=dtype)
+        zeros = trial.place(np.zeros(4, dtype=np.int64), 2)
+        call = trial.call(law, trial.x(2, 2, 4), zeros, dtype=dtype)
         trial.compare(law, call, f"{dtype} at position 0")
 
 

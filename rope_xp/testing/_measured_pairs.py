@@ -113,8 +113,9 @@ def _bases_between(low: float, high: float) -> list[float]:
             continue
         if 0 < base < math.inf and base not in found:
             found.append(base)
+    is_whole = bool(found) and found[0] == int(found[0]) and (high - low) * found[0] < 0.1
     if (
-        found and digits_of(found[0]) > 4
+        found and digits_of(found[0]) > 4 and not is_whole
     ):  # no number that somebody chose: the middle is more precise
         return [*found[1:], found[0]]
     return found

@@ -216,17 +216,17 @@ def _partner(x: np.ndarray, start: int, n: int, layout: str) -> np.ndarray:
 
 def _part_mistakes(definition: Definition, mistake: Any) -> Iterator[Mistake]:
     """Of the rotated part: which features are rotated, and what becomes of the others."""
-    rope, factor, still = definition.rope, definition.factor, definition.still
+    rope, factor, static = definition.rope, definition.factor, definition.static
     layout, n, width = rope.layout, rope.n_pairs, rope.head_dim
-    if still.any():
+    if static.any():
         yield mistake(
             "the features that do not rotate are set to zero",
-            lambda x, c, s: np.where(still, 0.0, turn(rope, x, c, s)),
+            lambda x, c, s: np.where(static, 0.0, turn(rope, x, c, s)),
         )
         if factor != 1.0:
             yield mistake(
                 f"the attention factor {factor:.6g} is applied to the features that do not rotate, too",
-                lambda x, c, s: np.where(still, factor * x, turn(rope, x, c, s)),
+                lambda x, c, s: np.where(static, factor * x, turn(rope, x, c, s)),
             )
         others = {
             0: "the first features are rotated",

@@ -171,7 +171,7 @@ class Trial:
         return f"Diagnosis: {'; '.join(parts)}." if parts else ""
 
     def more_calls(self) -> list[Call]:
-        """Further evidence, by which mistakes are told apart that give the same in one call."""
+        """Further evidence, by which mistakes are distinguished that give the same in one call."""
         n = max(2, min(6, self.reach - 6))
         tried = [(2, 3, 5 + np.arange(n)), (1, 2, np.arange(n)[::-1] + 3)]
         if self.box.takes_rows:

@@ -262,11 +262,15 @@ def test_rounded_frequencies(dtype):
     made = model(BASE | {"rope_theta": 10000.0}).to(getattr(torch, dtype))
     found = diagnose_model(made)
     assert len(found.differences) == 1
-    assert found.differences[0].startswith(f"layers 0-3 (4): inv_freq was rounded to {dtype}: pair ")
+    assert found.differences[0].startswith(
+        f"layers 0-3 (4): inv_freq was rounded to {dtype}: pair "
+    )
     assert f"model.to({dtype}) rounds it" in str(found)
     # What float() does not bring back.
     found = diagnose_model(made.float())
-    assert found.differences[0].startswith(f"layers 0-3 (4): inv_freq was rounded to {dtype}: pair ")
+    assert found.differences[0].startswith(
+        f"layers 0-3 (4): inv_freq was rounded to {dtype}: pair "
+    )
     assert "rounds it" not in str(found)
     # Of the same dtype, but frequencies in float32.
     made = model().to(getattr(torch, dtype))
@@ -323,7 +327,9 @@ def test_what_cannot_be_seen_is_said():
     made = model()
     whole = made.layers[3].self_attn.forward
     # Keys that depend on the position in another way.
-    made.layers[3].self_attn.forward = lambda x, cos, sin: whole(x + 0.1 * sin.repeat(1, 1, 2), cos, sin)
+    made.layers[3].self_attn.forward = lambda x, cos, sin: whole(
+        x + 0.1 * sin.repeat(1, 1, 2), cos, sin
+    )
     found = diagnose_model(made)
     assert found.not_seen == (3,)
     assert "otherwise than by turning pairs" in str(found)

@@ -495,7 +495,7 @@ def offset_of_the_first_row(x, positions):
 def rows_along_heads(x, positions):
     """Tables (batch, seq, n_pairs) that broadcast by chance where batch == heads."""
     if positions.ndim == 2 and len(positions) not in (1, x.shape[1]):
-        raise ValueError("shapes do not fit")
+        raise ValueError
     cos, sin = (
         np.cos(positions[..., None] * inv_freq(16)),
         np.sin(positions[..., None] * inv_freq(16)),
@@ -507,7 +507,7 @@ def rows_along_heads(x, positions):
 def positions_along_heads(x, positions):
     """xformers 0.0.21: written for (batch, seq, heads, head_dim)."""
     if positions.ndim != 1 or x.shape[1] > x.shape[2]:
-        raise ValueError("shapes do not fit")
+        raise ValueError
     cos, sin = tables(positions[: x.shape[1]])
     return turn_half(x, cos[:, None], sin[:, None])
 
@@ -827,7 +827,7 @@ def rows_of_the_array_that_x_is_a_view_of(x, positions):
     """A pointer and a shape, without steps."""
     flat = x if x.base is None or x.flags.c_contiguous else x.base
     if flat.size < x.size:
-        raise ValueError("x must be contiguous")
+        raise ValueError
     return turn_half(flat.reshape(-1)[: x.size].reshape(x.shape), *tables(positions))
 
 
@@ -1040,7 +1040,7 @@ def reordered_as_deepseek_does(x, positions):
     import torch
 
     if not isinstance(x, torch.Tensor):
-        raise TypeError("x must be a tensor")
+        raise TypeError
     b, h, s, d = x.shape
     moved = x.reshape(b, h, s, d // 2, 2).transpose(4, 3).reshape(b, h, s, d).double()
     angles = torch.atleast_2d(positions)[:, None, :, None] * torch.from_numpy(inv_freq(16))

@@ -82,7 +82,14 @@ def small(model_type):
     keys = named.get("num_key_value_heads", "num_key_value_heads")
     if has.get(keys) == heads and keys in given:
         given[keys] = few
-    count = next((n for n in ("num_hidden_layers", "n_layer", "num_layers", "n_layers") if isinstance(has.get(n), int)), None)
+    count = next(
+        (
+            n
+            for n in ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+            if isinstance(has.get(n), int)
+        ),
+        None,
+    )
     if count:
         given[count] = min(LAYERS, has[count])
         for name, value in has.items():  # a list with an entry for each layer
@@ -106,7 +113,10 @@ def describe(model_type):
     try:
         model = make(model_type)
     except Exception as error:
-        return "no model", f"{type(error).__name__}: {str(error).splitlines()[0][:150] if str(error) else ''}"
+        return (
+            "no model",
+            f"{type(error).__name__}: {str(error).splitlines()[0][:150] if str(error) else ''}",
+        )
     try:
         found = diagnose_model(model)
     except (ValueError, TypeError) as error:
@@ -114,7 +124,10 @@ def describe(model_type):
     if found.differences:
         return "differs", "; ".join(found.differences)[:600]
     if not found.is_same:
-        return "not seen", f"layers {found.not_seen}: {found.layers[found.not_seen[0]].remarks} {found.remarks}"
+        return (
+            "not seen",
+            f"layers {found.not_seen}: {found.layers[found.not_seen[0]].remarks} {found.remarks}",
+        )
     kinds = {layer._row()[:5] for layer in found.layers}
     return "same", f"{len(found.layers)} layers, {len(kinds)} kinds; {'; '.join(found.remarks)}"
 

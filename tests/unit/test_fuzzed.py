@@ -117,3 +117,29 @@ def test_numbers_of_numpy_are_numbers():
     assert at.time_axis(3, np.float32(0.5)) == (0.0, 0.5, 1.0)
     for line in (at.normalized_axis(2, length=np.float32(3)), at.rescaled_axis(3, np.float16(4))):
         assert {*map(type, line)} == {float}
+
+
+def test_an_index_that_is_no_row_of_the_table():
+    """Neither the library's own IndexError nor, below 0, another row."""
+    q, table = np.ones((2, 1, 4)), np.ones((5, 4))
+    for wrong in (5, -1, 2**40, -(2**63)):
+        with pytest.raises(ValueError, match=rf"`index` must be in \[0, 5\), .*, got {wrong}$"):
+            relative.shaw_score(q, q, table, np.full((1, 1), wrong))
+    assert relative.shaw_score(q, q, table, np.full((1, 1), 4)).tolist() == [[[8.0]], [[8.0]]]
+
+
+@pytest.mark.eager
+def test_infinite_scores_are_nan_without_a_warning(lib):
+    q, v = lib.array(np.ones((2, 4)), "float32"), lib.array(np.eye(2), "float32")
+    bias = lib.array([[0.0, math.inf], [0.0, -math.inf]], "float32")
+    found = lib.numpy(rope_xp.attention.attention(q, q, v, bias=bias))
+    np.testing.assert_array_equal(found, [[math.nan, math.nan], [1.0, 0.0]])
+
+
+@pytest.mark.parametrize("n", [2**21, 2**63, 2**70])
+def test_heads_of_no_features(lib, n):
+    """Every size divides an axis of length 0."""
+    with pytest.raises(ValueError, match="^`head_dim` must be at most 1048576, got"):
+        rope_xp.convert_layout(
+            lib.array(np.ones(0)), source="half", target="interleaved", head_dim=n
+        )

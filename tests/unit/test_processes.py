@@ -71,7 +71,9 @@ def test_values_go_to_processes_and_come_back(method):
             assert computed == received(value)[1]
 
 
-@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+@pytest.mark.parametrize(
+    "twin", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))]
+)
 def test_twins_contain_the_same(twin):
     for value in values():
         assert bits(twin(value)) == bits(value)
@@ -117,7 +119,7 @@ threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
 for thread in threads:
     thread.start()
 expected, codes = rope(x, offset=7).tobytes(), []
-for _ in range(10):
+for _ in range(5):
     child = os.fork()
     if child == 0:
         import signal
@@ -133,7 +135,7 @@ print(codes)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env
     )
-    assert done.stdout.strip() == str([0] * 10), done.stdout + done.stderr
+    assert done.stdout.strip() == str([0] * 5), done.stdout + done.stderr
 
 
 INTERRUPTED = """
@@ -160,7 +162,7 @@ def test_an_interrupted_first_call_leaves_nothing_half_made():
     """Ctrl-C at some moment of it: the next call computes what it always does."""
     env = {**os.environ, "PYTHONPATH": python_path()}
     found = []
-    for seconds in (0.003, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 60):
+    for seconds in (0.003, 0.03, 0.1, 0.2, 60):
         done = subprocess.run(
             [sys.executable, "-c", INTERRUPTED, str(seconds)],
             capture_output=True,

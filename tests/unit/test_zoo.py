@@ -15,9 +15,13 @@ NAMESPACES = {"numpy": "numpy", "torch": "torch", "jax": "jax.numpy"}
 
 def rows(implementations):
     """NumPy's need no mark: they run where no library is chosen."""
-    for each in implementations:
-        marks = () if each.library == "numpy" else pytest.mark.backend(each.library)
-        yield pytest.param(each, id=each.name, marks=marks)
+    marks = {"numpy": ()}
+    return [
+        pytest.param(
+            each, id=each.name, marks=marks.get(each.library, pytest.mark.backend(each.library))
+        )
+        for each in implementations
+    ]
 
 
 def namespace(implementation):
@@ -68,7 +72,7 @@ def test_right_implementations_are_told(each):
         assert found.attention_factor == pytest.approx(factor, rel=1e-6)
 
 
-@pytest.mark.parametrize("each", rows(w for w in WRONG if w.known))
+@pytest.mark.parametrize("each", rows([w for w in WRONG if w.known]))
 def test_what_wrong_implementations_are_is_told(each):
     found = diagnose(each.make(), each.rope.head_dim, xp=namespace(each))
     told = {name: getattr(found, name) for name in each.known}
