@@ -42,7 +42,7 @@ class Findings:
         yield f"{row['package']} {row['version']}: {row['name']}"
         yield " → ".join(filter(None, (found["layout"], found["output_layout"])))
         yield found["rotary"].replace(" to ", "–")
-        yield f"{found['base']:g}"
+        yield f"{found['base']:.8g}"
         yield (found["scaling"] or "").partition("(")[0]
         yield f"{found['attention_factor']:.4g}"
         yield found["precision"]

@@ -23,7 +23,7 @@ from rope_xp.testing import RotationError, check, diagnose
 RECORDED = ROOT / "book" / "peers.json"
 FILES = ("with_torch", "with_jax", "with_onnx", "with_mlx")
 # What depends on the processor: printed, not compared.
-NOT_COMPARED = {"error", "sentences"}
+NOT_COMPARED = {"error", "sentences", "diagnosis"}
 
 
 def verdict(peer, precision):
@@ -34,7 +34,7 @@ def verdict(peer, precision):
     except RotationError as error:
         text = str(error).removeprefix(f"`fn` is not {rope!r}: ")
         law, looks = text.partition(". ")[0], ""
-        for start in ("This looks like ", "The errors are those of ", "float64 at position 0: "):
+        for start in ("This looks like ", "The errors are those of ", "Diagnosis: "):
             if start in text:
                 looks = start + text.partition(start)[2].partition(". ")[0].rstrip(".")
         return f"{law}. {looks}." if looks else f"{law}.", text
@@ -60,7 +60,7 @@ def error_far_out(peer):
 
 
 def short(number):
-    return None if number is None else float(f"{number:.6g}")
+    return None if number is None else float(f"{number:.8g}")
 
 
 def diagnosed(peer):
@@ -112,7 +112,8 @@ def show(row):
 
 
 def compared(row):
-    return {key: value for key, value in row.items() if key not in NOT_COMPARED}
+    flat = {**row, **row["diagnosis"]}
+    return {key: value for key, value in flat.items() if key not in NOT_COMPARED}
 
 
 def main(*arguments):
@@ -131,10 +132,10 @@ def main(*arguments):
     names = {(row["package"], row["name"]) for row in rows}
     before = [row for row in recorded if not parts or (row["package"], row["name"]) in names]
     changed = [
-        f"{new['package']}, {new['name']}, {key}: {old.get(key)!r} is recorded, found {new[key]!r}"
+        f"{new['package']}, {new['name']}, {key}: {compared(old).get(key)!r} is recorded, found {value!r}"
         for old, new in zip(before, rows, strict=True)
-        for key in compared(new)
-        if old.get(key) != new[key]
+        for key, value in compared(new).items()
+        if compared(old).get(key) != value
     ]
     if changed:
         sys.exit("\n".join(["Findings changed:", *changed]))
