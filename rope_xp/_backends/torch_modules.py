@@ -275,10 +275,10 @@ def _hooked(model: Any, seen: _Seen) -> Iterator[None]:
     """Hooks by which ``seen`` knows where the pass is."""
     handles = []
 
-    def enter(name: str, module: Any, given: Any) -> None:
+    def enter(name: str, module: Any, _: Any) -> None:
         seen.inside.append((name, module))
 
-    def leave(name: str, module: Any, given: Any, made: Any) -> None:
+    def leave(name: str, module: Any, _: Any, made: Any) -> None:
         seen.inside.pop()
         seen.table(name, module, made)
 
@@ -359,6 +359,8 @@ def _functions(seen: _Seen) -> Any:
         torch.Tensor.__matmul__,
     }
 
+    added = {torch.baddbmm, torch.Tensor.baddbmm}
+
     class Watched(torch.overrides.TorchFunctionMode):
         def __torch_function__(
             self, function: Any, types: Any, given: Any = (), named: Any = None
@@ -369,6 +371,8 @@ def _functions(seen: _Seen) -> Any:
                 seen.score(q, given[1] if len(given) > 1 else named["key"])
             elif function in products and len(given) == 2 and seen.is_scores(*given):
                 seen.score(given[0], given[1].transpose(-2, -1))
+            elif function in added and len(given) == 3 and seen.is_scores(*given[1:]):
+                seen.score(given[1], given[2].transpose(-2, -1))
             return function(*given, **named)
 
     return Watched()
@@ -411,7 +415,7 @@ def _unchanged(model: Any) -> Iterator[None]:
 
 
 def _is_equal(a: Any, b: Any) -> bool:
-    return bool(((a == b) | (a != a) & (b != b)).all())  # NaN is equal to itself here
+    return bool(((a == b) | a.isnan() & b.isnan()).all())
 
 
 def _number(name: str, module: Any) -> int | None:

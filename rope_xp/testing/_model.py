@@ -73,7 +73,7 @@ class LayerDiagnosis:
         says = "no rotation" if self.rope is None else _short(self.rope)
         if not self.rotates:
             return ("not seen" if self.rotates is None else "no", "", "", "", "", says)
-        pairs = self.layout or "others"
+        pairs: str = self.layout or "others"
         if self.output_layout != self.layout:
             pairs += f", returned as {self.output_layout or 'others'}"
         features = f"{self.rotary_dim} of {self.head_dim}"
@@ -189,8 +189,8 @@ def diagnose_model(model: Any, config: ConfigOrRopes | None = None) -> ModelDiag
         raise TypeError(msg)
     summary = read_kinds(given, None)
     runs, remarks = make_runs(model, summary)
-    numbers = _layers(model, runs, summary.layers, has_count=summary.has_layer_count)
-    layers = tuple(_layer(number, layer, runs, summary.slice) for number, layer in numbers)
+    numbers = _layers(runs, summary.layers, has_count=summary.has_layer_count)
+    layers = tuple(_layer(number, layer, runs) for number, layer in numbers)
     extra = sorted(
         {s.number for s in runs[0].scored if s.number is not None} - {n for n, _ in numbers}
     )
@@ -203,7 +203,7 @@ def diagnose_model(model: Any, config: ConfigOrRopes | None = None) -> ModelDiag
 
 
 def _layers(
-    model: Any, runs: list[Run], layers: Sequence[Layer], *, has_count: bool
+    runs: list[Run], layers: Sequence[Layer], *, has_count: bool
 ) -> list[tuple[int, Layer]]:
     """The layers of the config, or as many as the model has if that says one for all."""
     if has_count:
@@ -215,7 +215,7 @@ def _layers(
     return [(number, layers[0]) for number in numbers]
 
 
-def _layer(number: int, layer: Layer, runs: list[Run], of_slice: str) -> LayerDiagnosis:
+def _layer(number: int, layer: Layer, runs: list[Run]) -> LayerDiagnosis:
     names = sorted((s.name for s in runs[0].scored if s.number == number), key=len)
     if not names:
         why = "no product of its queries and keys was seen"
@@ -225,7 +225,7 @@ def _layer(number: int, layer: Layer, runs: list[Run], of_slice: str) -> LayerDi
         return LayerDiagnosis(
             number, "", rotates, None, None, 1, 0, 0, 0, (), None, None, layer.rope, (), remarks
         )
-    seen: Seen = look(names[0], layer, runs, of_slice)
+    seen: Seen = look(names[0], layer, runs)
     others = tuple(
         f"{name.removeprefix(f'{names[0]}.')} multiplies queries and keys, too: not compared"
         for name in names[1:]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rope_xp._backends.torch_modules import Scored
 from rope_xp.configs._compare import blocks_of, n_axes_of
 from rope_xp.configs._explain import short_repr
 from rope_xp.configs._summary import Layer
@@ -45,6 +46,29 @@ class Seen(NamedTuple):
     remarks: list[str]
 
 
+class Subject(NamedTuple):
+    """The attention that is looked at.
+
+    Parameters
+    ----------
+    name : str
+    runs : list of Run
+        The first one is within the original context.
+    head_dim : int
+    noise : float
+        The relative error of a query or key.
+    """
+
+    name: str
+    runs: list[Run]
+    head_dim: int
+    noise: float
+
+    def scored(self, run: Run) -> Scored:
+        """Its queries and keys in a run."""
+        return next(each for each in run.scored if each.name == self.name)
+
+
 class Said(NamedTuple):
     """Sentences."""
 
@@ -62,131 +86,114 @@ class Order(NamedTuple):
     factor: float
 
 
-def look(name: str, layer: Layer, runs: list[Run], of_slice: str) -> Seen:
+def look(name: str, layer: Layer, runs: list[Run]) -> Seen:
     """What the attention ``name`` does, and where that is not what ``layer`` says."""
-    scored = next(s for s in runs[0].scored if s.name == name)
-    noise = _NOISE.get(scored.dtype, _FLOAT32)
-    head_dim = scored.k.shape[-1]
-    broken = [
-        s.name for s in runs[0].scored if not (np.isfinite(s.q).all() and np.isfinite(s.k).all())
-    ]
+    first = next(s for s in runs[0].scored if s.name == name)
+    noise = _NOISE.get(first.dtype, _FLOAT32)
+    head_dim = first.k.shape[-1]
+    subject = Subject(
+        name, [r for r in runs if name in {s.name for s in r.scored}], head_dim, noise
+    )
+    unseen = Facts(None, head_dim=head_dim)
+    broken = [s.name for s in runs[0].scored if not np.isfinite([s.q.sum(), s.k.sum()]).all()]
     if name in broken:
         text = "its queries and keys are not finite, so nothing can be seen of them"
         if name != broken[0]:  # in the order in which they ran
-            return Seen(Facts(None, head_dim=head_dim), [], [f"{text}, after those of {broken[0]}"])
-        return Seen(Facts(None, head_dim=head_dim), [text], [])
-    turns = _turns.find_turns(scored.k, noise)
+            return Seen(unseen, [], [f"{text}, after those of {broken[0]}"])
+        return Seen(unseen, [text], [])
+    turns = _turns.find_turns(first.k, noise)
     if turns.unclear:
         text = (
-            f"its keys change with the position otherwise than by turning pairs (features "
+            "its keys change with the position otherwise than by turning pairs (features "
             f"{_listed(turns.unclear)} of {head_dim}), so its rotation could not be seen"
         )
-        return Seen(Facts(None, head_dim=head_dim), [], [text])
-    said = _scale_differences(name, layer, runs, noise)
-    differences = said.differences
-    if not turns.pairs:
-        if layer.rope is not None:
-            differences.insert(0, "it does not rotate, the config says that it does")
-        return Seen(Facts(False, head_dim=head_dim), differences, said.remarks)
-    return _compare(name, layer.rope, runs, turns.pairs, head_dim, noise, said, of_slice)
+        return Seen(unseen, [], [text])
+    said = _scales(subject, layer)
+    if turns.pairs:
+        return _compare(subject, layer.rope, turns.pairs, said)
+    if layer.rope is not None:
+        said.differences.insert(0, "it does not rotate, the config says that it does")
+    return Seen(Facts(False, head_dim=head_dim), *said)
 
 
-def _compare(
-    name: str,
-    rope: RoPE | None,
-    runs: list[Run],
-    pairs: Pairs,
-    head_dim: int,
-    noise: float,
-    said: Said,
-    of_slice: str,
-) -> Seen:
-    run = runs[0]
-    scored = next(s for s in run.scored if s.name == name)
+def _compare(subject: Subject, rope: RoPE | None, pairs: Pairs, said: Said) -> Seen:
+    """What the pairs that turn are, and where that is not what the config says."""
+    run, head_dim = subject.runs[0], subject.head_dim
     differences, remarks = said
     shift = 0 if rope is None else _shift(rope, head_dim, pairs)
-    order = _order(name, run, pairs, head_dim, rope, shift)
+    order = _order(subject, pairs, rope, shift)
     wanted = () if rope is None else _wanted(rope, shift)
     returned = _returned(wanted, order)
-    turned = (
-        None if rope is None or not returned else _missing_turn(pairs, returned, rope, run, noise)
-    )
-    has_pairs = turned is not None and not turned
+    is_same = rope is not None and _is_same_pairs(subject, pairs, returned, rope)
     # As the config has them, with those that turn too slowly to be seen.
-    used = returned if has_pairs else pairs
-    angle, _ = _turns.angles(scored.k, used)
+    used, inputs = (returned, wanted) if is_same else (pairs, _inputs(pairs, order))
+    angle = _turns.angles(subject.scored(run).k, used)
     inv_freq = _turns.rate(angle, run.positions)
-    inputs = wanted if has_pairs else _inputs(used, order)
-    layout = rope.layout if rope is not None and has_pairs else _turns.name_layout(inputs)
-    flips = [pair[0] > pair[1] for pair in inputs]
-    direction = -1 if inv_freq[np.argmax(np.abs(inv_freq))] * (-1 if all(flips) else 1) < 0 else 1
-    inv_freq = inv_freq * direction
-    factor, how = _factor(name, run, order, used, angle)
+    direction = _sign(inv_freq) * (-1 if all(a > b for a, b in inputs) else 1)
+    layout = rope.layout if rope is not None and is_same else _turns.name_layout(inputs)
     features = sorted(feature for pair in inputs for feature in pair)
-    rotary_dim, rotary_start = len(features), features[0]
-    if rope is not None and has_pairs:
-        rotary_dim, rotary_start = rope.rotary_dim, rope.rotary_start + shift
+    factor = order.factor if order is not None else _factor_of_table(run, angle)
     facts = Facts(
         True,
         layout,
         layout if used == inputs else _turns.name_layout(used),
         direction,
         head_dim,
-        rotary_dim,
-        rotary_start,
-        tuple(map(float, inv_freq)),
-        _turns.geometric_base(inv_freq),
+        len(features) if rope is None or not is_same else rope.rotary_dim,
+        features[0] if rope is None or not is_same else rope.rotary_start + shift,
+        tuple(map(float, inv_freq * direction)),
+        _turns.geometric_base(inv_freq * direction),
         factor,
     )
-    if rope is None:
-        return Seen(facts, ["it rotates, the config says that it does not", *differences], remarks)
-    if shift and not of_slice:
+    if order is None:
         remarks.append(
-            f"heads have {head_dim} features, of which the config describes the last {rope.head_dim}"
+            "no function that rotates was found by its name, so it could not be seen whether features are "
+            "in another order before" + ("; nor the attention factor" if factor is None else "")
         )
-    if not has_pairs:
-        differences.append(_other_pairs(facts, rope, inputs, wanted, shift, head_dim))
-    if direction < 0:
-        differences.append("it turns backwards: angles are negative")
+    if rope is None:
+        differences.insert(0, "it rotates, the config says that it does not")
+        return Seen(facts, differences, remarks)
+    if not is_same:
+        differences.append(_other_pairs(facts, rope, (inputs, wanted), shift))
+    frequencies = rope.frequencies(run.seq_len)
+    turns_back = direction != _sign(_text_frequencies(rope, run.seq_len))
+    if turns_back:
+        differences.append("it turns backwards, by the negative of each angle")
     if len(used) == rope.n_pairs:
-        differences += _frequency_differences(name, rope, runs, used, direction, noise)
-    if factor is None:
-        remarks.append(how)
-    else:
-        says = rope.frequencies(run.seq_len).attention_factor
-        if abs(factor - says) > max(4 * noise, 1e-4) * says:
-            differences.append(f"attention factor {factor:.6g}, the config says {says:.6g}")
+        differences += _frequency_differences(subject, rope, used, -1 if turns_back else 1)
+    says = frequencies.attention_factor
+    if factor is not None and abs(factor - says) > max(4 * subject.noise, 1e-4) * says:
+        differences.append(f"attention factor {factor:.5g}, the config says {says:.5g}")
     return Seen(facts, differences, remarks)
+
+
+def _sign(inv_freq: np.ndarray) -> int:
+    return -1 if inv_freq[np.argmax(np.abs(inv_freq))] < 0 else 1
 
 
 def _shift(rope: RoPE, head_dim: int, pairs: Pairs) -> int:
     """Where the features that the config describes begin in a head: at the end, with latent attention."""
-    first = min(feature for pair in pairs for feature in pair)
-    last = max(feature for pair in pairs for feature in pair)
     end = head_dim - rope.head_dim
-    if end <= 0 or last < rope.head_dim:
-        return 0
-    return end if first >= end else 0
+    return end if 0 < end <= min(feature for pair in pairs for feature in pair) else 0
 
 
 def _wanted(rope: RoPE, shift: int) -> Pairs:
     return _turns.layout_pairs(rope.layout, rope.rotary_start + shift, blocks_of(rope))
 
 
-def _order(
-    name: str, run: Run, pairs: Pairs, head_dim: int, rope: RoPE | None, shift: int
-) -> Order | None:
+def _order(subject: Subject, pairs: Pairs, rope: RoPE | None, shift: int) -> Order | None:
     """The order in which the function that rotates returns keys; None: none was seen."""
-    keys = next(s.k[0] for s in run.scored if s.name == name)
-    found = [each for each in run.applied if each.name == name]
-    # That which made these keys, if they are as they were returned; else the last, for keys come after queries.
-    for _, _, before, after in sorted(found[::-1], key=lambda each: not _is_part(each.after, keys)):
-        width = before.shape[-1]
-        made = _turns.reordered(before, after)
-        if made is None or width > head_dim:
+    run = subject.runs[0]
+    keys = subject.scored(run).k[0]
+    found = [each for each in run.applied[::-1] if each.name == subject.name]
+    # Keys come after queries. That which made these keys, if they are as they were returned.
+    for each in sorted(found, key=lambda each: not _is_part(each.after, keys)):
+        width = each.before.shape[-1]
+        made = _turns.reordered(each.before, each.after)
+        if made is None or width > subject.head_dim:
             continue
         start = 0
-        if width < head_dim:
+        if width < subject.head_dim:
             start = min(feature for pair in pairs for feature in pair)
             if rope is not None and width == rope.head_dim:
                 start = shift
@@ -207,31 +214,27 @@ def _is_part(after: np.ndarray, keys: np.ndarray) -> bool:
 
 def _returned(pairs: Pairs, order: Order | None) -> Pairs:
     """Where features of pairs are after the function."""
-    if order is None:
-        return pairs
-    place = {source: j for j, source in order.source.items()}
+    place = {} if order is None else {source: j for j, source in order.source.items()}
     return tuple((place.get(a, a), place.get(b, b)) for a, b in pairs)
 
 
 def _inputs(pairs: Pairs, order: Order | None) -> Pairs:
     """Where features of pairs were before the function."""
-    if order is None:
-        return pairs
-    return tuple((order.source.get(a, a), order.source.get(b, b)) for a, b in pairs)
+    source = {} if order is None else order.source
+    return tuple((source.get(a, a), source.get(b, b)) for a, b in pairs)
 
 
-def _missing_turn(
-    pairs: Pairs, returned: Pairs, rope: RoPE, run: Run, noise: float
-) -> set[tuple[int, ...]]:
-    """Pairs of one side that the other lacks, unless they turn too slowly to be seen."""
+def _is_same_pairs(subject: Subject, pairs: Pairs, returned: Pairs, rope: RoPE) -> bool:
+    """Whether those that turn are those of the config, but for what turns too slowly to be seen."""
+    run = subject.runs[0]
     found, says = ({tuple(sorted(p)) for p in each} for each in (pairs, returned))
     speed = np.abs(_text_frequencies(rope, run.seq_len))
     slow = {
         tuple(sorted(pair))
         for pair, w in zip(returned, speed, strict=True)
-        if w * run.positions[-1] < 64 * noise
+        if w * run.positions[-1] < 64 * subject.noise
     }
-    return (found - says) | (says - found - slow)
+    return found <= says and says - found <= slow
 
 
 def _text_frequencies(rope: RoPE, seq_len: int | None) -> np.ndarray:
@@ -239,100 +242,92 @@ def _text_frequencies(rope: RoPE, seq_len: int | None) -> np.ndarray:
     return np.asarray(matrix.sum(axis=0))
 
 
-def _other_pairs(
-    facts: Facts, rope: RoPE, inputs: Pairs, wanted: Pairs, shift: int, head_dim: int
-) -> str:
+def _other_pairs(facts: Facts, rope: RoPE, pairs: tuple[Pairs, Pairs], shift: int) -> str:
+    found, wanted = pairs
     start = rope.rotary_start + shift
     if facts.layout is not None and facts.layout != rope.layout:
         texts = {
-            layout: f"{layout} ({'i with i + ' + str(n // 2) if layout == 'half' else '2i with 2i + 1'})"
-            for layout, n in ((facts.layout, facts.rotary_dim), (rope.layout, rope.rotary_dim))
+            "half": f"half (i with i + {facts.rotary_dim // 2})",
+            "interleaved": "interleaved (2i with 2i + 1)",
         }
+        if rope.layout == "half":
+            texts["half"] = f"half (i with i + {blocks_of(rope)[0] // 2})"
         return f"the pairs are {texts[facts.layout]}, the config says {texts[rope.layout]}"
     if (facts.rotary_dim, facts.rotary_start) != (rope.rotary_dim, start):
         return (
-            f"{facts.rotary_dim} of {head_dim} features rotate, from {facts.rotary_start} on, the config says "
-            f"{rope.rotary_dim} from {start} on"
+            f"{facts.rotary_dim} of {facts.head_dim} features rotate, from {facts.rotary_start} on, the "
+            f"config says {rope.rotary_dim} from {start} on"
         )
-    return f"the pairs are {_listed(inputs)}, the config says {_listed(wanted)}"
+    return f"the pairs are {_listed(found)}, the config says {_listed(wanted)}"
 
 
-def _factor(
-    name: str, run: Run, order: Order | None, pairs: Pairs, angle: np.ndarray
-) -> tuple[float | None, str]:
-    """The attention factor: of the function that rotates, or else of the table with the same angles."""
-    if order is not None:
-        return order.factor, ""
+def _factor_of_table(run: Run, angle: np.ndarray) -> float | None:
+    """The attention factor of the table that has the same angles; None: there is none."""
+    n = angle.shape[1]
     for table in run.tables:
-        turned = np.angle(np.exp(1j * np.arctan2(table.sin, table.cos)))
-        if turned.shape[-1] not in (len(pairs), 2 * len(pairs)):
+        turned = np.arctan2(table.sin, table.cos)
+        if turned.shape[-1] not in (n, 2 * n):
             continue
-        columns = turned[:, : len(pairs)]
-        if np.abs(np.angle(np.exp(1j * (np.abs(columns) - np.abs(angle))))).max() < 0.05:
-            return float(np.sqrt(np.mean(table.cos[0] ** 2 + table.sin[0] ** 2))), ""
-    return None, (
-        "the attention factor could not be seen, nor whether features are reordered before they rotate: "
-        "no function that rotates was found by its name"
-    )
+        for columns in (turned[:, :n], turned[:, :: turned.shape[-1] // n]):
+            apart = np.abs(np.angle(np.exp(1j * (np.abs(columns) - np.abs(angle)))))
+            if apart.max() < 0.05:
+                return float(np.sqrt(np.mean(table.cos**2 + table.sin**2)))
+    return None
 
 
-def _scale_differences(name: str, layer: Layer, runs: list[Run], noise: float) -> Said:
+def _scales(subject: Subject, layer: Layer) -> Said:
     """Whether the lengths of queries depend on the position as the query scale says."""
-    said = Said([], [])
-    for run in runs:
-        scored = next((s for s in run.scored if s.name == name), None)
-        if scored is None or run.axis is not None:
+    for run in subject.runs:
+        if run.axis is not None:
             continue
-        lengths = np.sqrt(np.sum(scored.q**2, axis=(1, 2)))
+        lengths = np.sqrt(np.sum(subject.scored(run).q ** 2, axis=(1, 2)))
         found = lengths / (lengths[0] or 1.0)
         says = np.ones(len(found))
         if layer.query_scale is not None:
             says = np.asarray(layer.query_scale(run.positions), dtype=np.float64)
             says = says / says[0]
-        bound = max(8 * noise, 1e-4)
+        bound = max(8 * subject.noise, 1e-4)
         off = np.abs(found - says) / says
         if off.max() <= bound:
             continue
         if np.abs(found - 1).max() <= bound:
-            text = "queries do not grow with position_ids, the config says that they do with the position"
-            said.remarks.append(
-                f"{text}: a model that counts tokens instead can not be told from one without"
+            text = (
+                "the query scale of the config could not be seen: queries are the same at all position_ids, "
+                "as where a model counts tokens instead"
             )
-            break
+            return Said([], [text])
         i = int(np.argmax(off))
-        said.differences.append(
-            f"queries at position {run.positions[i]:,} are {found[i]:.5g} times those at 0, the config "
-            f"says {says[i]:.5g}"
+        text = (
+            f"queries at position {run.positions[i]:,} are {found[i]:.4g} times those at 0, the config "
+            f"says {says[i]:.4g}"
         )
-        break
-    return said
+        return Said([text], [])
+    return Said([], [])
 
 
-def _frequency_differences(
-    name: str, rope: RoPE, runs: list[Run], pairs: Pairs, direction: int, noise: float
-) -> list[str]:
+def _frequency_differences(subject: Subject, rope: RoPE, pairs: Pairs, direction: int) -> list[str]:
     """Of keys in each run, and of queries in comparison with them."""
     differences: list[str] = []
-    for run in runs:
-        scored = next((s for s in run.scored if s.name == name), None)
-        if scored is None or (run.axis is not None and run.axis >= n_axes_of(rope)):
-            continue
+    for run in subject.runs:
         where = "" if run.seq_len is None else f"at {run.seq_len:,} tokens: "
-        where = where if run.axis is None else f"on axis {run.axis}: "
-        if run.axis is not None and n_axes_of(rope) == 1:
-            continue
-        angle = direction * _turns.angles(scored.k, pairs)[0]
-        text = _frequency_difference(rope, run, angle, noise)
+        if run.axis is not None:
+            if run.axis >= n_axes_of(rope) or rope.axes is None:
+                continue
+            where = f"on axis {run.axis}: "
+        scored = subject.scored(run)
+        angle = direction * _turns.angles(scored.k, pairs)
+        text = _frequency_difference(rope, run, angle, subject.noise)
         if text and not any(each.endswith(text) for each in differences):
             differences.append(where + text)
         if scored.q.shape[-1] == scored.k.shape[-1]:
-            queries = direction * _turns.angles(scored.q, pairs)[0]
+            queries = direction * _turns.angles(scored.q, pairs)
             apart = np.abs(np.angle(np.exp(1j * (queries - angle))))
-            if apart.max() > 32 * noise:
+            if apart.max() > 32 * subject.noise:
                 row, pair = np.unravel_index(int(np.argmax(apart)), apart.shape)
                 differences.append(
-                    f"{where}queries and keys turn by different angles: pair {pair} by {queries[row, pair]:.4g} "
-                    f"and {angle[row, pair]:.4g} radians at position {run.positions[row]:,}"
+                    f"{where}queries and keys turn by different angles: pair {pair} by "
+                    f"{queries[row, pair]:.4g} and {angle[row, pair]:.4g} radians at position "
+                    f"{run.positions[row]:,}"
                 )
     return differences
 
@@ -345,9 +340,10 @@ def _frequency_difference(rope: RoPE, run: Run, angle: np.ndarray, noise: float)
             return _text_frequencies(made, run.seq_len)
         return np.asarray(made.frequencies(run.seq_len).inv_freq[run.axis])
 
-    def off(inv_freq: np.ndarray) -> np.ndarray:
+    def off(inv_freq: np.ndarray, positions: np.ndarray = run.positions) -> np.ndarray:
         bound = _turns.allowed(run.positions, inv_freq, 8 * noise)
-        return np.abs(_turns.apart(angle, run.positions, inv_freq)) / bound
+        apart: np.ndarray = np.abs(_turns.apart(angle, positions, inv_freq)) / bound
+        return apart
 
     says = at(rope)
     if off(says).max() <= 1:
@@ -356,12 +352,17 @@ def _frequency_difference(rope: RoPE, run: Run, angle: np.ndarray, noise: float)
     scale = np.maximum(np.abs(found), np.abs(says))
     relative = np.abs(found - says) / np.where(scale > 0, scale, 1.0)
     clear = off(says).max(axis=0) > 1
-    pair = int(np.argmax(np.where(clear, relative, -1.0)))
+    # The first of those that differ most, so that layers that are alike have the same sentence.
+    pair = int(np.argmax(clear & (relative >= 0.8 * np.max(relative[clear]))))
     turns = (
-        f"pair {pair} turns by {found[pair]:.6g} radians a step, the config says {says[pair]:.6g}"
+        f"pair {pair} turns by {found[pair]:.4g} radians a step, the config says {says[pair]:.4g}"
     )
     for dtype in ("bfloat16", "float16"):
-        if off(rounded(says, dtype)).max() <= 1:
+        coarse = _rounded(run.positions.astype(np.float64), dtype)
+        if (coarse != run.positions).any() and off(says, coarse).max() <= 1:
+            row = int(np.argmax(off(says).max(axis=1)))
+            return f"positions are rounded to {dtype}: {run.positions[row]:,} to {coarse[row]:,.0f}"
+        if off(_rounded(says, dtype)).max() <= 1:
             return f"inv_freq was rounded to {dtype}: {turns}"
     if rope.scaling is not None and off(at(replace(rope, scaling=None))).max() <= 1:
         return f"the schedule {_schedule(rope)} is not applied: {turns}"
@@ -376,9 +377,16 @@ def _frequency_difference(rope: RoPE, run: Run, angle: np.ndarray, noise: float)
     return f"{np.count_nonzero(clear)} of {len(says)} pairs turn at other rates: {turns}"
 
 
+def _rounded(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Values in ``dtype``; those that are beyond its range stay as they are."""
+    with np.errstate(invalid="ignore"):
+        made = rounded(values, dtype)
+    return np.where(np.isfinite(made), made, values)
+
+
 def _schedule(rope: RoPE) -> str:
-    many = isinstance(rope.scaling, tuple)
-    return ", ".join(map(short_repr, rope.scaling)) if many else short_repr(rope.scaling)
+    made = rope.scaling if isinstance(rope.scaling, tuple) else (rope.scaling,)
+    return ", ".join(map(short_repr, made))
 
 
 def _listed(values: tuple[object, ...]) -> str:

@@ -12,7 +12,7 @@ from rope_xp.configs._compare import lengths_of, n_axes_of
 from rope_xp.configs._summary import Summary
 from rope_xp.rope import RoPE
 
-_TOKENS = 8
+_TOKENS = 6
 # As many positions, if the model takes no others than 0, 1, 2, …; no head has as many features.
 _SEQ = 61
 _FARTHEST = 2**17 - 1
@@ -59,7 +59,7 @@ def make_runs(model: Any, summary: Summary) -> tuple[list[Run], list[str]]:
             {min(original - 1, n) for n in (_FARTHEST, 2047, 500, 60)}, reverse=True
         ):
             try:
-                first = _run(model, tokens, _ladder(farthest), None, None)
+                first = _run(model, tokens, _ladder(farthest))
             except Exception as error:  # noqa: BLE001  (whatever the model raises)
                 problem = f"at positions up to {farthest} it raised {_first_line(error)}"
                 continue
@@ -70,7 +70,7 @@ def make_runs(model: Any, summary: Summary) -> tuple[list[Run], list[str]]:
         n = max(2, min(_SEQ, original))
         remarks.append(f"positions 0 to {n - 1} only were tried: {problem}")
         try:
-            return [_run(model, tokens, np.arange(n), None, None, in_sequence=True)], remarks
+            return [_run(model, tokens, np.arange(n), in_sequence=True)], remarks
         except Exception as error:
             msg = f"`model` must run on token ids and positions: {problem}; without position_ids it raised {_first_line(error)}"
             raise ValueError(msg) from error
@@ -78,14 +78,16 @@ def make_runs(model: Any, summary: Summary) -> tuple[list[Run], list[str]]:
     runs = [first]
     for length in beyond:
         try:
-            runs.append(_run(model, tokens, _ladder(length - 1), length, None))
+            runs.append(_run(model, tokens, _ladder(length - 1), seq_len=length))
             tried.append(f"up to {length - 1:,}, where another schedule is in use")
         except Exception as error:  # noqa: BLE001
             remarks.append(f"{length} tokens were not tried: it raised {_first_line(error)}")
     n_axes = max((n_axes_of(rope) for rope in ropes), default=1)
     for axis in range(n_axes if n_axes > 1 else 0):
         try:
-            runs.append(_run(model, tokens, _ladder(min(original - 1, 4095)), None, axis, n_axes))
+            runs.append(
+                _run(model, tokens, _ladder(min(original - 1, 4095)), axis=axis, n_axes=n_axes)
+            )
             tried.append(f"on axis {axis} alone up to {runs[-1].positions[-1]:,}")
         except Exception as error:  # noqa: BLE001
             remarks.append(f"axis {axis} was not tried: it raised {_first_line(error)}")
@@ -96,10 +98,10 @@ def _run(
     model: Any,
     tokens: np.ndarray,
     positions: np.ndarray,
-    seq_len: int | None,
-    axis: int | None,
-    n_axes: int = 1,
     *,
+    seq_len: int | None = None,
+    axis: int | None = None,
+    n_axes: int = 1,
     in_sequence: bool = False,
 ) -> Run:
     n = len(positions)
@@ -135,10 +137,10 @@ def _tokens(model: Any) -> np.ndarray:
 def _lengths(ropes: list[RoPE], summary: Summary) -> tuple[int, list[int]]:
     """The context for which no schedule changes, and lengths beyond it at which one does."""
     context = summary.max_positions or 2048
-    found = set()
+    found: set[int] = set()
     for rope in {*ropes}:
         now = rope.frequencies()
-        for length in lengths_of(rope)[1:]:
+        for length in filter(None, lengths_of(rope)):
             then = rope.frequencies(length)
             if not np.array_equal(now.inv_freq, then.inv_freq) or now[1:] != then[1:]:
                 found.add(length)
@@ -149,8 +151,11 @@ def _lengths(ropes: list[RoPE], summary: Summary) -> tuple[int, list[int]]:
 
 
 def _ladder(farthest: int) -> np.ndarray:
-    powers = [2**i for i in range(farthest.bit_length())]
-    return np.array(sorted({0, *powers, farthest}))
+    """Positions 0, 1, 7, 31, 127, …: all bits are set, so that a dtype with few of them rounds."""
+    found = [0, 1]
+    while 4 * found[-1] + 3 < farthest:
+        found.append(4 * found[-1] + 3)
+    return np.array(sorted({*found, farthest}))
 
 
 def _changes(run: Run) -> bool:

@@ -72,20 +72,18 @@ def _partner(start: np.ndarray, now: np.ndarray, a: int, turning: np.ndarray) ->
     return b, left / (math.sqrt(float(np.mean(start**2))) or 1.0)
 
 
-def angles(x: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-    """By how much each pair has turned at each position, and its length there, (n_positions, n_pairs)."""
+def angles(x: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """By how much each pair has turned at each position, in (−π, π], (n_positions, n_pairs)."""
     a, b = (np.array(side, dtype=int) for side in zip(*pairs, strict=True))
     z = x[..., a] + 1j * x[..., b]
-    start = z[0]
-    size = np.sum(np.abs(start) ** 2, axis=0)
-    ratio = np.sum(z * np.conj(start), axis=1) / np.where(size > 0, size, 1.0)
-    return np.angle(ratio), np.abs(ratio)
+    turned: np.ndarray = np.angle(np.sum(z * np.conj(z[0]), axis=1))
+    return turned
 
 
 def rate(turned: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Radians per step, (n_pairs,), of angles that are known up to whole turns.
 
-    ``positions`` increase from 0, by a factor of 2 at most after 1. Rates are below π.
+    ``positions`` increase from 0 to 1, and by factors of a few from there. Rates are below π.
     """
     found = np.zeros(turned.shape[1])
     for angle, position in zip(turned[1:], positions[1:], strict=True):

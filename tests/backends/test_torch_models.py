@@ -74,6 +74,11 @@ class RotaryEmbedding(nn.Module):
         return ((f(angles) * self.factor).to(x.dtype) for f in (torch.cos, torch.sin))
 
 
+class Rounded(RotaryEmbedding):
+    def forward(self, x, position_ids):
+        return super().forward(x, position_ids.bfloat16())
+
+
 class Attention(nn.Module):
     turn = staticmethod(lambda *given: apply_rotary_pos_emb(*given))
     rotates, partial, eager = True, HEAD, False
@@ -188,13 +193,17 @@ MISTAKES = {
         lambda: attention(turn=turn_neighbours),
         "layer 2: the pairs are interleaved (2i with 2i + 1), the config says half (i with i + 8)",
     ),
+    "positions in bfloat16": (
+        lambda: replaced(Rounded(500000.0, HEAD)),
+        "layer 2: positions are rounded to bfloat16: 511 to 512",
+    ),
     "no rotation": (
         lambda: attention(rotates=False),
         "layer 2: it does not rotate, the config says that it does",
     ),
     "backwards": (
         lambda: attention(turn=lambda q, k, cos, sin: apply_rotary_pos_emb(q, k, cos, -sin)),
-        "layer 2: it turns backwards: angles are negative",
+        "layer 2: it turns backwards, by the negative of each angle",
     ),
     "queries only": (
         lambda: attention(turn=lambda q, k, c, s: (q, apply_rotary_pos_emb(q, k, c, s)[1])),
@@ -354,7 +363,7 @@ def test_the_model_is_the_same_afterwards(fails):
     made.train()
     made.layers[0].eval()
     made.config._attn_implementation = "flash_attention_2"
-    held = {name: tensor for name, tensor in (*made.named_buffers(), *made.named_parameters())}
+    held = dict((*made.named_buffers(), *made.named_parameters()))
     values = {name: tensor.clone() for name, tensor in held.items()}
     if fails:
 
@@ -366,7 +375,7 @@ def test_the_model_is_the_same_afterwards(fails):
         made.layers[3].self_attn.forward = broken
     before = state(made)
     if fails:
-        with pytest.raises(ValueError, match="`model` must run on token ids.* RuntimeError: no"):
+        with pytest.raises(ValueError, match=r"`model` must run on token ids.* RuntimeError: no"):
             diagnose_model(made)
     else:
         diagnose_model(made)
@@ -378,14 +387,14 @@ def test_the_model_is_the_same_afterwards(fails):
 
 
 def test_what_is_refused():
-    with pytest.raises(TypeError, match="`model` must be a torch.nn.Module, got int"):
+    with pytest.raises(TypeError, match=r"`model` must be a torch.nn.Module, got int"):
         diagnose_model(3)
-    with pytest.raises(TypeError, match="`model` must have a config, or pass `config`"):
+    with pytest.raises(TypeError, match=r"`model` must have a config, or pass `config`"):
         diagnose_model(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="`model` must have values, but .* is on the meta device"):
+    with pytest.raises(ValueError, match=r"`model` must have values, but .* is on the meta device"):
         diagnose_model(model().to("meta"))
     made = model()
     made.config.model_type = "nobody"
-    with pytest.raises(ValueError, match="nobody"):
+    with pytest.raises(ValueError, match=r"nobody"):
         diagnose_model(made)
     assert diagnose_model(made, RoPE(16, layout="half", base=500000.0)).is_same
