@@ -226,6 +226,14 @@ def model(session):
         run_tests(session, "libraries", backend, "tests/examples/test_llm.py")
 
 
+@nox.session(default=False, tags=["full"], python=False, requires=["libraries"])
+def kernels(session):
+    """`assert_rotates` on kernels in C, numba, Triton and Pallas, and on mistakes in them; without a GPU."""
+    inside(session, "libraries", "pip", "install", "numba", "triton")
+    env = {"TRITON_INTERPRET": "1", **ONE_THREAD, **COMPILE_ONCE}
+    inside(session, "libraries", "pytest", "tests/kernels", *session.posargs, **env)
+
+
 @nox.session(default=False, tags=["full"], python=["3.12", "3.13"])
 def pythons(session):
     """The tests on the other Pythons; of JAX, which compiles for minutes, those of its own file."""

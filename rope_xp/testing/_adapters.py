@@ -61,9 +61,11 @@ def from_sequence(
             )
             raise ValueError(msg)
 
+        integer = _backends.default_integer_dtype(xp, _backends.device(x))
+
         def take(array: Array, index: np.ndarray) -> Array:
-            where = xp.asarray(index.astype(np.int64), device=_backends.device(x))
-            return xp.take(array, where, axis=axis)
+            index = index.astype(_backends.dtype_name(integer))
+            return xp.take(array, xp.asarray(index, device=_backends.device(x)), axis=axis)
 
         def row(part: Array, at: np.ndarray) -> Array:
             found: Array = None
