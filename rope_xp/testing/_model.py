@@ -226,7 +226,10 @@ def _layer(number: int, layer: Layer, runs: list[Run], of_slice: str) -> LayerDi
             number, "", rotates, None, None, 1, 0, 0, 0, (), None, None, layer.rope, (), remarks
         )
     seen: Seen = look(names[0], layer, runs, of_slice)
-    others = tuple(f"{name.removeprefix(f'{names[0]}.')} multiplies queries and keys, too: not compared" for name in names[1:])
+    others = tuple(
+        f"{name.removeprefix(f'{names[0]}.')} multiplies queries and keys, too: not compared"
+        for name in names[1:]
+    )
     return LayerDiagnosis(
         number, names[0], *seen.facts, layer.rope, tuple(seen.differences), (*seen.remarks, *others)
     )

@@ -67,7 +67,9 @@ def look(name: str, layer: Layer, runs: list[Run], of_slice: str) -> Seen:
     scored = next(s for s in runs[0].scored if s.name == name)
     noise = _NOISE.get(scored.dtype, _FLOAT32)
     head_dim = scored.k.shape[-1]
-    broken = [s.name for s in runs[0].scored if not (np.isfinite(s.q).all() and np.isfinite(s.k).all())]
+    broken = [
+        s.name for s in runs[0].scored if not (np.isfinite(s.q).all() and np.isfinite(s.k).all())
+    ]
     if name in broken:
         text = "its queries and keys are not finite, so nothing can be seen of them"
         if name != broken[0]:  # in the order in which they ran
@@ -293,7 +295,9 @@ def _scale_differences(name: str, layer: Layer, runs: list[Run], noise: float) -
             continue
         if np.abs(found - 1).max() <= bound:
             text = "queries do not grow with position_ids, the config says that they do with the position"
-            said.remarks.append(f"{text}: a model that counts tokens instead can not be told from one without")
+            said.remarks.append(
+                f"{text}: a model that counts tokens instead can not be told from one without"
+            )
             break
         i = int(np.argmax(off))
         said.differences.append(
