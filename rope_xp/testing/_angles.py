@@ -75,6 +75,27 @@ def turns(
 Call = Callable[[list[int]], Turns]
 
 
+class Longer(NamedTuple):
+    """What changes if a call has a position beyond some length.
+
+    Parameters
+    ----------
+    original : int
+        The length up to which nothing changes.
+    length : int
+        A longer one.
+    inv_freq : numpy.ndarray of float64, shape (n_pairs,)
+        Frequencies at that length, signed.
+    factor : float
+        What cos and sin are multiplied by there.
+    """
+
+    original: int
+    length: int
+    inv_freq: np.ndarray
+    factor: float
+
+
 class Angles(NamedTuple):
     """Angles at many positions, and the frequencies that they grow by.
 
@@ -89,6 +110,8 @@ class Angles(NamedTuple):
         The last position up to which angles grow with it.
     remarks : tuple of str
         Why no further.
+    longer : tuple of Longer
+        Two lengths beyond which frequencies change, if they do.
     """
 
     turns: Turns
@@ -96,6 +119,7 @@ class Angles(NamedTuple):
     start: np.ndarray
     last: int
     remarks: tuple[str, ...]
+    longer: tuple[Longer, ...] = ()
 
 
 def wrap(angles: np.ndarray) -> np.ndarray:
@@ -120,6 +144,7 @@ def follow(
     count, start = len(near.positions), near.angles[0]
     inv_freq = wrap(near.angles[1] - start)
     found, last, remarks = near, 1, []
+    longer: tuple[Longer, ...] = ()
     limit = min(limit, MOST_IN_ORDER - 1) if probe.in_order else limit
     place = 2
     while place <= limit:
@@ -141,7 +166,8 @@ def follow(
                 "angles depend on the other positions of a call: those of positions 0 to 13 change "
                 f"when position {end + 1} is there"
             )
-            last = end
+            lengths = (far, call([*POSITIONS, place]))
+            last, longer = end, tuple(_longer(each, count, end) for each in lengths)
             break
         if not _goes_on(far, inv_freq, start, place, count):
             end, remark = _what_ends(call, inv_freq, start, last, place)
@@ -154,7 +180,18 @@ def follow(
         found = found.join(far.after(count))
         last, place = place, place * 2
     keep = found.positions <= max(last, POSITIONS[-1])
-    return Angles(found.take(keep), inv_freq, start, last, tuple(remarks))
+    return Angles(found.take(keep), inv_freq, start, last, tuple(remarks), longer)
+
+
+def _longer(far: Turns, count: int, end: int) -> Longer:
+    """Frequencies and factor of the first ``count`` positions, in a call with one that is far."""
+    near = far.take(np.arange(len(far.positions)) < count)
+    start = near.angles[0]
+    inv_freq = wrap(near.angles[1] - start)
+    for place, angles in zip(near.positions[2:], near.angles[2:], strict=True):
+        inv_freq = inv_freq + wrap(angles - start - place * inv_freq) / place
+    factor = float(np.median(np.hypot(near.first_first[0], near.second_first[0])))
+    return Longer(end + 1, int(far.positions.max()) + 1, inv_freq, factor)
 
 
 def _call_as_far(call: Call, place: int, others: Sequence[int]) -> Turns:
@@ -176,7 +213,7 @@ def _goes_on(
 def _changes(far: Turns, near: Turns) -> bool:
     """Whether positions near 0 are rotated otherwise than without those that are far."""
     angles = far.angles[: len(near.positions)]
-    return bool(np.max(np.abs(wrap(angles - near.angles))) > 1e-4)
+    return bool(np.max(np.abs(wrap(angles - near.angles))) > 1e-6)
 
 
 def _bisect(holds: Callable[[int], bool], low: int, high: int) -> int:

@@ -20,6 +20,7 @@ from rope_xp.testing._black_box import BlackBox, Implementation, RefusedError, R
 from rope_xp.testing._diagnosis import Diagnosis, PairList
 from rope_xp.testing._match import Match, exponent_mistakes, match
 from rope_xp.testing._match_axes import match_axes
+from rope_xp.testing._match_length import match_length
 from rope_xp.testing._measure import EPS, POSITIONS, Probe, probe
 from rope_xp.testing._measured_pairs import frequencies_of
 from rope_xp.testing._precision import UNITS, classify, float32_bound, narrow_dtype, rounded
@@ -207,6 +208,10 @@ def _finish(
     own, factor = signed * direction, made.attention_factor
     found = _match(own, _errors(angles, own), made.max_position, factor, angles.turns)
     notes += found.remarks
+    if angles.longer:
+        longer = [each._replace(inv_freq=direction * each.inv_freq) for each in angles.longer]
+        follows = match_length(found.base, own, longer, factor)
+        found = found if follows is None else found._replace(scaling=follows)
     ideal = frequencies_of(found.scaling, made.rotary_dim, found.base or 1e4)
     ideal = own if ideal is None else ideal
     precision = classify(angles.turns, angles.start, direction * ideal, factor)

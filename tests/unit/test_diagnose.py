@@ -27,6 +27,7 @@ from rope_xp.scaling import (
     NTKByParts,
     Proportional,
     RIFLEx,
+    SteppedNTK,
     YaRN,
 )
 from rope_xp.testing import diagnose
@@ -442,7 +443,6 @@ ENDS = [
     ),
     (by_hand(at=lambda p: np.minimum(p, 2999)), 2999, "from 3000 on are clamped to 2999"),
     (by_hand(at=lambda p: p % 3000), 2999, "from 3000 on start again at 0: they wrap around"),
-    (dynamic, 2047, "change when position 2048 is there"),
 ]
 
 
@@ -453,6 +453,43 @@ def test_positions_end(fn, last, remark):
     if last is not None:
         assert (found.max_position, found.precision) == (last, "exact")
         assert found.rope == RoPE(D, layout="half")
+
+
+def by_length(rope):
+    def fn(x, positions):
+        return rope(x, positions=positions, seq_len=int(positions.max()) + 1)
+
+    return fn
+
+
+FOLLOW_LENGTH = [
+    DynamicNTK(4.0, 2048),
+    DynamicNTK(2.5, 3000),
+    SteppedNTK(2048),
+    LongRoPE([1.5] * 16, [4.0, *[3.0] * 15], 1000, attention_factor=1.25),
+    LongRoPE([1.5] * 16, [4.0, *[3.0] * 15], 1000, short_mscale=1.25, long_mscale=1.5),
+]
+
+
+@pytest.mark.parametrize("scaling", FOLLOW_LENGTH, ids=repr)
+def test_schedules_that_follow_the_length(scaling):
+    rope = RoPE(32, layout="half", scaling=scaling)
+    found = diagnose(by_length(rope), 32)
+    assert found.rope == rope
+    end = found.max_position
+    assert f"change when position {end + 1} is there" in found.remarks[0]
+    by_hand_too = diagnose(dynamic, D)
+    assert by_hand_too.rope == RoPE(D, layout="half", scaling=DynamicNTK(4.0, 2048))
+
+
+def test_a_length_that_no_schedule_follows():
+    def fn(x, positions):
+        w = inv_freq(base=10000.0 if positions.max() < 500 else 10000.0 + positions.max())
+        return by_hand(w)(x, positions)
+
+    found = diagnose(fn, D)
+    assert (found.max_position, found.scaling) == (499, None)
+    assert "change when position 500 is there" in found.remarks[0]
 
 
 def test_max_position_is_the_last_that_is_tried():
