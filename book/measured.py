@@ -46,7 +46,7 @@ class Findings:
         yield (found["scaling"] or "").partition("(")[0]
         yield f"{found['attention_factor']:.4g}"
         yield found["precision"]
-        yield f"{row['error']:.0e} at {row['max_position'] - 1:,}"
+        yield f"{row['error']:.1g} at {row['max_position'] - 1:,}"
         rounded = "float32" if row["float32"] == "passes" else "refused"
         yield "exact" if row["exact"] == "passes" else rounded
 
