@@ -167,13 +167,15 @@ def mutants(session):
 
 @nox.session(default=False, tags=["full"], python=False, requires=["libraries"])
 def fuzz(session):
-    """Calls with everything an argument can be; longer: ``nox -s fuzz -- --seconds 600 --seed 7``."""
+    """Calls with everything an argument can be, and broken configs; longer: ``nox -s fuzz -- --seconds 600 --seed 7``."""
     # A number of calls, not a time: the same calls on every machine.
     calls = {"numpy": 1500, "torch": 1000, "strict": 1000, "dask": 150, "jax": 60, "jax-x64": 40}
     for backend, n in calls.items():
         env = {**ONE_THREAD, **COMPILE_ONCE}
         program = "tests/fuzz/run.py", backend, *(session.posargs or ["--calls", str(n)])
         inside(session, "libraries", "python", *program, **env)
+    program = "tests/fuzz/configs.py", *(session.posargs or ["--cases", "2500"])
+    inside(session, "libraries", "python", *program, **ONE_THREAD)
 
 
 @nox.session(default=False, tags=["full"])

@@ -163,6 +163,9 @@ class _Copy:
 
     def list(self, given: Any, depth: int) -> list[Any]:
         self._count_part(depth)
+        if type(given) is list and {*map(type, given)} <= PLAIN:
+            self._count_values(len(given))
+            return given
         return [self.value(value, depth - 1) for value in self._each(given, lambda: given)]
 
     def value(self, value: Any, depth: int) -> Any:
@@ -183,12 +186,15 @@ class _Copy:
         """What is in a mapping or a list, counted; errors of its own become a sentence."""
         try:
             for item in items():
-                self.n_values += 1
-                if self.n_values > MAX_VALUES:
-                    break
+                self._count_values(1)
                 yield item
+        except _CopyError:
+            raise
         except Exception as error:
             raise _CopyError(_unreadable(given, error)) from error
+
+    def _count_values(self, n: int) -> None:
+        self.n_values += n
         if self.n_values > MAX_VALUES:
             msg = f"`config` must have at most {MAX_VALUES:,} values in it, got more"
             raise _CopyError(msg)

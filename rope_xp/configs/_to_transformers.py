@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import cycle
 from typing import Any
 
 from rope_xp._config_reader.layer_types import layer_types_of
@@ -141,7 +142,7 @@ class Target:
             key = "qk_rope_head_dim"
         made: Keys = {key: most}
         by_label = {} if family is None else family.head_dim_of_layer_type
-        for label, rope in zip(labels or (), self.layers * len(labels or ()), strict=False):
+        for label, rope in zip(labels or (), cycle(self.layers), strict=False):
             if label in by_label and rope is not None:
                 made[by_label[label].key] = rope.head_dim
             elif by_label and rope is not None:

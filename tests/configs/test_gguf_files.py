@@ -303,3 +303,82 @@ def test_a_file_with_this_ending_must_be_one(tmp_path, data):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"^`config` must be a whole GGUF file, got .*model\.gguf"):
         RoPE.from_config(path)
+
+
+def test_what_is_no_regular_file(tmp_path):
+    """A pipe would wait, also one that has the name of a GGUF file or of the next part of one."""
+    os.mkfifo(tmp_path / "pipe.gguf")
+    for path in (tmp_path / "pipe.gguf", tmp_path):
+        with pytest.raises(ValueError, match=r"must be a regular file, got .*pipe\.gguf'$"):
+            RoPE.from_config(path)
+    first = write(tmp_path / "x-00001-of-00002.gguf", {**LLAMA, "split.count": 2, "split.no": 0})
+    os.mkfifo(tmp_path / "x-00002-of-00002.gguf")
+    with pytest.raises(ValueError, match="must be a regular file"):
+        RoPE.from_config(first)
+
+
+def holey(path, data, size=2**40):
+    """A file that has no more than ``data`` on the disk."""
+    path.write_bytes(data)
+    os.truncate(path, size)
+    return path
+
+
+def test_large_files_need_little(tmp_path):
+    """A terabyte of zeros is tensors without names, texts without letters, or one text of them."""
+    a_key = b"GGUF" + HEAD + struct.pack("<QQ", 0, 9) + text("a")
+    files = {
+        "keys": (b"GGUF" + HEAD + struct.pack("<QQ", 2**16, 2**16), "'' must be there once"),
+        "tensors": (b"GGUF" + HEAD + struct.pack("<QQ", 2**16, 0), "`model_type` is required"),
+        "a text": (a_key + struct.pack("<IQ", 8, 2**38), "length of a text must be at most"),
+        "a list": (a_key + struct.pack("<IIQ", 9, 0, 2**38), "header must have at most 64 MiB"),
+    }
+    for name, (data, words) in files.items():
+        path = holey(tmp_path / f"{name}.gguf", data)
+        with pytest.raises(ValueError, match=words):
+            RoPE.from_config(path)
+
+
+def test_all_lists_of_texts_count_together(tmp_path):
+    listed = struct.pack("<IIQ", 9, 8, 2**20) + bytes(8 * 2**20)
+    data = b"GGUF" + HEAD + struct.pack("<QQ", 0, 3)
+    path = tmp_path / "model.gguf"
+    path.write_bytes(data + b"".join(text(f"a{i}") + listed for i in range(3)))
+    with pytest.raises(ValueError, match="a list of texts must be at most 0, got 1048576"):
+        RoPE.from_config(path)
+
+
+def test_a_header_that_is_read_in_steps(tmp_path):
+    tokens = ["x" * 40] * 60000  # 3 MB
+    path = write(
+        tmp_path / "model.gguf", {**LLAMA, "tokenizer.ggml.tokens": tokens}, [OTHER, FREQS]
+    )
+    assert RoPE.from_config(path).scaling == FrequencyFactors(FACTORS)
+
+
+def test_a_key_twice(tmp_path):
+    path = tmp_path / "model.gguf"
+    data = written(LLAMA)
+    path.write_bytes(data.replace(b"llama.context_length", b"general.architecture"))
+    with pytest.raises(
+        ValueError, match=r"'general\.architecture' must be there once, got it twice"
+    ):
+        RoPE.from_config(path)
+
+
+def test_a_tensor_beyond_all_files(tmp_path):
+    path = tmp_path / "model.gguf"
+    data = written(LLAMA, [FREQS])
+    offset = struct.pack("<IQIQ", 1, 32, 0, 0)
+    for far in (2**63, 2**64 - 1, 2**40):
+        path.write_bytes(data.replace(offset, offset[:-8] + struct.pack("<Q", far)))
+        with pytest.raises(ValueError, match="it ends, or is broken, within its header"):
+            RoPE.from_config(path)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "x" * 10**5])
+def test_an_architecture_that_is_no_name(name):
+    with pytest.raises(
+        ValueError, match=r"^`general\.architecture` must be a name in one line, got"
+    ):
+        RoPE.from_config({**LLAMA, "general.architecture": name}, layout="half")

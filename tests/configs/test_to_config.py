@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -322,3 +323,14 @@ def test_what_else_scales_scores_is_written():
 def test_options_of_another_kind(options, error, words):
     with pytest.raises(error, match=re.escape(words)):
         to_config(RoPE(8, layout="half"), **options)
+
+
+def test_memory_grows_with_the_number_of_layers():
+    layers = layer_ropes({"model_type": "gemma3_text", "num_hidden_layers": 5000})
+    tracemalloc.start()
+    try:
+        to_config(layers)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**24

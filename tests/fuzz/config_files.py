@@ -137,8 +137,8 @@ def make_special(what, data):
         case "zeros.gguf":
             path.write_bytes(head(2**16, 2**16))
             os.truncate(path, 2**36)
-        case "texts.gguf":  # a list of 2**22 texts of nothing
-            path.write_bytes(head(0, 9) + struct.pack("<Q1sIIQ", 1, b"a", 9, 8, 2**22))
+        case "texts.gguf":  # a list of 2**21 texts of nothing
+            path.write_bytes(head(0, 9) + struct.pack("<Q1sIIQ", 1, b"a", 9, 8, 2**21))
             os.truncate(path, 2**40)
         case "strings.gguf":  # a text of 2**38 bytes
             path.write_bytes(head(0, 1) + struct.pack("<Q1sIQ", 1, b"a", 8, 2**38))

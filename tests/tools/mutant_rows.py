@@ -272,7 +272,7 @@ NUMPY = [
     ("_config_reader", "else math.nextafter(fraction, 1.0)", "else fraction"),
     ("_config_reader", "if key in found and found[key] != value:", "if False:"),
     ("_config_reader", "if self.n_parts >= MAX_PARTS:", "if False:"),
-    ("_config_reader", "if self.n_values > MAX_VALUES:\n                    break", "if False:\n                    break"),
+    ("_config_reader", "if self.n_values > MAX_VALUES:", "if False:"),
     ("_config_reader", "if number.bit_length() <= MAX_BITS else None", "if True else None"),
     ("_config_reader", "return _Opaque(value) if found is None else found", "return value if found is None else found"),
     ("_config_reader", "<= MAX_NAME else quote(key)", "<= MAX_NAME else str(key)"),

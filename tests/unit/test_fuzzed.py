@@ -139,7 +139,7 @@ def test_infinite_scores_are_nan_without_a_warning(lib):
 @pytest.mark.parametrize("n", [2**21, 2**63, 2**70])
 def test_heads_of_no_features(lib, n):
     """Every size divides an axis of length 0."""
-    with pytest.raises(ValueError, match="^`head_dim` must be at most 1048576, got"):
+    with pytest.raises(ValueError, match=r"^`head_dim` must be at most 1048576, got"):
         rope_xp.convert_layout(
             lib.array(np.ones(0)), source="half", target="interleaved", head_dim=n
         )

@@ -264,7 +264,7 @@ def _axes(
             widths = _widths(given, model)
             whole = (None, sum(widths), 2 * sum(widths) if model.may_be_half else None)
             if head_dim not in whole:
-                msg = f"`{model.widths_key}` must sum to the size of a head, {head_dim}, got {list(widths)}"
+                msg = f"`{model.widths_key}` must sum to the size of a head, {head_dim}, got {quote(list(widths))}"
                 raise ValueError(msg)
         case Scheme.ONE_WIDTH:
             widths = (2 * (get_int(given, str(model.widths_key)) or 1),) * 3
@@ -277,7 +277,7 @@ def _axes(
             assert_never(model.scheme)
     if any(width <= 0 or width % 2 for width in widths):
         key = model.widths_key or model.head_dim[0]
-        msg = f"`{key}` must give each axis an even number of features, got {list(widths)}"
+        msg = f"`{key}` must give each axis an even number of features, got {quote(list(widths))}"
         raise ValueError(msg)
     return Axial(widths, bases=_bases(given, model, widths, base)), widths
 
@@ -300,7 +300,7 @@ def _bases(
     if model.ntk_key is None:
         return None
     if min(widths) <= 2:
-        msg = f"`{model.head_dim[0]}` must give each axis more than 2 features, got {list(widths)}"
+        msg = f"`{model.head_dim[0]}` must give each axis more than 2 features, got {quote(list(widths))}"
         raise ValueError(msg)
     factors = _factors(given, (model.ntk_key,), len(widths))
     return tuple(base * f ** (w / (w - 2)) for (_, f), w in zip(factors, widths, strict=True))

@@ -26,7 +26,7 @@ FORMATS = ("B", "b", "H", "h", "I", "i", "f", "?", None, None, "Q", "q", "d")
 STRING, ARRAY = 8, 9
 # No file has more keys, tensors or dimensions, no list of a model more numbers, no text more bytes, and
 # all lists together not more tokens.
-MAX_ENTRIES, MAX_DIMENSIONS, MAX_NUMBERS, MAX_TEXT, MAX_STRINGS = 2**16, 8, 2**16, 2**24, 2**22
+MAX_ENTRIES, MAX_DIMENSIONS, MAX_NUMBERS, MAX_TEXT, MAX_STRINGS = 2**16, 8, 2**16, 2**24, 2**21
 # Headers have some megabytes, most of them tokens: as much is read as they need.
 HEADER_SIZES = (2**20, 2**23, 2**26)
 FLOATS = {0: "f4", 1: "f2"}  # ggml's types of tensors: F32, F16
