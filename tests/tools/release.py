@@ -26,7 +26,9 @@ DATA = [
     "_config_reader/gguf/gguf.json",
     "_config_reader/carriers/diffusers.json",
 ]
-NEVER = re.compile(r"__pycache__|\.pyc$|\.nox|\.(git|hypothesis|ruff_cache|mypy_cache)/|_build|/dist/")
+NEVER = re.compile(
+    r"__pycache__|\.pyc$|\.nox|\.(git|hypothesis|ruff_cache|mypy_cache)/|_build|/dist/"
+)
 
 
 def run(*command, cwd=ROOT, **env):

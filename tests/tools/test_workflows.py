@@ -34,7 +34,9 @@ def test_actions_are_pinned_to_commits_with_their_versions(path):
 
 
 def test_one_action_has_one_commit():
-    lines = {line.strip(" -") for f in FILES for line in f.read_text().splitlines() if "uses:" in line}
+    lines = {
+        line.strip(" -") for f in FILES for line in f.read_text().splitlines() if "uses:" in line
+    }
     names = [line.partition("@")[0] for line in lines]
     assert len(set(names)) == len(names)
 
