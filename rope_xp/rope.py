@@ -303,14 +303,14 @@ class RoPE:
 
     def rotate(
         self,
-        x: Array,
+        x: X,
         cos: Array,
         sin: Array,
         *,
         seq_axis: int = -2,
         inverse: bool = False,
         out: Array | None = None,
-    ) -> Array:
+    ) -> X:
         """Apply tables from `cos_sin` with this object's layout and rotated part.
 
         Parameters, result and errors are those of `rope_xp.rotate`; ``x`` must have ``head_dim``
@@ -322,7 +322,8 @@ class RoPE:
         cos, sin = (_backends.host_array(*each) for each in (("cos", cos), ("sin", sin)))
         for name, table in (("cos", cos), ("sin", sin)):
             rotation.require_width(name, table, self.n_pairs, self.head_dim)
-        return self._rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse, out=out)
+        turned: X = self._rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse, out=out)
+        return turned
 
     @overload
     def __call__(self, q: X, k: None = None, **options: Unpack[Placement]) -> X: ...

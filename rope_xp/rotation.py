@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from rope_xp import _backends
-from rope_xp._backends import Array, Namespace
+from rope_xp._backends import A, Array, Namespace
 from rope_xp._kernels import (
     Operands,
     RotationPlan,
@@ -38,7 +38,7 @@ def turn(a: Array, b: Array, cos: Array, sin: Array) -> tuple[Array, Array]:
 
 
 def rotate(
-    x: Array,
+    x: A,
     cos: Array,
     sin: Array,
     *,
@@ -48,7 +48,7 @@ def rotate(
     inverse: bool = False,
     blocks: tuple[int, ...] | None = None,
     out: Array | None = None,
-) -> Array:
+) -> A:
     r"""Rotate feature pairs of ``x`` by the angles of ``cos`` and ``sin``.
 
     Pair :math:`(a, b)` becomes :math:`(a\cos\phi - b\sin\phi,\ a\sin\phi + b\cos\phi)`.
@@ -142,7 +142,8 @@ def rotate(
             on_blocks = partial(
                 rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
             )
-            return _backends.map_blocks(on_blocks, x, cos, sin)
+            result: A = _backends.map_blocks(on_blocks, x, cos, sin)
+            return result
     elif out is not None:
         _backends.namespace(x=x, out=out)
         _require_out(x, out)
@@ -152,8 +153,10 @@ def rotate(
     if plan.rotate_small is not None and forced_kernel() is None and (out is None or plan.small):
         rotated = plan.rotate_small(x, cos, sin)
         if rotated is not None:
-            return rotated if out is None else write_into(out, rotated)
-    return evaluate(plan, Operands(x, cos, sin, out), xp)
+            result = rotated if out is None else write_into(out, rotated)
+            return result
+    result = evaluate(plan, Operands(x, cos, sin, out), xp)
+    return result
 
 
 def _shapes_and_dtypes(x: Array, cos: Array, sin: Array) -> tuple[Any, ...]:

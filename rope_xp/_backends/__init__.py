@@ -26,7 +26,7 @@ from rope_xp._backends.host_constants import (
     is_host_constant,
     join,
 )
-from rope_xp._backends.library import Array, Cuda, Device, Dtype, Library, Memory, Namespace
+from rope_xp._backends.library import A, Array, Cuda, Device, Dtype, Library, Memory, Namespace
 from rope_xp._backends.namespaces import (
     cache_block_bytes,
     compat_namespace,
@@ -75,6 +75,7 @@ from rope_xp._backends.torch import rows_at_length
 __all__ = [
     "FLOATING",
     "INTEGER",
+    "A",
     "Array",
     "Cuda",
     "Device",

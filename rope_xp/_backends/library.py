@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 Array = Any
+A = TypeVar("A", bound=Any)  # an array whose type comes back
 Namespace = Any
 Dtype = Any
 Device = Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rope_xp import _backends
-from rope_xp._backends import Array, Dtype, Namespace
+from rope_xp._backends import A, Array, Dtype, Namespace
 from rope_xp._validation import is_known, quote, require_bool
 from rope_xp.attention._shapes import broadcast_kv, require_shapes, split_groups
 from rope_xp.axes._base import refuse_default
@@ -17,7 +17,7 @@ _CHUNK = 64
 
 
 def linear_attention(
-    q: Array,
+    q: A,
     k: Array,
     v: Array,
     *,
@@ -27,7 +27,7 @@ def linear_attention(
     k_positions: Array | None = None,
     seq_len: SeqLen = None,
     feature_map: Callable[[Array], Array] | None = None,
-) -> Array:
+) -> A:
     r"""Attention whose time and memory grow linearly with the length, not quadratically.
 
     .. math:: o_m = \frac{\sum_n \langle R_m \varphi(q_m), R_n \varphi(k_n) \rangle\, v_n}
@@ -126,7 +126,8 @@ def linear_attention(
     # ones have none.
     empty = norm == 0
     output = output / xp.where(empty, xp.ones_like(norm), norm)
-    return _backends.cast(xp.where(empty, xp.zeros_like(output), output), result, xp)
+    rounded: A = _backends.cast(xp.where(empty, xp.zeros_like(output), output), result, xp)
+    return rounded
 
 
 def _weighted_sum(q: Array, k: Array, v: Array, causal: bool, xp: Namespace) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rope_xp import _backends
-from rope_xp._backends import Array, Dtype, Namespace
+from rope_xp._backends import A, Array, Dtype, Namespace
 from rope_xp._validation import (
     MAX_FACTOR,
     is_known,
@@ -19,7 +19,7 @@ from rope_xp.attention._shapes import grouped_product, require_shapes
 
 
 def attention(
-    q: Array,
+    q: A,
     k: Array,
     v: Array,
     *,
@@ -28,7 +28,7 @@ def attention(
     scale: float | None = None,
     query_scale: Array | None = None,
     ranges: Sequence[tuple[Array, Array, Array]] = (),
-) -> Array:
+) -> A:
     r"""Scaled dot-product attention, :math:`\mathrm{softmax}(s\,q k^\top + B)\,v`.
 
     Parameters
@@ -107,7 +107,8 @@ def attention(
         _require_bias("bias", tuple(bias.shape), (*rows, q_len, k_len))
     if any(is_known(n) and n == 0 for n in (*rows, q_len, k_len)):
         # Scores without elements have no maximum, and a sum over no keys is 0.
-        return xp.zeros((*rows, q_len, v.shape[-1]), dtype=result, device=_backends.device(q))
+        zeros: A = xp.zeros((*rows, q_len, v.shape[-1]), dtype=result, device=_backends.device(q))
+        return zeros
     scores = _scores(q, k, factor, compute, xp)
     for q_there, k_there, where in ranges:
         scores = xp.where(where, _scores(q_there, k_there, factor, compute, xp), scores)
@@ -131,7 +132,8 @@ def attention(
     weights = xp.exp(scores - peak)
     total = xp.sum(weights, axis=-1, keepdims=True)
     weights = weights / xp.where(total == 0, xp.ones_like(total), total)
-    return _backends.cast(grouped_product(weights, v, xp), result, xp)
+    output: A = _backends.cast(grouped_product(weights, v, xp), result, xp)
+    return output
 
 
 def _scores(q: Array, k: Array, factor: float | Array, compute: Dtype, xp: Namespace) -> Array:

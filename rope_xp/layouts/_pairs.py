@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from rope_xp import _backends
-from rope_xp._backends import Array
+from rope_xp._backends import A
 from rope_xp._kernels import interleave, replace_features
 from rope_xp._validation import as_int, as_size, quote, require_one_of
 
@@ -14,7 +14,7 @@ LAYOUTS = get_args(Layout)
 
 
 def convert_layout(
-    x: Array,
+    x: A,
     *,
     source: Layout,
     target: Layout,
@@ -22,7 +22,7 @@ def convert_layout(
     rotary_dim: int | None = None,
     rotary_start: int = 0,
     axis: int = -1,
-) -> Array:
+) -> A:
     """Reorder the features of each head from one layout to the other.
 
     Rotating the result with layout ``target`` gives the same as rotating ``x`` with layout
@@ -104,7 +104,8 @@ def convert_layout(
     if target == "interleaved":
         parts = [interleave(parts[0], parts[1], xp)]
     heads = replace_features(heads, parts, rotary_start, rotary_start + rotary_dim, xp)
-    return xp.moveaxis(xp.reshape(heads, last.shape), -1, axis)
+    moved: A = xp.moveaxis(xp.reshape(heads, last.shape), -1, axis)
+    return moved
 
 
 def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
