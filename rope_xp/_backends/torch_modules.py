@@ -15,7 +15,7 @@ import numpy as np
 # Names of functions that rotate queries and keys, and of modules that make tables or hold frequencies.
 _APPLIES = re.compile(r"apply.*(rot|rope)|rotate_quer", re.IGNORECASE)
 _ROTARY = re.compile(r"rotary|rope", re.IGNORECASE)
-_ATTENTION = re.compile(r"attention|attn|indexer", re.IGNORECASE)
+_ATTENTION = re.compile(r"attention|attn|indexer|mla", re.IGNORECASE)
 _FREQUENCIES = re.compile(r"inv_freq|freqs|theta", re.IGNORECASE)
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rope_xp._backends import torch_modules
-from rope_xp._validation import quote
 from rope_xp.configs._explain import ranges
-from rope_xp.configs._summary import ConfigOrRopes, Layer, read_kinds
+from rope_xp.configs._summary import ConfigOrRopes, Layer, Summary, read_kinds
 from rope_xp.layouts._pairs import Layout
 from rope_xp.rope import RoPE
 from rope_xp.testing._model_layer import Seen, look
@@ -189,7 +188,7 @@ def diagnose_model(model: Any, config: ConfigOrRopes | None = None) -> ModelDiag
         raise TypeError(msg)
     summary = read_kinds(given, None)
     runs, remarks = make_runs(model, summary)
-    numbers = _layers(runs, summary.layers, has_count=summary.has_layer_count)
+    numbers = _layers(runs, summary)
     layers = tuple(_layer(number, layer, runs) for number, layer in numbers)
     extra = sorted(
         {s.number for s in runs[0].scored if s.number is not None} - {n for n, _ in numbers}
@@ -199,20 +198,26 @@ def diagnose_model(model: Any, config: ConfigOrRopes | None = None) -> ModelDiag
             f"attention in layers {ranges(extra)}, which the config does not have, is not compared"
         )
     name = summary.name or str(getattr(getattr(model, "config", None), "model_type", ""))
+    if summary.note is not None and not all(layer.is_same for layer in layers):
+        remarks.append(f"of {summary.name}: {summary.note}")
     return ModelDiagnosis(name, layers, (*remarks, *_buffers(model)))
 
 
-def _layers(
-    runs: list[Run], layers: Sequence[Layer], *, has_count: bool
-) -> list[tuple[int, Layer]]:
-    """The layers of the config, or as many as the model has if that says one for all."""
-    if has_count:
-        return [*enumerate(layers)]
+def _layers(runs: list[Run], summary: Summary) -> list[tuple[int, Layer]]:
+    """The layers of the config by their numbers in the model."""
     numbers = sorted({s.number for s in runs[0].scored if s.number is not None})
-    if len({*layers}) > 1 or not numbers:
-        msg = f"`config` must say how many layers there are, got {quote(len(layers))} kinds of them"
+    if summary.has_layer_count:
+        # A config can have an entry for the MLP of each layer, too.
+        mlps = {n for kind in summary.kinds if kind.label == "mlp" for n in kind.numbers}
+        others = [layer for n, layer in enumerate(summary.layers) if n not in mlps]
+        return [*enumerate(others if [*range(len(others))] == numbers else summary.layers)]
+    if len({*summary.layers}) > 1 or not numbers:
+        n = len(summary.layers)
+        msg = (
+            f"`config` must say how many layers there are, got {n} kinds of layers without a number"
+        )
         raise ValueError(msg)
-    return [(number, layers[0]) for number in numbers]
+    return [(number, summary.layers[0]) for number in numbers]
 
 
 def _layer(number: int, layer: Layer, runs: list[Run]) -> LayerDiagnosis:
