@@ -129,16 +129,22 @@ class BlackBox:
         raise RotationError(msg)
 
     def __call__(
-        self, x: np.ndarray, positions: np.ndarray, *, dtype: str = "float32", view: str = "plain"
+        self,
+        x: np.ndarray,
+        positions: np.ndarray,
+        *,
+        dtype: str = "float32",
+        view: str = "plain",
+        integer: str | None = None,
     ) -> Answer:
-        """What ``fn`` makes of ``x`` in ``dtype``, as some `view`, at ``positions``.
+        """What ``fn`` makes of ``x`` in ``dtype``, as some `view`, at ``positions`` in ``integer``.
 
         Raises
         ------
         RefusedError
             If it raises an error, or returns something else than an array of the shape of x.
         """
-        return self.call(self.array(x, dtype, view), self.positions(positions))
+        return self.call(self.array(x, dtype, view), self.positions(positions, integer))
 
     def call(self, x: Array, positions: Array) -> Answer:
         """As ``fn``, with arrays that were made by `array` and `positions`."""
@@ -190,11 +196,15 @@ class BlackBox:
         made = self.xp.asarray(np.array(x, dtype=wide, order="C"), device=self.device)
         return _backends.cast(made, getattr(self.xp, dtype), self.xp)
 
-    def positions(self, positions: np.ndarray) -> Array:
-        dtype = _backends.default_integer_dtype(self.xp, self.device)
+    def positions(self, positions: np.ndarray, integer: str | None = None) -> Array:
+        """``positions`` as an array of the library, in its default dtype or in ``integer``."""
+        name = integer or self._integer()
         return self.xp.asarray(
-            positions.astype(_backends.dtype_name(dtype)), dtype=dtype, device=self.device
+            positions.astype(name), dtype=getattr(self.xp, name), device=self.device
         )
+
+    def _integer(self) -> str:
+        return _backends.dtype_name(_backends.default_integer_dtype(self.xp, self.device))
 
     def values(self, array: Array) -> np.ndarray:
         """A copy as float64, on the host."""
@@ -202,8 +212,14 @@ class BlackBox:
 
     def dtypes(self) -> list[str]:
         """Floating dtypes that the library has here, other than float32."""
+        return self._has("float16", "bfloat16", "float64")
+
+    def integer_dtypes(self) -> list[str]:
+        """Dtypes that positions may have, other than the default."""
+        return [name for name in self._has("int32", "int64") if name != self._integer()]
+
+    def _has(self, *names: str) -> list[str]:
         missing = _backends.missing_dtypes(self.xp, self.device)
-        names = ("float16", "bfloat16", "float64")
         return [name for name in names if name not in missing and hasattr(self.xp, name)]
 
     def _takes(self, what: str, shape: tuple[int, ...]) -> bool:

@@ -97,8 +97,7 @@ def check(
         raise ValueError(msg)
     n_axes = None if rope.axes is None else len(rope.frequencies(seq_len).inv_freq)
     box = BlackBox(fn, rope.head_dim, n_axes=n_axes, xp=xp, device=device)
-    trial = Trial(box, Definition(rope, seq_len), np.random.default_rng(seed))
-    trial.find_reach(max_position)
+    trial = Trial(box, Definition(rope, seq_len), np.random.default_rng(seed), max_position)
     with np.errstate(all="ignore"):  # of what is not finite, a law says more
         for law in LAWS:
             law(trial)

@@ -150,6 +150,15 @@ def definition(trial: Trial) -> None:
     trial.compare(law, call, "positions 0 to 5")
     call = trial.call(law, trial.x(2, 3, 16), trial.place(trial.scattered(16), 2))
     trial.compare(law, call, "positions out of order, with gaps")
+    # Of the same shape, with the same first, last and largest position, and the same sum.
+    positions = trial.scattered(16)
+    for again in (positions, np.concatenate([positions[:1], positions[-2:0:-1], positions[-1:]])):
+        call = trial.call(law, trial.x(2, 1, 16), trial.place(again, 2))
+        trial.compare(law, call, "positions of an earlier call in another order")
+    powers = 10.0 ** np.arange(-20, 21, 4)  # (seq,)
+    x = trial.x(1, 2, len(powers)) * powers[:, None]
+    call = trial.call(law, x, trial.place(trial.scattered(len(powers))))
+    trial.compare(law, call, "x from 1e-20 to 1e20")
     for offset in (1, 7, min(trial.reach - 4, 250), min(trial.reach - 4, 3000)):
         call = trial.call(law, trial.x(1, 2, 5), trial.place(offset + np.arange(5)))
         trial.compare(law, call, f"five tokens from position {offset} on")
@@ -159,8 +168,11 @@ def sizes(trial: Trial) -> None:
     """Every number of tokens, heads and rows."""
     law = "every size"
     most = min(trial.reach, 4000)
-    shapes = [(1, 1, seq) for seq in (1, 2, 3, 7, 8, 13, 16, 17, 31, 65, 129, 257, 513, 1025, 2049)]
+    some = (1, 2, 3, 7, 8, 13, 16, 17, 31, 65, 128, 129, 257, 513, 1024, 1025, 2049)
+    shapes = [(1, 1, seq) for seq in some]
     shapes += [(1, 8, 3), (1, 33, 2), (5, 1, 3), (3, 3, 3), (4, 4, 1), (17, 1, 2), (2, 5, 33)]
+    # A million numbers, for which there may be another way.
+    shapes.append((2, 8, 2**20 // (16 * trial.definition.rope.head_dim) + 1))
     for batch, heads, seq in shapes:
         start = trial.random.integers(1, max(2, most - seq))
         positions = np.minimum(start + np.arange(seq), most)
@@ -194,10 +206,13 @@ def rows(trial: Trial) -> None:
         call = trial.call(law, trial.x(batch, heads, seq), positions)
         tokens = "one token" if seq == 1 else f"{seq} tokens"
         trial.compare(law, call, f"{batch} rows with offsets of their own, {heads} heads, {tokens}")
-    positions = trial.rows(trial.scattered(4 * 7).reshape(4, 7))
-    trial.compare(
-        law, trial.call(law, trial.x(4, 3, 7), positions), "rows with positions out of order"
-    )
+    positions = trial.scattered(4 * 7).reshape(4, 7)
+    for order, tried in (
+        ([0, 1, 2, 3], "rows with positions out of order"),
+        ([0, 2, 1, 3], "rows in another order than in an earlier call"),
+    ):
+        call = trial.call(law, trial.x(4, 3, 7), trial.rows(positions[order]))
+        trial.compare(law, call, tried)
 
 
 def long_positions(trial: Trial) -> None:
@@ -217,12 +232,27 @@ def long_positions(trial: Trial) -> None:
     found = np.unique(found[(found > 0) & (found <= trial.reach)])
     more = np.exp(trial.random.uniform(0, np.log(trial.reach), size=64)).astype(np.int64)
     for positions in (found, more):
-        call = trial.call(law, trial.x(1, 2, len(positions)), trial.place(positions))
-        trial.compare(law, call, f"positions up to {positions.max()}")
+        for dtype in ["float32", *trial.box.dtypes()]:
+            x = trial.x(1, 2, len(positions))
+            try:
+                answer = trial.box(x, trial.place(positions), dtype=dtype)
+            except RefusedError as refused:
+                if dtype == "float32":
+                    trial.refused(law, x, positions, refused)
+                continue  # `dtypes` says so
+            call = Call(trial.place(positions), answer, dtype)
+            trial.compare(law, call, f"{dtype}, positions up to {positions.max()}")
 
 
 # What does not fit float16, where fast sines end, and what is no multiple of a power of two.
 _WRAPS = np.array([300, 3000, 40_000, 48_040, 65_504, 65_520, 99_991, 131_100, 262_200, 777_777])
+
+
+def after_other_dtypes(trial: Trial) -> None:
+    """What an earlier call in another dtype made does not round those that follow."""
+    for dtype, call in trial.after_dtypes.items():
+        tried = f"float32 after a call in {dtype} that went farther than those before"
+        trial.compare("the dtype of earlier calls", call, tried)
 
 
 def dtypes(trial: Trial) -> None:
@@ -242,6 +272,14 @@ def dtypes(trial: Trial) -> None:
         zeros = trial.place(np.zeros(4, dtype=np.int64), 2)
         call = trial.call(law, trial.x(2, 2, 4), zeros, dtype=dtype)
         trial.compare(law, call, f"{dtype} at position 0")
+    for dtype in trial.box.integer_dtypes():
+        x, positions = trial.x(2, 3, 7), trial.place(trial.scattered(7), 2)
+        try:
+            answer = trial.box(x, positions, integer=dtype)
+        except RefusedError as refused:
+            trial.skipped.append(f"positions of dtype {dtype}: {refused}")
+            continue
+        trial.compare(law, Call(positions, answer, "float32"), f"positions of dtype {dtype}")
 
 
 def _promotion(dtype: str, found: str) -> str:
@@ -279,6 +317,7 @@ LAWS = (
     composition,
     pairs,
     definition,
+    after_other_dtypes,
     sizes,
     rows,
     long_positions,

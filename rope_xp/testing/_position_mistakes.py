@@ -128,6 +128,23 @@ def position_mistakes(
         yield mistake("all axes have the positions of the first", lambda p: p[:1] + 0 * p)
 
 
+def earlier_positions(
+    definition: Definition, call: Call, earlier: Sequence[np.ndarray]
+) -> Iterator[Mistake]:
+    """A table that is kept under a key which other positions have, too: their sum, their ends."""
+    axes = definition.inv_freq.ndim - 1
+    known = {other.tobytes(): other for other in earlier if other.shape == call.positions.shape}
+    for other in known.values():
+        at = other[..., None, None, :] if other.ndim == 1 + axes else other[..., :, None, :]
+        row = ", ".join(map(str, other.reshape(-1, other.shape[-1])[0, :6]))
+        yield Mistake(
+            "positions",
+            f"the positions of an earlier call, {row}{', …' if other.size > 6 else ''}: a table that is "
+            "kept, and found again for others",
+            lambda p, at=at: p * 0 + at,
+        )
+
+
 def _first_of_length(p: np.ndarray, earlier: Sequence[np.ndarray], axes: int) -> np.ndarray:
     """Positions of the first earlier call with as many tokens, for all rows."""
     for other in earlier:

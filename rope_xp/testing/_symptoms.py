@@ -13,7 +13,7 @@ from rope_xp.testing._black_box import Answer, Call
 from rope_xp.testing._definition import Definition
 from rope_xp.testing._frequency_mistakes import frequency_mistakes
 from rope_xp.testing._mistakes import Mistake, rotated_with
-from rope_xp.testing._position_mistakes import position_mistakes
+from rope_xp.testing._position_mistakes import earlier_positions, position_mistakes
 from rope_xp.testing._rotation_mistakes import rotation_mistakes, table_mistakes
 
 #: Mistakes are tried on no more tokens and heads of a call than these.
@@ -183,8 +183,13 @@ def _looks_like(
     if definition.inv_freq.ndim == 1:
         known += frequency_mistakes(definition)
     known += table_mistakes(definition)
-    fitting = [m for m in known if _fits(definition, first, m)]
-    fitting = [m for m in fitting if all(_fits(definition, c, m) for c in more)] or fitting
+    fitting = _fitting(definition, known, first, more) or _fitting(
+        definition, [*earlier_positions(definition, first.call, earlier)], first, ()
+    )
+    rounded = _float32(definition)
+    if rounded is not None and all(_is_within(rounded, call) for call in calls):
+        # Far from 0, errors are as large as those of numbers that are rounded to 16 bits.
+        fitting = [m for m in fitting if not m.rounds_to]
     if fitting:
         texts = list(dict.fromkeys(m.text for m in fitting))[:2]
         return f"This looks like {'; or like '.join(texts)}."
@@ -198,14 +203,11 @@ def _looks_like(
             f"Everything that is wrong is multiplied by {scale:.6g}: an attention factor of "
             f"{definition.factor * scale:.6g}, not of {definition.factor:.6g}."
         )
-    if definition.rope.precision == "exact":
-        rope = dataclasses.replace(definition.rope, precision="float32")
-        rounded = Definition(rope, definition.seq_len)
-        if all(_is_within(rounded, call) for call in calls):
-            return (
-                "The errors are those of angles rounded to float32: in proportion to the position. If that "
-                "is wanted, ask for it with precision='float32'."
-            )
+    if rounded is not None and all(_is_within(rounded, call) for call in calls):
+        return (
+            "The errors are those of angles rounded to float32: in proportion to the position. If that "
+            "is wanted, ask for it with precision='float32'."
+        )
     for several in _roundings(known):
         if _fits(definition, first, *several) and all(_fits(definition, c, *several) for c in more):
             dtype = several[0].rounds_to
@@ -219,6 +221,22 @@ def _looks_like(
     if dtype in ("float16", "bfloat16"):
         return f"Angles, positions or frequencies may be rounded to {dtype} because x is."
     return None
+
+
+def _fitting(
+    definition: Definition, known: Sequence[Mistake], first: _Evidence, more: Sequence[_Evidence]
+) -> list[Mistake]:
+    """Those that give what came out, in all calls if there are any."""
+    fitting = [m for m in known if _fits(definition, first, m)]
+    return [m for m in fitting if all(_fits(definition, c, m) for c in more)] or fitting
+
+
+def _float32(definition: Definition) -> Definition | None:
+    """With angles in float32, if they should be exact."""
+    if definition.rope.precision != "exact":
+        return None
+    rope = dataclasses.replace(definition.rope, precision="float32")
+    return Definition(rope, definition.seq_len)
 
 
 def _scale(evidence: _Evidence) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -66,29 +67,42 @@ class Report:
 class Trial:
     """The implementation, the definition, and what has been found."""
 
-    def __init__(self, box: BlackBox, definition: Definition, random: np.random.Generator) -> None:
+    def __init__(
+        self,
+        box: BlackBox,
+        definition: Definition,
+        random: np.random.Generator,
+        max_position: int | None,
+    ) -> None:
         self.box, self.definition, self.random = box, definition, random
+        self.is_default = max_position is None
+        self.asked = FARTHEST if max_position is None else max_position
         self.found: dict[str, Law] = {}
         self.skipped = [f"{what}: {why}" for what, why in box.refusals.items()]
-        self.reach = FARTHEST
         self.earlier = [np.arange(1, 6)]  # positions of calls that were made
         # Before any call with large positions, which an implementation may remember.
         self.first = self.call(
             "the first call", self.x(2, 3, 5), self.place(np.array([3, 1, 4, 2, 5]), 2)
         )
+        self.after_dtypes: dict[str, Call] = {}
+        for i, dtype in enumerate(box.dtypes()):
+            positions = self.place(64 * 2**i + np.arange(4))  # tables that grow are made now
+            if positions.max() <= self.asked:
+                with contextlib.suppress(RefusedError):
+                    box(self.x(1, 2, 4), positions, dtype=dtype)
+                    answer = box(self.x(1, 2, 4), positions)
+                    self.after_dtypes[dtype] = Call(positions, answer, "float32")
 
-    def find_reach(self, asked: int | None) -> None:
+    @cached_property
+    def reach(self) -> int:
         """The largest position that can be tried."""
-        if asked is not None:
-            self.reach = asked
-            return
-        if self._goes_to(FARTHEST):
-            return
-        low, high = 5, FARTHEST  # the black box has called it with 1 … 5
+        if not self.is_default or self._goes_to(self.asked):
+            return self.asked
+        low, high = 5, self.asked  # the black box has called it with 1 … 5
         while low + 1 < high:
             middle = min(2 * low, (low + high) // 2) if high == FARTHEST else (low + high) // 2
             low, high = (middle, high) if self._goes_to(middle) else (low, middle)
-        self.reach = low
+        return low
 
     def _goes_to(self, position: int) -> bool:
         try:
@@ -128,10 +142,14 @@ class Trial:
         try:
             answer = self.box(x, positions, **options)
         except RefusedError as refused:
-            shape = f"x of shape {x.shape} and positions {_text(positions)}"
-            self.fail(law, f"With {shape} {refused}")
+            self.refused(law, x, positions, refused)
         self.earlier.append(positions)
         return Call(positions, answer, options.get("dtype", "float32"))
+
+    def refused(
+        self, law: str, x: np.ndarray, positions: np.ndarray, refused: RefusedError
+    ) -> NoReturn:
+        self.fail(law, f"With x of shape {x.shape} and positions {_text(positions)} {refused}")
 
     def keeps_its_results(self, law: str) -> None:
         """RotationError if a call changes what an earlier one returned."""

@@ -10,21 +10,6 @@ from implementations.wrong import WRONG
 
 from rope_xp.testing import check, diagnose
 
-# What `check` does not find yet, or gives another reason for. Remove a name when it does.
-NOT_YET = {
-    "float32_angles_for_float16",
-    "int32_taken_for_int64",
-    "last_token_of_a_full_block",
-    "more_than_65536_numbers",
-    "positions_along_heads",
-    "rows_along_heads",
-    "shorter_table_for_float16",
-    "shorter_table_for_float64",
-    "table_known_by_first_and_last",
-    "table_known_by_the_sum",
-    "table_that_grew_in_float16",
-}
-
 NAMESPACES = {"numpy": "numpy", "torch": "torch", "jax": "jax.numpy"}
 
 
@@ -63,9 +48,7 @@ def test_right_implementations_pass(each):
 
 
 @pytest.mark.parametrize("each", rows(WRONG))
-def test_wrong_implementations_are_refused_with_the_reason(each, request):
-    if each.name in NOT_YET:
-        request.applymarker(pytest.mark.xfail(reason="not found yet", strict=False))
+def test_wrong_implementations_are_refused_with_the_reason(each):
     with pytest.raises(AssertionError) as raised:
         check(each.make(), each.rope, xp=namespace(each))
     reason = reason_in(str(raised.value), each.rope).lower()
