@@ -165,7 +165,7 @@ def constant_cos_sin(
     exact = precision == "exact"
     # Of ndonnx, sizes that are not known are None.
     tokens = None if any(size is None for size in seq) else math.prod(seq)
-    few_pairs = is_static(tokens) and tokens * n_pairs <= FEW
+    few_pairs = tokens is not None and is_static(tokens) and tokens * n_pairs <= FEW
     if exact and not at_length and few_pairs:
         few = few_cos_sin(positions, inv_freq, dtype, attention_factor, xp)
         if few is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 import numpy as np
 
 from rope_xp import _backends, phases, rotation
-from rope_xp._backends import Array, Dtype, Namespace
+from rope_xp._backends import A, Array, Dtype, Namespace
 from rope_xp._host_phases import FEW
 from rope_xp._traced_length import frequencies_at_length, schedule_text
 from rope_xp._validation import (
@@ -54,8 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RoPE"]
 
-X = TypeVar("X")
-Y = TypeVar("Y")
+B = TypeVar("B")  # k can be of another type than q
 
 
 @dataclass(frozen=True, repr=False)
@@ -303,14 +302,14 @@ class RoPE:
 
     def rotate(
         self,
-        x: X,
+        x: A,
         cos: Array,
         sin: Array,
         *,
         seq_axis: int = -2,
         inverse: bool = False,
         out: Array | None = None,
-    ) -> X:
+    ) -> A:
         """Apply tables from `cos_sin` with this object's layout and rotated part.
 
         Parameters, result and errors are those of `rope_xp.rotate`; ``x`` must have ``head_dim``
@@ -322,14 +321,14 @@ class RoPE:
         cos, sin = (_backends.host_array(*each) for each in (("cos", cos), ("sin", sin)))
         for name, table in (("cos", cos), ("sin", sin)):
             rotation.require_width(name, table, self.n_pairs, self.head_dim)
-        turned: X = self._rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse, out=out)
+        turned: A = self._rotate(x, cos, sin, seq_axis=seq_axis, inverse=inverse, out=out)
         return turned
 
     @overload
-    def __call__(self, q: X, k: None = None, **options: Unpack[Placement]) -> X: ...
+    def __call__(self, q: A, k: None = None, **options: Unpack[Placement]) -> A: ...
 
     @overload
-    def __call__(self, q: X, k: Y, **options: Unpack[Placement]) -> tuple[X, Y]: ...
+    def __call__(self, q: A, k: B, **options: Unpack[Placement]) -> tuple[A, B]: ...
 
     def __call__(
         self,
@@ -384,10 +383,10 @@ class RoPE:
         )
 
     @overload
-    def inverse(self, q: X, k: None = None, **options: Unpack[Placement]) -> X: ...
+    def inverse(self, q: A, k: None = None, **options: Unpack[Placement]) -> A: ...
 
     @overload
-    def inverse(self, q: X, k: Y, **options: Unpack[Placement]) -> tuple[X, Y]: ...
+    def inverse(self, q: A, k: B, **options: Unpack[Placement]) -> tuple[A, B]: ...
 
     def inverse(
         self,

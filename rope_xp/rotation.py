@@ -47,7 +47,7 @@ def rotate(
     rotary_start: int = 0,
     inverse: bool = False,
     blocks: tuple[int, ...] | None = None,
-    out: Array | None = None,
+    out: A | None = None,
 ) -> A:
     r"""Rotate feature pairs of ``x`` by the angles of ``cos`` and ``sin``.
 
@@ -142,8 +142,8 @@ def rotate(
             on_blocks = partial(
                 rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
             )
-            result: A = _backends.map_blocks(on_blocks, x, cos, sin)
-            return result
+            mapped: A = _backends.map_blocks(on_blocks, x, cos, sin)
+            return mapped
     elif out is not None:
         _backends.namespace(x=x, out=out)
         _require_out(x, out)
@@ -151,11 +151,10 @@ def rotate(
         cos, sin = cos[index], sin[index]
     # Small results are copied to ``out``: whether it overlaps with what is read takes longer to find out.
     if plan.rotate_small is not None and forced_kernel() is None and (out is None or plan.small):
-        rotated = plan.rotate_small(x, cos, sin)
+        rotated: A | None = plan.rotate_small(x, cos, sin)
         if rotated is not None:
-            result = rotated if out is None else write_into(out, rotated)
-            return result
-    result = evaluate(plan, Operands(x, cos, sin, out), xp)
+            return rotated if out is None else write_into(out, rotated)
+    result: A = evaluate(plan, Operands(x, cos, sin, out), xp)
     return result
 
 

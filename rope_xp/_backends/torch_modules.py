@@ -361,7 +361,7 @@ def _functions(seen: _Seen) -> Any:
 
     added = {torch.baddbmm, torch.Tensor.baddbmm}
 
-    class Watched(torch.overrides.TorchFunctionMode):
+    class Watched(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
         def __torch_function__(
             self, function: Any, types: Any, given: Any = (), named: Any = None
         ) -> Any:
@@ -391,7 +391,8 @@ def _unchanged(model: Any) -> Iterator[None]:
         for b in module._buffers.values()
         if b is not None
     ]
-    configs = {id(c): c for m in modules if hasattr(c := getattr(m, "config", None), "__dict__")}
+    found: Any = (getattr(module, "config", None) for module in modules)
+    configs = {id(config): config for config in found if hasattr(config, "__dict__")}
     kept = [(vars(config), dict(vars(config))) for config in configs.values()]
     try:
         for config in configs.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rope_xp import _backends
-from rope_xp._backends import Array, Namespace
+from rope_xp._backends import A, Array, Namespace
 from rope_xp._kernels.plan import Operands, RotationPlan
 
 
@@ -25,7 +25,7 @@ def rotate(plan: RotationPlan, arrays: Operands, xp: Namespace) -> Array:
     return y if out is None else write_into(out, y)
 
 
-def write_into(out: Array, y: Array) -> Array:
+def write_into(out: A, y: Array) -> A:
     """``out`` with the values of ``y``; TypeError where its library does not let one write."""
     try:
         out[...] = y

@@ -43,7 +43,8 @@ def run(*command, cwd=ROOT, **env):
         check=False,
     )
     if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}")
+        msg = f"{' '.join(map(str, command))}\n{done.stdout}"
+        raise SystemExit(msg)
     return done.stdout
 
 
