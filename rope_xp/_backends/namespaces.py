@@ -8,6 +8,7 @@ that lookup.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -136,10 +137,15 @@ def compat_namespace(xp: Namespace | None) -> Namespace:
     return xp if library is None else library.load()
 
 
-def imported_libraries() -> list[ModuleType]:
-    """The modules of other libraries than NumPy that are known here and have been imported."""
-    names = dict.fromkeys(library.name for library in LIBRARIES.values())
-    return [sys.modules[name] for name in names if name != "numpy" and name in sys.modules]
+def imported_libraries() -> list[Namespace]:
+    """The namespaces of other libraries than NumPy that are known here and have been imported."""
+    others = {each.name: each for each in LIBRARIES.values() if each is not numpy.LIBRARY}
+    found = []
+    for name, library in others.items():
+        if name in sys.modules:
+            with contextlib.suppress(ImportError):  # of dask, the part that has arrays
+                found.append(library.load())
+    return found
 
 
 def require_device(xp: Namespace, device: Device | None) -> Device | None:

@@ -89,8 +89,8 @@ def require_model(model: Any) -> Any:
     if not isinstance(model, torch.nn.Module):
         msg = f"`model` must be a torch.nn.Module, got {type(model).__name__}"
         raise TypeError(msg)
-    held = (*model.named_parameters(), *model.named_buffers())
-    for name, tensor in held:
+    stored = (*model.named_parameters(), *model.named_buffers())
+    for name, tensor in stored:
         if tensor.is_meta:
             msg = f"`model` must have values, but {name!r} is on the meta device: load weights, or call to_empty()"
             raise ValueError(msg)
@@ -115,8 +115,8 @@ def frequency_buffers(model: Any) -> list[Buffer]:
 
     found = []
     for name, module in model.named_modules():
-        held = {**module._buffers, **vars(module)}
-        for key, value in held.items():
+        stored = {**module._buffers, **vars(module)}
+        for key, value in stored.items():
             is_one = (
                 isinstance(value, torch.Tensor) and value.ndim == 1 and value.is_floating_point()
             )
@@ -384,7 +384,7 @@ def _unchanged(model: Any) -> Iterator[None]:
     modules = [*model.modules()]
     attributes = [dict(vars(module)) for module in modules]
     buffers = [dict(module._buffers) for module in modules]
-    held = [
+    stored = [
         (b, b.clone())
         for module in modules
         if _ROTARY.search(type(module).__name__) or any(map(_FREQUENCIES.search, module._buffers))
@@ -410,7 +410,7 @@ def _unchanged(model: Any) -> Iterator[None]:
             vars(module).update(names)
             module._buffers.clear()
             module._buffers.update(tensors)
-        for buffer, values in held:
+        for buffer, values in stored:
             if not _is_equal(buffer, values):
                 buffer.copy_(values)
 

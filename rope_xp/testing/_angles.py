@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -161,13 +162,16 @@ def follow(
                     found, last = found.join(far.after(count)), end
             break
         if _changes(far, near):
-            end = _bisect(lambda p: not _changes(call([*POSITIONS, p]), near), last, place)
+            beyond = int(far.positions.max())
+            end = _bisect(lambda p: not _changes(call([*POSITIONS, p]), near), last, beyond)
             remarks.append(
                 "angles depend on the other positions of a call: those of positions 0 to 13 change "
                 f"when position {end + 1} is there"
             )
-            lengths = (far, call([*POSITIONS, place]))
-            last, longer = end, tuple(_longer(each, count, end) for each in lengths)
+            with contextlib.suppress(RefusedError):
+                farther = call([*POSITIONS, min(2 * beyond, limit)])
+                longer = tuple(_longer(each, count, end) for each in (farther, far))
+            last = end
             break
         if not _goes_on(far, inv_freq, start, place, count):
             end, remark = _what_ends(call, inv_freq, start, last, place)

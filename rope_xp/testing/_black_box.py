@@ -128,6 +128,20 @@ class BlackBox:
         )
         raise RotationError(msg)
 
+    def require_rows(self, rows: bool | None) -> None:
+        """RotationError unless positions of shape (batch, seq) are taken as ``rows`` says."""
+        each, shared = "positions of shape (batch, seq)", "positions of shape (seq,)"
+        if rows and not self.takes_rows:
+            msg = f"`fn` must take {each} with rows=True: {self.refusals[each]}"
+            raise RotationError(msg)
+        self.rows = rows
+        if rows is False:
+            if not self.takes_shared:
+                msg = f"`fn` must take {shared} with rows=False: {self.refusals[shared]}"
+                raise RotationError(msg)
+            self.takes_rows = False
+            self.refusals[each] = "not asked for (rows=False)"
+
     def __call__(
         self,
         x: np.ndarray,

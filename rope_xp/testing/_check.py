@@ -6,7 +6,7 @@ import numpy as np
 
 from rope_xp import _backends
 from rope_xp._backends import Device, Namespace
-from rope_xp._validation import as_int, quote
+from rope_xp._validation import as_int, quote, require_bool
 from rope_xp.positions._alignment import SeqLen
 from rope_xp.rope import RoPE
 from rope_xp.testing._black_box import BlackBox, Implementation
@@ -21,6 +21,7 @@ def check(
     *,
     seq_len: SeqLen = None,
     max_position: int | None = None,
+    rows: bool | None = None,
     xp: Namespace | None = None,
     device: Device | None = None,
     seed: int = 0,
@@ -41,6 +42,9 @@ def check(
         As in `RoPE.frequencies`, for schedules that depend on the length.
     max_position : int, optional
         The largest position; an error of ``fn`` up to there fails. Default: a million, or as far as it goes.
+    rows : bool, optional
+        True: ``fn`` must take positions of shape (batch, seq). False: these are not tried. Default: what it
+        does with them must be right if it takes them.
     xp : namespace, optional
         The library of the arrays that ``fn`` gets. Default: NumPy, or else the first of those imported
         that it takes.
@@ -70,6 +74,7 @@ def check(
     Examples
     --------
     >>> import numpy as np
+    >>> from rope_xp import RoPE
     >>> def rotate_half(x, positions):
     ...     inv_freq = 10000.0 ** (-np.arange(0, 8, 2) / 8)
     ...     angles = positions[:, None] * np.concatenate([inv_freq, inv_freq])
@@ -95,8 +100,10 @@ def check(
     if seed < 0:
         msg = f"`seed` must be at least 0, got {quote(seed)}"
         raise ValueError(msg)
+    rows = None if rows is None else require_bool("rows", rows)
     n_axes = None if rope.axes is None else len(rope.frequencies(seq_len).inv_freq)
     box = BlackBox(fn, rope.head_dim, n_axes=n_axes, xp=xp, device=device)
+    box.require_rows(rows)
     trial = Trial(box, Definition(rope, seq_len), np.random.default_rng(seed), max_position)
     with np.errstate(all="ignore"):  # of what is not finite, a law says more
         for law in LAWS:

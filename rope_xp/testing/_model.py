@@ -126,14 +126,14 @@ class ModelDiagnosis:
         ]
         seen = "as the config says" if self.is_same else "not all as the config says"
         head = f"{self.name or 'a model'}: {len(self.layers)} layers, {seen}"
-        said = _sentences(self.layers, [layer.remarks for layer in self.layers])
+        sentences = _sentences(self.layers, [layer.remarks for layer in self.layers])
         return "\n".join(
             [
                 head,
                 "",
                 *table,
                 *(f"differs: {each}" for each in self.differences),
-                *(f"note: {each}" for each in (*said, *self.remarks)),
+                *(f"note: {each}" for each in (*sentences, *self.remarks)),
             ]
         )
 

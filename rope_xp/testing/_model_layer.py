@@ -39,7 +39,7 @@ class Facts(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was seen of a layer, and what is said of it."""
+    """What was seen of a layer, and what is findings of it."""
 
     facts: Facts
     differences: list[str]
@@ -69,7 +69,7 @@ class Subject(NamedTuple):
         return next(each for each in run.scored if each.name == self.name)
 
 
-class Said(NamedTuple):
+class Findings(NamedTuple):
     """Sentences."""
 
     differences: list[str]
@@ -108,18 +108,18 @@ def look(name: str, layer: Layer, runs: list[Run]) -> Seen:
             f"{_listed(turns.unclear)} of {head_dim}), so its rotation could not be seen"
         )
         return Seen(unseen, [], [text])
-    said = _scales(subject, layer)
+    findings = _scales(subject, layer)
     if turns.pairs:
-        return _compare(subject, layer.rope, turns.pairs, said)
+        return _compare(subject, layer.rope, turns.pairs, findings)
     if layer.rope is not None:
-        said.differences.insert(0, "it does not rotate, the config says that it does")
-    return Seen(Facts(False, head_dim=head_dim), *said)
+        findings.differences.insert(0, "it does not rotate, the config says that it does")
+    return Seen(Facts(False, head_dim=head_dim), *findings)
 
 
-def _compare(subject: Subject, rope: RoPE | None, pairs: Pairs, said: Said) -> Seen:
+def _compare(subject: Subject, rope: RoPE | None, pairs: Pairs, findings: Findings) -> Seen:
     """What the pairs that turn are, and where that is not what the config says."""
     run, head_dim = subject.runs[0], subject.head_dim
-    differences, remarks = said
+    differences, remarks = findings
     shift = 0 if rope is None else _shift(rope, head_dim, pairs)
     order = _order(subject, pairs, rope, shift)
     wanted = () if rope is None else _wanted(rope, shift)
@@ -275,7 +275,7 @@ def _factor_of_table(run: Run, angle: np.ndarray) -> float | None:
     return None
 
 
-def _scales(subject: Subject, layer: Layer) -> Said:
+def _scales(subject: Subject, layer: Layer) -> Findings:
     """Whether the lengths of queries depend on the position as the query scale says."""
     for run in subject.runs:
         if run.axis is not None:
@@ -295,14 +295,14 @@ def _scales(subject: Subject, layer: Layer) -> Said:
                 "the query scale of the config could not be seen: queries are the same at all position_ids, "
                 "as where a model counts tokens instead"
             )
-            return Said([], [text])
+            return Findings([], [text])
         i = int(np.argmax(off))
         text = (
             f"queries at position {run.positions[i]:,} are {found[i]:.4g} times those at 0, the config "
             f"says {says[i]:.4g}"
         )
-        return Said([text], [])
-    return Said([], [])
+        return Findings([text], [])
+    return Findings([], [])
 
 
 def _frequency_differences(subject: Subject, rope: RoPE, pairs: Pairs, direction: int) -> list[str]:

@@ -164,6 +164,18 @@ class Trial:
             text = "The result of one call is changed by the next: both are the same memory, one buffer."
             self.fail(law, text)
 
+    def look_at_chance(self) -> None:
+        """Tables (batch, seq, n_pairs) fit (batch, heads, seq, n_pairs) where batch is heads: by chance."""
+        positions = self.rows(self.scattered(12).reshape(3, 4))
+        with contextlib.suppress(RefusedError):
+            answer = self.box(self.x(3, 3, 4), positions)
+            error = np.abs(answer.values - self.definition(answer.given, positions))
+            if not (error <= self.definition.bounds(answer.given, positions, "float32")).all():
+                self.skipped.append(
+                    "positions of shape (batch, seq) with as many rows as heads: it takes them, and the result "
+                    "is wrong. It should refuse them, as it does with other numbers of heads"
+                )
+
     def compare(self, law: str, call: Call, tried: str) -> None:
         """RotationError unless each number is within its bound of the definition."""
         given = call.answer.given

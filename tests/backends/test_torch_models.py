@@ -39,7 +39,7 @@ def halves(x):
     return torch.cat((-b, a), dim=-1)
 
 
-def neighbours(x):
+def swapped(x):
     return torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
 
 
@@ -49,15 +49,15 @@ def apply_rotary_pos_emb(q, k, cos, sin):
 
 
 def apply_rotary_pos_emb_interleave(q, k, cos, sin):
-    """As DeepSeek's: neighbours are pairs, and are returned in halves."""
+    """As DeepSeek's: pairs are interleaved, and are returned in halves."""
     q, k = (torch.cat((x[..., ::2], x[..., 1::2]), dim=-1) for x in (q, k))
     return apply_rotary_pos_emb(q, k, cos, sin)
 
 
-def turn_neighbours(q, k, cos, sin):
+def turn_interleaved(q, k, cos, sin):
     n = cos.shape[-1] // 2
     cos, sin = (t[..., :n].repeat_interleave(2, -1).unsqueeze(1) for t in (cos, sin))
-    return q * cos + neighbours(q) * sin, k * cos + neighbours(k) * sin
+    return q * cos + swapped(q) * sin, k * cos + swapped(k) * sin
 
 
 class RotaryEmbedding(nn.Module):
@@ -190,7 +190,7 @@ MISTAKES = {
         "layer 2: attention factor 1.25, the config says 1",
     ),
     "layout": (
-        lambda: attention(turn=turn_neighbours),
+        lambda: attention(turn=turn_interleaved),
         "layer 2: the pairs are interleaved (2i with 2i + 1), the config says half (i with i + 8)",
     ),
     "positions in bfloat16": (
@@ -363,8 +363,8 @@ def test_the_model_is_the_same_afterwards(fails):
     made.train()
     made.layers[0].eval()
     made.config._attn_implementation = "flash_attention_2"
-    held = dict((*made.named_buffers(), *made.named_parameters()))
-    values = {name: tensor.clone() for name, tensor in held.items()}
+    stored = dict((*made.named_buffers(), *made.named_parameters()))
+    values = {name: tensor.clone() for name, tensor in stored.items()}
     if fails:
 
         def broken(x, cos, sin):
@@ -381,8 +381,8 @@ def test_the_model_is_the_same_afterwards(fails):
         diagnose_model(made)
     assert state(made) == before
     now = dict((*made.named_buffers(), *made.named_parameters()))
-    assert all(now[name] is held[name] for name in held)
-    assert all(torch.equal(now[name], values[name]) for name in held)
+    assert all(now[name] is stored[name] for name in stored)
+    assert all(torch.equal(now[name], values[name]) for name in stored)
     assert all(p.grad is None for p in made.parameters())
 
 

@@ -15,7 +15,7 @@ from rope_xp import RoPE
 class Implementation(NamedTuple):
     """``make()`` is a fresh ``fn(x, positions)``, which should be ``rope``, on arrays of ``library``.
 
-    A wrong one has the words of which at least one must stand in the message, in any case, and
+    A wrong one has the words of which at least one must be in the message, in any case, and
     ``known`` says what a reader of its rotations can tell: fields of a `Diagnosis`.
     """
 

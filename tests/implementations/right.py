@@ -48,7 +48,7 @@ def halves(x, positions):
 
 
 @right(PAIRS)
-def neighbours(x, positions):
+def interleaved(x, positions):
     return turn_interleaved(x, *cos_sin(positions, inv_freq(16)))
 
 
@@ -65,7 +65,7 @@ def partner_of_rotate_every_two(x, positions):
 
 
 @right(PAIRS)
-def complex_neighbours(x, positions):
+def complex_numbers(x, positions):
     z = np.ascontiguousarray(x, dtype=np.float64).view(np.complex128)
     cos, sin = cos_sin(positions, inv_freq(16))
     return (z * (cos + 1j * sin)).view(np.float64).astype(x.dtype)
@@ -474,7 +474,7 @@ def divided_angles(x, positions):
 
 
 @right(RoPE(16, layout="half", scaling=Negated()))
-def the_other_way_round(x, positions):
+def against_the_sign(x, positions):
     """As nanochat does, on purpose."""
     cos, sin = cos_sin(positions, inv_freq(16))
     return turn_half(x, cos, -sin)

@@ -141,7 +141,7 @@ def both_minus(x, positions):
 
 
 @wrong(PAIRS, *SIGN)
-def missing_minus_of_neighbours(x, positions):
+def missing_minus_of_interleaved(x, positions):
     cos, sin = tables(positions)
     a, b = x[..., ::2], x[..., 1::2]
     y = np.stack([a * cos + b * sin, b * cos + a * sin], axis=-1)
@@ -219,8 +219,8 @@ frequencies(
     "wavelengths_without_pi", HALF, "2π", "6.28", "0.159", "frequenc", made=inv_freq(16) / 2 / np.pi
 )
 frequencies("a_pair_too_slow", HALF, "pair 3", made=inv_freq(16) * [1, 1, 1, 0.99, 1, 1, 1, 1])
-frequencies("last_pair_still", HALF, "pair 7", made=inv_freq(16) * (np.arange(8) < 7))
-frequencies("first_pair_still", HALF, "pair 0", made=inv_freq(16) * (np.arange(8) > 0))
+frequencies("last_pair_static", HALF, "pair 7", made=inv_freq(16) * (np.arange(8) < 7))
+frequencies("first_pair_static", HALF, "pair 0", made=inv_freq(16) * (np.arange(8) > 0))
 frequencies(
     "own_exponents_of_the_rotated_part",
     RoPE(16, layout="half", scaling=Proportional(0.5)),
@@ -498,18 +498,6 @@ def offset_of_the_first_row(x, positions):
     if positions.ndim == 2:
         positions = positions - positions[:, :1] + positions[0, 0]
     return turn_half(x, *tables(positions))
-
-
-@wrong(HALF, *HEAD, *ROW)
-def rows_along_heads(x, positions):
-    """Tables (batch, seq, n_pairs) that broadcast by chance where batch == heads."""
-    if positions.ndim == 2 and len(positions) not in (1, x.shape[1]):
-        raise ValueError
-    cos, sin = (
-        np.cos(positions[..., None] * inv_freq(16)),
-        np.sin(positions[..., None] * inv_freq(16)),
-    )
-    return turn_half(x, cos, sin)
 
 
 @wrong(HALF, *HEAD, "raised")

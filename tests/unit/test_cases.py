@@ -129,9 +129,9 @@ def test_rounding_at_every_step_is_allowed_and_more_is_not(dtype):
 
 def test_features_outside_of_the_rotated_part_have_no_tolerance():
     for case in cases(PARTIAL):
-        still = [0, 1, 8, 9]
-        assert not case.tolerance[..., still].any()
-        np.testing.assert_array_equal(case.expected[..., still], case.x[..., still])
+        static = [0, 1, 8, 9]
+        assert not case.tolerance[..., static].any()
+        np.testing.assert_array_equal(case.expected[..., static], case.x[..., static])
         assert (case.tolerance[..., 2:8] > 0).all()
 
 

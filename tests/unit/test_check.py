@@ -95,6 +95,45 @@ def test_two_mistakes():
     assert "RoPE(8, layout='interleaved', base=9000.0)" in text
 
 
+def along_heads(x, positions):
+    """Right for positions (seq,); those of (batch, seq) broadcast along heads, or do not fit."""
+    w = 10000.0 ** (-np.arange(0, 8, 2) / 8)
+    cos, sin = np.cos(positions[..., None] * w), np.sin(positions[..., None] * w)
+    return HALF.rotate(x, cos, sin) if cos.ndim == 2 else by_hand(x, cos, sin)
+
+
+def by_hand(x, cos, sin):
+    a, b = x[..., :4], x[..., 4:]
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+
+
+def test_rows_that_fit_by_chance_are_reported():
+    refused, chance = check(along_heads, HALF).not_tried
+    assert refused.startswith("positions of shape (batch, seq): it raised ValueError: operands")
+    assert chance.startswith("positions of shape (batch, seq) with as many rows as heads: it takes")
+    text = "positions of shape (batch, seq): not asked for (rows=False)"
+    assert check(along_heads, HALF, rows=False).not_tried == (text,)
+    expected = (
+        r"`fn` must take positions of shape \(batch, seq\) with rows=True: it raised ValueError"
+    )
+    with pytest.raises(RotationError, match=expected):
+        check(along_heads, HALF, rows=True)
+    assert check(implementation(HALF), HALF, rows=True).not_tried == ()
+
+
+def test_rows_only():
+    def fn(x, positions):
+        return HALF.rotate(x, *HALF.cos_sin(positions.reshape(len(x), -1)))
+
+    assert (
+        check(fn, HALF, rows=True).not_tried[0].startswith("positions of shape (seq,): it raised")
+    )
+    with pytest.raises(
+        RotationError, match=r"positions of shape \(seq,\) with rows=False: it raised"
+    ):
+        check(fn, HALF, rows=False)
+
+
 def test_what_is_refused_is_not_tried():
     def fn(x, positions):
         if positions.ndim > 1 or positions.max() >= 512 or x.dtype != np.float32:

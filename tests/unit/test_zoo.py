@@ -56,7 +56,7 @@ def test_wrong_implementations_are_refused_with_the_reason(each):
 
 
 @pytest.mark.parametrize("each", rows(RIGHT))
-def test_right_implementations_are_told(each):
+def test_right_implementations_are_diagnosed(each):
     found, rope = diagnose(each.make(), each.rope.head_dim, xp=namespace(each)), each.rope
     if found.rope == rope:
         return
@@ -64,8 +64,8 @@ def test_right_implementations_are_told(each):
     assert (found.layout, found.output_layout) == (rope.layout, None)
     assert (found.rotary_dim, found.rotary_start) == (rope.rotary_dim, rope.rotary_start)
     assert found.precision in ("exact", rope.precision)
-    for said in (found.rope, rope):
-        inv_freq, factor, _ = said.frequencies()
+    for each_rope in (found.rope, rope):
+        inv_freq, factor, _ = each_rope.frequencies()
         np.testing.assert_allclose(
             found.inv_freq * found.direction, inv_freq, rtol=1e-6, atol=1e-12
         )
@@ -73,11 +73,11 @@ def test_right_implementations_are_told(each):
 
 
 @pytest.mark.parametrize("each", rows([w for w in WRONG if w.known]))
-def test_what_wrong_implementations_are_is_told(each):
+def test_wrong_implementations_are_diagnosed(each):
     found = diagnose(each.make(), each.rope.head_dim, xp=namespace(each))
-    told = {name: getattr(found, name) for name in each.known}
+    read = {name: getattr(found, name) for name in each.known}
     numbers = {k: pytest.approx(v) if isinstance(v, float) else v for k, v in each.known.items()}
-    assert told == numbers
+    assert read == numbers
 
 
 @pytest.mark.parametrize("each", rows(WRONG))
