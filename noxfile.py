@@ -180,12 +180,12 @@ def fuzz(session):
 
 @nox.session(default=False, tags=["full"])
 def parity(session):
-    """Families, their files, relative encodings, positions, masks, grids and sinusoids: transformers, timm, diffusers."""
+    """Families, their files, their models, relative encodings, positions, masks, grids and sinusoids: transformers, timm, diffusers."""
     session.install("torch==2.13.*", "transformers==5.24.0", "accelerate", ".")
     session.install("--no-deps", *PEERS)
     session.install("pillow", "requests", "importlib_metadata", "einops")
     session.run("python", "tests/parity/families.py", *session.posargs, env=ONE_THREAD)
-    files = ("defaults", "query_scales", "to_config")
+    files = ("defaults", "query_scales", "to_config", "models")
     for what in (*files, "relative", "positions", "masks", "axes", "sinusoids"):
         session.run("python", f"tests/parity/{what}.py", env=ONE_THREAD)
     session.install(*BENCH, ".[fast]")

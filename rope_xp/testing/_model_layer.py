@@ -101,6 +101,9 @@ def look(name: str, layer: Layer, runs: list[Run]) -> Seen:
         if name != broken[0]:  # in the order in which they ran
             return Seen(unseen, [], [f"{text}, after those of {broken[0]}"])
         return Seen(unseen, [text], [])
+    if not (first.k.any() and first.q.any()):
+        which = "queries" if first.k.any() else "keys"
+        return Seen(unseen, [], [f"its {which} are all zero, so nothing can be seen of them"])
     turns = _turns.find_turns(first.k, noise)
     if turns.unclear:
         text = (

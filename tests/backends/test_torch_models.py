@@ -325,6 +325,16 @@ def test_positions_that_the_model_does_not_take():
     assert "layer 0: base 10,000, the config says 500,000" in diagnose_model(made).differences[0]
 
 
+@pytest.mark.parametrize(("projection", "which"), [("k_proj", "keys"), ("q_proj", "queries")])
+def test_weights_that_are_zero(projection, which):
+    """As those that are learned from zero on, and new."""
+    made = model()
+    nn.init.zeros_(getattr(made.layers[2].self_attn, projection).weight)
+    found = diagnose_model(made)
+    assert (found.not_seen, found.differences) == ((2,), ())
+    assert f"layer 2: its {which} are all zero, so nothing can be seen of them" in str(found)
+
+
 def test_what_cannot_be_seen_is_said():
     made = model()
     made.layers[1].self_attn.forward = lambda x, cos, sin: x  # a kernel that no hook sees
