@@ -271,6 +271,19 @@ def test_features_in_another_order_are_no_rope():
     assert pairs.rope is None
 
 
+def test_results_that_are_exchanged():
+    """Pairs (2i, 2i + 1), of which the second feature is returned in the first half."""
+
+    def fn(x, positions):
+        y = by_hand(turn=turn_interleaved)(x, positions)
+        return np.concatenate([y[..., 1::2], y[..., ::2]], axis=-1)
+
+    found = diagnose(fn, D)
+    assert (found.layout, found.direction) == ("interleaved", 1)
+    assert found.output_layout == tuple((D // 2 + i, i) for i in range(D // 2))
+    assert found.rope is None
+
+
 PRECISIONS = [
     ("exact", by_hand()),
     ("bfloat16 tables", by_hand(table=bfloat16)),
@@ -295,6 +308,12 @@ def test_roundings_are_distinguished(precision, fn):
     assert found.precision == precision
     assert found.rope == RoPE(D, layout="half")
     assert (found.angle_error < 1e-6) == (precision == "exact")
+
+
+def test_the_fewest_roundings_are_named():
+    """Frequencies 0.75ⁱ are bfloat16 numbers: whether they were rounded, too, cannot be seen."""
+    found = diagnose(by_hand(0.75 ** np.arange(4), at=bfloat16), 8)
+    assert found.precision == "bfloat16 positions"
 
 
 def test_float32_angles():
