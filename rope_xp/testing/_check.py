@@ -26,7 +26,7 @@ def check(
     device: Device | None = None,
     seed: int = 0,
 ) -> Report:
-    """Try an implementation of RoPE against the definition, on some 60 calls.
+    """Try an implementation of RoPE against the definition, on some 100 calls.
 
     Parameters
     ----------

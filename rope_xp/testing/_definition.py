@@ -15,7 +15,7 @@ ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "floa
 
 #: Of tables in float32: reducing the angle to [-π, π] rounds by 3 of these, cos and sin are good to 2
 #: in every library, and what they return is rounded once.
-_TABLE_ROUNDINGS = 6
+TABLE_ROUNDINGS = 6
 
 _SMALLEST = {"float16": 2.0**-23, "bfloat16": 2.0**-131, "float32": 2.0**-147, "float64": 0.0}
 
@@ -81,7 +81,7 @@ class Definition:
         angle = self.angle_errors(positions)
         angle = angle if angle.ndim == 2 else angle[:, None]
         unit, low = ROUNDING[dtype], dtype in ("float16", "bfloat16")
-        table = _TABLE_ROUNDINGS * ROUNDING["float32"]
+        table = TABLE_ROUNDINGS * ROUNDING["float32"]
         error = self.factor * np.minimum(table + angle, 2.0)
         a, b = np.abs(x[..., self.first]), np.abs(x[..., self.second])
         want = np.abs(self(x, positions))

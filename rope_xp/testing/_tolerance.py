@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rope_xp.rope import RoPE
-from rope_xp.testing._definition import ROUNDING, Definition
-
-#: Of tables in float32 that a kernel makes of positions: 3 for bringing the angle to [-π, π], 2 for cos
-#: and sin, 1 for the result.
-_TABLE_ROUNDINGS = 6
+from rope_xp.testing._definition import ROUNDING, TABLE_ROUNDINGS, Definition
 
 #: float16 has subnormal numbers everywhere; GPUs may take those of the others for zero.
 _SMALLEST = {
@@ -93,7 +89,7 @@ class Tolerance:
             error *= 2  # what it is compared with has this dtype, too
         if positions is not None:
             angles = beside(self.definition.angle_errors(positions), self.seq_axis)[..., pair]
-            table = np.minimum(_TABLE_ROUNDINGS * single + angles, 2.0)
+            table = np.minimum(TABLE_ROUNDINGS * single + angles, 2.0)
             error = error + abs(self.definition.factor) * (a + b) * table
         made = np.zeros(x.shape)
         made[..., turns] = error * (1 + 4 * unit) + _SMALLEST[dtype] * (a + b + 3)
