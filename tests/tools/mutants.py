@@ -233,6 +233,7 @@ class Trial(NamedTuple):
         hypothesis.configuration.set_hypothesis_home_dir(self.folder / "hypothesis")
         limit = 60 * MINUTES
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+        signal.alarm(2 * limit)  # of one that waits for ever
         options = [*self.options, "-q", "--tb=short", f"--basetemp={self.folder / 'tmp'}"]
         code = pytest.main([*options, *self.files], [self.choice])
         used = getattr(sys.modules.get(PACKAGE.name), "__file__", None)

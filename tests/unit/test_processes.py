@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,9 @@ def test_values_go_to_processes_and_come_back(method):
         pytest.skip(f"this system does not {method}")
     context = multiprocessing.get_context(method)
     given = values()
-    with context.Pool(1) as pool:
-        found = pool.map(received, given)
+    # Not a Pool, which waits for ever for a process that cannot read what it is sent.
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        found = [*pool.map(received, given)]
     for value, (there, computed, back) in zip(given, found, strict=True):
         assert there == bits(value) == bits(back)
         assert type(back) is type(value)
