@@ -109,6 +109,11 @@ class BlackBox:
         self.fn, self.head_dim = fn, as_size("head_dim", head_dim)
         self.numpy_errors = np.geterr()  # those of the caller, wherever it is called
         self.n_axes = None if n_axes is None else as_size("n_axes", n_axes)
+        if xp is None and device is not None:
+            msg = (
+                f"`device` must be None without `xp`, the library that has it, got {quote(device)}"
+            )
+            raise ValueError(msg)
         found = [np, *_backends.imported_libraries()] if xp is None else [xp]
         problems = []
         for each in found:
@@ -182,6 +187,9 @@ class BlackBox:
             msg = f"it returned an array of shape {tuple(y.shape)} for x of shape {shape}"
             raise RefusedError(msg)
         name = _backends.dtype_name(y.dtype)
+        if not _backends.is_floating(y):
+            msg = f"it returned an array of dtype {name}"
+            raise RefusedError(msg)
         try:
             return Answer(self.values(y), given, self.values(x), name)
         except Exception as error:

@@ -38,8 +38,8 @@ def same_each_time(trial: Trial) -> None:
 
 
 def _same(trial: Trial, law: str, first: Call, again: Call, tried: str) -> None:
-    error = np.abs(again.answer.values - first.answer.values)
-    error[(again.answer.values == first.answer.values)] = 0.0
+    a, b = first.answer.values, again.answer.values
+    error = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
     trial.record(law, error, np.zeros(error.shape), tried)
     if not (error == 0).all():
         at = np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape)

@@ -619,6 +619,28 @@ def config(d):
     return {"config": E(repr(made).replace("nan", "float('nan')").replace("inf", "float('inf')"))}
 
 
+def implementation(d):
+    """A function that rotates, and the code of the `RoPE` that it is."""
+    rope = f"RoPE(4, layout={d.pick(*LAYOUTS)!r}, base={d.pick(100, 5e5)})"
+    return {
+        "fn": E(f"lambda x, positions: {rope}(x, positions=positions)"),
+        "rope": E(rope),
+        **d.some(rows=lambda: d.pick(None, True, False), seed=lambda: d.pick(0, 1)),
+    }
+
+
+def kernel(d):
+    """Options of `cases`."""
+    return d.some(
+        takes=lambda: d.pick("positions", "tables"),
+        dtypes=lambda: d.pick(["float32"], ["float16", "float64"]),
+        table_dtype=lambda: d.pick(None, "float64"),
+        seq_axis=lambda: d.pick(-2, -3),
+        views=lambda: d.chance(0.5),
+        rounds_once=lambda: d.chance(0.5),
+    )
+
+
 def factors(*n):
     return [2.0] * 4, (1, 2, 3, 4), E("np.asarray([1.5] * 4)"), [1.0] * 4
 
@@ -844,6 +866,21 @@ TABLE = {
         }
     ),
     "configs.plot": Row(lambda d: config(d) | {"path": "plot.svg"}),
+    "testing.check": Row(
+        lambda d: implementation(d) | d.some(max_position=lambda: d.pick(8, 100, 10**6))
+    ),
+    "testing.assert_rotates": Row(lambda d: implementation(d) | {"views": d.chance(0.5)}),
+    "testing.cases": Row(lambda d: {"rope": implementation(d)["rope"], **kernel(d)}),
+    "testing.diagnose": Row(
+        lambda d: {
+            "fn": implementation(d)["fn"],
+            "head_dim": 4,
+            **d.some(max_position=lambda: d.pick(1, 8, 1000)),
+        }
+    ),
+    "testing.from_sequence": Row(lambda d: {"fn": E("lambda x: x")}),
+    "testing.from_offset": Row(lambda d: {"fn": E("lambda x, offset: x")}),
+    "testing.diagnose_model": Row(lambda d: {"model": E("RoPE(4, layout='half')")}),
 }
 for name, fields in (
     ("Axial", AXIAL), ("Sections", SECTIONS), ("InterleavedSections", SECTIONS),

@@ -50,6 +50,18 @@ CASES = [
         id="device",
     ),
     pytest.param(
+        lambda: diagnose(fn, 8, device="cpu"),
+        ValueError,
+        "`device` must be None without `xp`, the library that has it, got 'cpu'",
+        id="device alone",
+    ),
+    pytest.param(
+        lambda: check(fn, ROPE, rows=1),
+        TypeError,
+        "`rows` must be True or False, got 1",
+        id="rows",
+    ),
+    pytest.param(
         lambda: diagnose(fn, 0), ValueError, "`head_dim` must be positive, got 0", id="head_dim"
     ),
 ]

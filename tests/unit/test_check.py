@@ -95,6 +95,15 @@ def test_two_mistakes():
     assert "RoPE(8, layout='interleaved', base=9000.0)" in text
 
 
+def test_what_is_no_number_is_refused():
+    for fn, text in (
+        (lambda x, p: x * np.nan, "identity at position 0. x of shape (2, 3, 4, head_dim)"),
+        (lambda x, p: x.astype(complex), "numpy: it returned an array of dtype complex128"),
+        (lambda x, p: x.astype(int), "numpy: it returned an array of dtype int64"),
+    ):
+        assert text in message(fn)
+
+
 def along_heads(x, positions):
     """Right for positions (seq,); those of (batch, seq) broadcast along heads, or do not fit."""
     w = 10000.0 ** (-np.arange(0, 8, 2) / 8)
