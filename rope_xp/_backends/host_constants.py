@@ -165,8 +165,9 @@ def _from_host(
         values = narrowed
     if library.from_host is not None:
         return library.from_host(values, where)
-    # A copy: the constant may be changed before a lazy library looks at it, in any byte order.
-    return xp.asarray(np.array(values, dtype=values.dtype.newbyteorder("=")), device=where)
+    # A copy: the constant may be changed before a lazy library looks at it. By the name of its dtype: in
+    # any byte order, and 2**63 is an ulonglong, which not all know for a uint64.
+    return xp.asarray(values.astype(values.dtype.name), device=where)
 
 
 def from_host(values: Any, beside: Array, xp: Namespace) -> Array:

@@ -106,7 +106,7 @@ class ModelDiagnosis:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """Sentences, each with its layers: ``"layer 3: base 10000, the config says 500000"``."""
+        """Sentences that begin with layers, as ``"layer 3: base 10000, the config says 500000"``."""
         return _sentences(self.layers, [layer.differences for layer in self.layers])
 
     @property

@@ -213,3 +213,17 @@ def test_what_was_taken_is_a_copy():
     cos[...] = 0
     y.sum().backward()
     np.testing.assert_allclose(q.grad, np.concatenate((wanted[1], wanted[0]), axis=1), atol=1e-6)
+
+
+@pytest.mark.backend("torch")
+def test_large_numbers_beside_a_subclass():
+    """NumPy makes an ulonglong of 2**63, by which torch does not know uint64."""
+    import torch
+
+    from rope_xp.attention import causal_mask
+
+    class Tensor(torch.Tensor):
+        pass
+
+    k = torch.tensor([0, 2**62]).as_subclass(Tensor)
+    assert causal_mask([2**63], k).tolist() == [[True, True]]
