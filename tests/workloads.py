@@ -128,6 +128,24 @@ def attention(name):
     yield alibi_bias(cache.positions[:4], cache.positions[:4], 2)
 
 
+def bits(value):
+    """All that a value contains, arrays by their bytes."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, tuple):
+        return type(value).__name__, tuple(map(bits, value))
+    return repr(value)
+
+
+def received(value):
+    """In the other process: what has arrived, and what it computes there."""
+    from rope_xp import RoPE
+
+    x = numbers((1, 2, 3, value.head_dim)) if isinstance(value, RoPE) else None
+    computed = None if x is None or value.axes else value(x, offset=5).tobytes()
+    return bits(value), computed, value
+
+
 PIECES = (small, large, tables, axes, configs, attention)
 
 
