@@ -168,8 +168,9 @@ def cases(
 
     A kernel that takes positions makes its own tables, in float32 whatever the dtype of x: that adds
     :math:`f (|a| + |b|)(6 \cdot 2^{-24} + ε)`, where :math:`f` is the attention factor, 6 are the roundings of
-    cos and sin, and :math:`ε` is what the angle may be wrong: :math:`|p θ| (4 + |\ln θ|)` roundings of
-    float64, or with ``precision="float32"`` of float32, for a base to a power, its reciprocal, and the product.
+    cos and sin, and :math:`ε` is what the angle may be wrong: :math:`|p θ| (4 + 3 |\ln θ|)` roundings of
+    float64, or with ``precision="float32"`` of float32, for an exponent of three factors, its power or
+    exponential, a reciprocal, and the product.
 
     Examples
     --------

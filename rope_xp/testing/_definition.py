@@ -32,8 +32,10 @@ class Definition:
     Notes
     -----
     With ``precision="exact"`` the angle is that of float64 arithmetic: it may be wrong by
-    :math:`|p θ| 2^{-53} (4 + |\ln θ|)`, where base to a power is wrong by :math:`|\ln θ|` roundings, its
-    reciprocal, the product and the position by one each. With ``"float32"`` roundings are :math:`2^{-24}`.
+    :math:`|p θ| 2^{-53} (4 + 3 |\ln θ|)`. A frequency is a power, or the exponential of a product of
+    :math:`\ln b`: up to three roundings of its exponent, each of which is :math:`|\ln θ|` of θ. The function,
+    a reciprocal, the product and the position are wrong by one each. With ``"float32"`` roundings are
+    :math:`2^{-24}`.
     For numbers of 16 bits the tables, the products and the sum may each be rounded to the dtype.
     """
 
@@ -68,7 +70,7 @@ class Definition:
         theta = np.abs(self.inv_freq)
         logarithm = np.abs(np.log(np.where(theta > 0, theta, 1.0)))
         unit = ROUNDING["float32" if self.rope.precision == "float32" else "float64"]
-        relative = theta * (4 + logarithm) * unit
+        relative = theta * (4 + 3 * logarithm) * unit
         if theta.ndim == 1:
             return np.asarray(np.abs(positions)[..., None] * relative)
         return np.asarray(
