@@ -234,7 +234,9 @@ class Trial(NamedTuple):
         limit = 60 * MINUTES
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
         signal.alarm(2 * limit)  # of one that waits for ever
-        options = [*self.options, "-q", "--tb=short", f"--basetemp={self.folder / 'tmp'}"]
+        # Plain assertions: to explain a failed one, pytest compares long results for minutes.
+        options = [*self.options, "-q", "--tb=short", "--assert=plain"]
+        options += [f"--basetemp={self.folder / 'tmp'}"]
         code = pytest.main([*options, *self.files], [self.choice])
         used = getattr(sys.modules.get(PACKAGE.name), "__file__", None)
         if used is not None and Path(used).parent != self.folder / PACKAGE.name:
@@ -409,7 +411,7 @@ def run_library(name, rows, workers, *, record=False):
             None  # as if it were not installed: it takes over from other kernels
         )
     gc.freeze()  # collecting garbage in a fork need not look at all this
-    sys.dont_write_bytecode = False  # of tests, so that their asserts are rewritten once
+    sys.dont_write_bytecode = False  # of tests, so that they are compiled once
     with tempfile.TemporaryDirectory() as folder:
         library = Library(name, rows, folder)
         library.run(workers)
