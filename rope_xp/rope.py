@@ -44,6 +44,7 @@ from rope_xp.positions._alignment import (
     require_same_length,
     require_steps,
     resolve_positions,
+    spread_along,
 )
 from rope_xp.scaling import Frequencies, Schedule
 from rope_xp.scaling._base import call_at_traced_length, is_traced_length, parse_text
@@ -447,6 +448,7 @@ class RoPE:
         else:
             require_n_axes("delta", delta, self.axes)
             require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
+        delta = spread_along(delta, k, axis, self.axes, self._few())
         frequencies = Frequencies(self._schedule(seq_len).inv_freq)
         cos, sin = self._tables(k, delta, frequencies, _backends.compute_dtype(xp, k), xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
@@ -545,7 +547,7 @@ class RoPE:
         given = "offset" if positions is None else "positions"
         if positions is not None:
             require_real("positions", positions)
-        few = FEW // self.n_pairs if self.precision == "exact" else 0
+        few = self._few()
         if self.axes is None:
             positions = resolve_positions(q, axis, positions, offset, few=few, xp=xp)
         elif positions is None:
@@ -556,6 +558,7 @@ class RoPE:
         else:
             require_n_axes("positions", positions, self.axes)
             resolve_positions(q, axis, positions[0, ...], offset, self.axes.n_axes, xp=xp)
+        positions = spread_along(positions, q, axis, self.axes, few)
 
         frequencies = self._schedule(seq_len)
         if inverse:
@@ -570,6 +573,10 @@ class RoPE:
         except ValueError:  # `q` has this batch, so `k` does not: a sentence without the tables
             require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
             raise
+
+    def _few(self) -> int:
+        """Positions whose tables are sooner made on the host."""
+        return FEW // self.n_pairs if self.precision == "exact" else 0
 
     def _on_every_axis(self, positions: Array, xp: Namespace) -> Array:
         """The same positions on all axes, as text has them."""

@@ -57,6 +57,30 @@ def host_values(array: Array) -> Any:
     return np.asarray(array) if on_cpu else None
 
 
+def spread(array: Array, like: Array, axes: Sequence[int | None], few: int) -> Array:
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    traced = is_traced(array)
+    if traced != is_traced(like):
+        return array  # of a gradient without `jax.jit`
+    if not traced and (array.size <= few or array.committed):
+        return array  # or on devices that somebody chose
+    # The type of a traced array has the mesh axes that are explicit. The others are XLA's affair.
+    sharding = like.aval.sharding if traced else like.sharding
+    if not isinstance(sharding, NamedSharding):
+        return array
+    spec = (*sharding.spec, *(None,) * like.ndim)
+    parts = [
+        None if axis is None or spec[axis] is None or size == 1 else spec[axis]
+        for axis, size in zip(axes, array.shape, strict=True)
+    ]
+    target = NamedSharding(sharding.mesh, PartitionSpec(*parts))
+    if traced:
+        return jax.sharding.reshard(array, target) if any(parts) else array
+    return jax.device_put(array, target)
+
+
 def materialize_under_compile(array: Array) -> Array:
     # Making the integers of positions again costs less than a call.
     return _materialize()(array) if is_traced(array) and array.dtype.kind != "i" else array
@@ -123,6 +147,7 @@ LIBRARY = Library(
     is_dtype=is_dtype,
     materialize_under_compile=materialize_under_compile,
     host_values=host_values,
+    spread=spread,
     is_near_host=lambda array: True,
     is_traced_size=is_traced_size,
     write_slots=write_slots,

@@ -123,6 +123,10 @@ class Library:
         How large arrays should be while something is made of ``array``; 0: whole is best.
     materialize_under_compile : (array) -> array
         The array, and a hint to the library's compiler to keep it in memory.
+    spread : (array, like, axes, few) -> array, or None
+        A new ``array`` over the devices of ``like``, its axis i as axis ``axes[i]`` of that, or whole on
+        each where this is None; if arrays of this library may be on several devices. Up to ``few``
+        numbers whose values are at hand stay there.
     map_blocks : (function, x, *tables) -> array, or None
         Applies a function block by block, if arrays of this library are lazy and made of blocks.
     unsupported : (array) -> str or None
@@ -183,6 +187,7 @@ class Library:
     shared_namespace: Callable[[Array, Array, Array], Namespace | None] = lambda *arrays: None
     cache_block_bytes: Callable[[Array], int] = lambda array: 0
     materialize_under_compile: Callable[[Array], Array] = lambda array: array
+    spread: Callable[[Array, Array, Sequence[int | None], int], Array] | None = None
     map_blocks: Callable[..., Array] | None = None
     unsupported: Callable[[Array], str | None] = lambda array: None
     from_host: Callable[..., Array] | None = None

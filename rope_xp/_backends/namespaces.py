@@ -328,6 +328,12 @@ def materialize_under_compile(array: Array) -> Array:
     return library_of(array).materialize_under_compile(array)
 
 
+def spread(array: Array, like: Array, axes: Sequence[int | None], few: int = 0) -> Array:
+    """`Library.spread`, where the library has it."""
+    function = library_of(like).spread
+    return array if function is None else function(array, like, axes, few)
+
+
 def write_slots(
     arrays: Sequence[Array], index: Any, values: Sequence[Array], valid: Array | None
 ) -> Sequence[Array] | None:

@@ -65,6 +65,21 @@ def resolve_positions(
     return count_from(offset, seq, xp, dtype, _backends.device(q))  # (seq,) or (batch, seq)
 
 
+def spread_along(positions: Array, x: Array, axis: int, axes: Any, few: int) -> Array:
+    """Positions of tokens along ``axis`` of ``x``, over its devices as its tokens and rows are.
+
+    So tables are made where they are used, and by no device for the tokens of another; but those of up
+    to ``few`` positions on the host.
+    """
+    if isinstance(positions, np.ndarray):
+        return positions
+    rest = () if axes is None else (None,)
+    along = ((), (axis,), (0, axis))[positions.ndim - len(rest)]
+    return _backends.spread(
+        positions, x, (*rest, *along), few if axes is None else few * axes.n_axes
+    )
+
+
 def as_steps(name: str, delta: Any, of: str, x: Array, xp: Namespace) -> Array:
     """Steps to move by as integers beside ``x``; NumPy's where only NumPy has them."""
     if _backends.is_host_array(delta):
