@@ -68,9 +68,7 @@ def main(seq=2048, heads=4):
         print(f"{order:>10}: {', '.join(f'{n:,}' for n in work)} scores per device")
     assert len(set(work)) == 1
 
-    order = jnp.concatenate(
-        indices
-    )  # tokens of device 0, of device 1, …: these are the positions, too
+    order = jnp.concatenate(indices)  # of the tokens; these are their positions, too
     sharding = NamedSharding(mesh, HEADS)
     q_s, k_s, v_s = (jax.device_put(x[:, :, order], sharding) for x in (q, k, v))
     positions = jax.device_put(order, NamedSharding(mesh, TOKENS))
