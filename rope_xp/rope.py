@@ -42,7 +42,7 @@ from rope_xp.positions._alignment import (
     require_batch_of,
     require_n_axes,
     require_same_length,
-    require_steps,
+    require_steps_along,
     resolve_positions,
     spread_along,
 )
@@ -443,12 +443,9 @@ class RoPE:
         delta = as_steps("delta", delta, "k", k, xp)
         if delta.ndim == 0:
             delta = self._on_every_axis(delta, xp)
-        elif self.axes is None:
-            require_steps("delta", delta, "k", k, axis)
         else:
-            require_n_axes("delta", delta, self.axes)
-            require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
-        delta = spread_along(delta, k, axis, self.axes, self._few())
+            require_steps_along("delta", delta, "k", k, axis, axes=self.axes)
+        delta = spread_along(delta, k, axis, self.axes, FEW // self.n_pairs)
         frequencies = Frequencies(self._schedule(seq_len).inv_freq)
         cos, sin = self._tables(k, delta, frequencies, _backends.compute_dtype(xp, k), xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
@@ -547,7 +544,7 @@ class RoPE:
         given = "offset" if positions is None else "positions"
         if positions is not None:
             require_real("positions", positions)
-        few = self._few()
+        few = FEW // self.n_pairs if self.precision == "exact" else 0
         if self.axes is None:
             positions = resolve_positions(q, axis, positions, offset, few=few, xp=xp)
         elif positions is None:
@@ -573,10 +570,6 @@ class RoPE:
         except ValueError:  # `q` has this batch, so `k` does not: a sentence without the tables
             require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
             raise
-
-    def _few(self) -> int:
-        """Positions whose tables are sooner made on the host."""
-        return FEW // self.n_pairs if self.precision == "exact" else 0
 
     def _on_every_axis(self, positions: Array, xp: Namespace) -> Array:
         """The same positions on all axes, as text has them."""

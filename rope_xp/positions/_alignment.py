@@ -187,6 +187,17 @@ def require_steps(
     require_line_up(name, steps, of, x, axis, n_axes=n_axes)
 
 
+def require_steps_along(
+    name: str, steps: Array, of: str, x: Array, axis: int, *, axes: Any
+) -> None:
+    """ValueError unless ``steps`` are some of tokens along ``axis`` of ``x``, or of its rows."""
+    if axes is None:
+        require_steps(name, steps, of, x, axis)
+        return
+    require_n_axes(name, steps, axes)
+    require_steps(name, steps[0, ...], of, x, axis, n_axes=axes.n_axes)
+
+
 def hint_seq_axis(of: str, shape: tuple[int, ...], axis: int, got: int | None) -> str:
     """What to do where ``got`` tokens are not along ``axis`` of an array, but along the usual other one."""
     other = {-2: -3, -3: -2}.get(axis - len(shape))

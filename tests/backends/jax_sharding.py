@@ -19,6 +19,7 @@ from rope_xp import RoPE, axes, positions
 from rope_xp._kernels import jax_eager
 
 COLLECTIVE = r" (?:all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter)(?:-start)?\("
+COLLECTIVE_LINE = rf".*{COLLECTIVE}.*"
 ROPE = RoPE(8, layout="half")
 PARTIAL = RoPE(8, layout="interleaved", rotary_dim=4, rotary_start=2)
 SECTIONS = RoPE(8, layout="half", axes=axes.Sections((2, 1, 1)))
@@ -58,7 +59,8 @@ def same(got, wanted, like):
 def compiled(function, *arrays):
     """The program, which has no collective."""
     made = jax.jit(function).lower(*arrays).compile()
-    assert not re.findall(COLLECTIVE, made.as_text())
+    found = re.findall(COLLECTIVE_LINE, made.as_text())
+    assert not found, found
     return made
 
 
@@ -101,10 +103,10 @@ def check_eager_tables_are_of_the_tokens_of_each_device():
     cases = [
         (ROPE, P("a"), lambda rope, x: rope(x)),
         (ROPE, P("a"), lambda rope, x: rope(x, positions=np.arange(MANY) + 5)),
-        (ROPE, P("b", "a"), lambda rope, x: rope(x, offset=jnp.arange(4))),
-        (ROPE, P("b", "a"), lambda rope, x: rope.inverse(x, positions=rows)),
-        (ROPE, P(None, "a"), lambda rope, x: rope.shift(x, rows[:1])),
-        (SECTIONS, P("b", "a"), lambda rope, x: rope(x, positions=several)),
+        (ROPE, P("b", None, "a"), lambda rope, x: rope(x, offset=jnp.arange(4))),
+        (ROPE, P("b", None, "a"), lambda rope, x: rope.inverse(x, positions=rows)),
+        (ROPE, P(None, None, "a"), lambda rope, x: rope.shift(x, rows[:1])),
+        (SECTIONS, P("b", None, "a"), lambda rope, x: rope(x, positions=several)),
     ]
     for rope, tables, call in cases:
         for mode in MESHES if rope is ROPE and tables == P("a") else ("Auto",):
@@ -118,7 +120,10 @@ def check_eager_tables_are_of_the_tokens_of_each_device():
             function, arrays = calls.pop()
             assert not re.findall(COLLECTIVE, function.lower(*arrays).compile().as_text())
             target = NamedSharding(MESHES[mode], tables)
-            assert all(t.sharding.is_equivalent_to(target, t.ndim) for t in arrays[1:])
+            for table in arrays[1:]:
+                assert table.sharding.is_equivalent_to(target, table.ndim), (
+                    f"{table.sharding}, {target}"
+                )
 
 
 def check_tables_of_a_few_positions_are_where_these_are():
@@ -154,7 +159,7 @@ def check_programs_have_no_collective_and_tables_of_each_shard():
     rows = jnp.arange(MANY) + jnp.arange(4)[:, None]
     once = len(shifts(compiled(ROPE.cos_sin, rows)))
     calls = [
-        (lambda q, at, rows: ROPE(q, q[:, :2]), 1),
+        (lambda q, at, rows: ROPE(q, 2 * q), 1),
         (lambda q, at, rows: ROPE(q, offset=rows), 2),
         (lambda q, at, rows: PARTIAL.inverse(q, positions=at), 2),
     ]
@@ -219,8 +224,9 @@ def check_each_shard_by_its_offset_under_shard_map():
             q = put(x, mode, spec)
             program = compiled(mapped, q)
             same(program(q), jax.jit(lambda q, at: ROPE(q, positions=at))(x, at), q)
-            batches = {shape.strip("[]").split(",")[0] for shape in shifts(program)}
-            assert batches == {str(n)}, batches
+            tokens = {shape.strip("[]").split(",")[0] for shape in shifts(program)}
+            assert str(n) in tokens
+            assert str(MANY) not in tokens
 
 
 def check_packs_are_numbered_on_each_device():
