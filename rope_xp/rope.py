@@ -377,6 +377,11 @@ class RoPE:
 
         Notes
         -----
+        Arrays of JAX that are sharded along batch, heads or sequence stay where they are, eager or under
+        ``jax.jit``: nothing is sent, each device makes the tables of its own tokens, and the result is
+        sharded like ``q``. Under ``jax.shard_map`` the default positions are those of a first shard: pass
+        ``offset=jax.lax.axis_index(name) * seq``, or the shard's ``positions``. All shards have one size:
+        pad a sequence at its end.
         Book: :eq:`eq-offset`.
         """
         return self._apply(

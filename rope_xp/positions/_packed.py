@@ -43,6 +43,9 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
     ``cu_seqlens`` has the format of the variable-length kernels of flash-attention and
     TransformerEngine. NeMo pads it with −1, Megatron-Core with the last sum.
 
+    Where tokens are sharded, each device needs the few sums and its own tokens: under ``jax.jit``, with
+    ``cu_seqlens`` on every device, XLA numbers the tokens of each shard there and sends nothing.
+
     Examples
     --------
     >>> import numpy as np

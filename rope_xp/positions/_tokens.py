@@ -170,6 +170,13 @@ def mask_positions(mask: Array) -> Array:
         If it has no axis, or other values than 0 and 1 where they are at hand. Elsewhere, all but 0 is
         a token.
 
+    Notes
+    -----
+    A count along a sequence that is spread over devices needs all of it. Of an array of JAX that is
+    sharded along ``seq``, XLA gathers the rows on each device (4 bytes a token), and with an explicit
+    mesh axis JAX raises an error. Nothing is sent if the positions are made first and sharded with the
+    tokens, or if the mask is sharded along its other axes only.
+
     Examples
     --------
     >>> import numpy as np

@@ -4,6 +4,7 @@ Prints, for each function whose name begins with ``check_``, what it raised.
 """
 
 import json
+import math
 import re
 import sys
 import traceback
@@ -15,7 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from rope_xp import RoPE, axes, positions
+from rope_xp import RoPE, attention, axes, positions
 from rope_xp._kernels import jax_eager
 
 COLLECTIVE = r" (?:all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter)(?:-start)?\("
@@ -66,7 +67,7 @@ def compiled(function, *arrays):
 
 def shifts(program):
     """Shapes of the integers that are split into digits, where the tables are made; one for each."""
-    return re.findall(r"= s32(\[[\d,]*\])\S* shift-right-arithmetic\(", program.as_text())
+    return re.findall(r"= s32\[([\d,]*)\]\S* shift-right-arithmetic\(", program.as_text())
 
 
 def check_eager_calls_keep_bits_and_sharding():
@@ -158,29 +159,30 @@ def check_programs_have_no_collective_and_tables_of_each_shard():
     x = draw()
     rows = jnp.arange(MANY) + jnp.arange(4)[:, None]
     once = len(shifts(compiled(ROPE.cos_sin, rows)))
-    calls = [
-        (lambda q, at, rows: ROPE(q, 2 * q), 1),
-        (lambda q, at, rows: ROPE(q, offset=rows), 2),
-        (lambda q, at, rows: PARTIAL.inverse(q, positions=at), 2),
+    calls = [  # and the pairs of a token's tables, for each row where positions have rows
+        (lambda q, at, offset: ROPE(q, q), 4, False),
+        (lambda q, at, offset: ROPE(q, offset=offset), 4, True),
+        (lambda q, at, offset: PARTIAL.inverse(q, positions=at), 2, True),
     ]
     for mode in MESHES:
-        for spec, parts in (
-            (P("b", "a"), 1),
-            (P("b", None, "a"), 2),
-            (P(None, None, ("a", "b")), 8),
+        for spec, batch, seq in (
+            (P("b", "a"), 1, MANY),
+            (P("b", None, "a"), 1, MANY // 2),
+            (P(None, None, ("a", "b")), 4, MANY // 8),
         ):
             q = put(x, mode, spec)
-            spec = (*spec, None, None)
-            at, offset = put(rows, mode, P(spec[0], spec[2])), put(rows[:, 0], mode, P(spec[0]))
-            for call, n_axes in calls:
+            along = (*spec, None)  # batch, heads, seq
+            at, offset = (
+                put(rows, mode, P(along[0], along[2])),
+                put(rows[:, 0], mode, P(along[0])),
+            )
+            for call, n_pairs, has_rows in calls:
                 program = compiled(call, q, at, offset)
                 same(program(q, at, offset), jax.jit(call)(x, rows, rows[:, 0]), q)
                 made = shifts(program)
-                assert 0 < len(made) <= once, (mode, spec, made)
-                batch = [str(4 // (4 if spec[0] else 1))] * (n_axes - 1)
-                for shape in made:
-                    leading = shape.strip("[]").split(",")[:n_axes]
-                    assert leading == [*batch, str(MANY // parts)], (mode, spec, made)
+                assert 0 < len(made) <= once
+                largest = max(math.prod(map(int, shape.split(","))) for shape in made)
+                assert largest == (batch if has_rows else 1) * seq * n_pairs, (mode, spec, made)
 
 
 def check_programs_with_shardings_of_their_arguments_and_of_a_context():
@@ -224,9 +226,21 @@ def check_each_shard_by_its_offset_under_shard_map():
             q = put(x, mode, spec)
             program = compiled(mapped, q)
             same(program(q), jax.jit(lambda q, at: ROPE(q, positions=at))(x, at), q)
-            tokens = {shape.strip("[]").split(",")[0] for shape in shifts(program)}
+            tokens = {shape.partition(",")[0] for shape in shifts(program)}
             assert str(n) in tokens
             assert str(MANY) not in tokens
+
+
+def check_attention_of_rows_and_heads_sends_nothing():
+    x = draw((3, 4, 4, 64, 8))
+    for mode in MESHES:
+        shards = [put(each, mode, P("a", "b")) for each in x]
+        for function in (attention.attention, partial(attention.linear_attention, rope=ROPE)):
+            call = partial(function, causal=True)
+            got = compiled(call, *shards)(*shards)
+            # Matrix products may sum their 64 terms in another order.
+            np.testing.assert_allclose(got, jax.jit(call)(*x), rtol=0, atol=64 * 2**-22)
+            assert got.sharding.is_equivalent_to(shards[0].sharding, 4)
 
 
 def check_packs_are_numbered_on_each_device():
