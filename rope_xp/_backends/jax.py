@@ -64,12 +64,12 @@ def spread(array: Array, like: Array, axes: Sequence[int | None], few: int) -> A
     traced = is_traced(array)
     if traced != is_traced(like):
         return array  # of a gradient without `jax.jit`
-    if not traced and (array.size <= few or array.committed):
-        return array  # or on devices that somebody chose
     # The type of a traced array has the mesh axes that are explicit. The others are XLA's affair.
     sharding = like.aval.sharding if traced else like.sharding
     if not isinstance(sharding, NamedSharding):
         return array
+    if not traced and (array.size <= few or array.committed):
+        return array  # or on devices that somebody chose
     spec = (*sharding.spec, *(None,) * like.ndim)
     parts = [
         None if axis is None or spec[axis] is None or size == 1 else spec[axis]
