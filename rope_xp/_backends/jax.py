@@ -65,7 +65,8 @@ def spread(array: Array, like: Array, axes: Sequence[int | None], few: int) -> A
     if traced != is_traced(like):
         return array  # of a gradient without `jax.jit`
     # The type of a traced array has the mesh axes that are explicit. The others are XLA's affair.
-    sharding = like.aval.sharding if traced else like.sharding
+    # JAX 0.5 has no such types.
+    sharding = getattr(like.aval, "sharding", None) if traced else like.sharding
     if not isinstance(sharding, NamedSharding):
         return array
     if not traced and (array.size <= few or array.committed):
