@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -153,10 +153,12 @@ def constant_cos_sin(
     precision: str,
     attention_factor: float,
     xp: Namespace,
+    few: bool | None = None,
 ) -> tuple[Array, Array]:
     """`cos_sin` of frequencies that are Python floats, one tuple of them or one per axis.
 
-    The caller has checked everything.
+    The caller has checked everything. ``few`` says whether positions count as few, as by default they do
+    by their number.
     """
     at_length = isinstance(inv_freq, AtLength)
     one_axis = at_length or not isinstance(inv_freq[0], tuple)
@@ -166,10 +168,19 @@ def constant_cos_sin(
     # Of ndonnx, sizes that are not known are None.
     tokens = None if any(size is None for size in seq) else math.prod(seq)
     few_pairs = tokens is not None and is_static(tokens) and tokens * n_pairs <= FEW
-    if exact and not at_length and few_pairs:
-        few = few_cos_sin(positions, inv_freq, dtype, attention_factor, xp)
-        if few is not None:
-            return few
+    few = few_pairs if few is None else few
+    if exact and not at_length and few:
+        made = few_cos_sin(positions, inv_freq, dtype, attention_factor, xp)
+        if made is not None:
+            return made
+    if _backends.is_distributed(positions):
+        options = {"dtype": dtype, "precision": precision, "attention_factor": attention_factor}
+        options |= {
+            "xp": xp,
+            "few": few,
+        }  # as many as there are on all devices: the result is the same
+        function = partial(constant_cos_sin, inv_freq=inv_freq, **options)
+        return _backends.map_positions(function, positions, 0 if one_axis else 1, n_pairs)
     if exact and _backends.has_no_bits(positions):
         msg = (
             "`precision` must be 'float32' under torch's older ONNX exporter, which has no bitwise "

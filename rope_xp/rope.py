@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 import numpy as np
@@ -447,6 +447,8 @@ class RoPE:
         else:
             require_n_axes("delta", delta, self.axes)
             require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
+        if not isinstance(delta, np.ndarray):
+            delta = self._placed_as("k", k, axis, delta=delta)
         frequencies = Frequencies(self._schedule(seq_len).inv_freq)
         cos, sin = self._tables(k, delta, frequencies, _backends.compute_dtype(xp, k), xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
@@ -557,6 +559,12 @@ class RoPE:
             require_n_axes("positions", positions, self.axes)
             resolve_positions(q, axis, positions[0, ...], offset, self.axes.n_axes, xp=xp)
 
+        if not isinstance(positions, np.ndarray):
+            if k is not None and not _backends.is_split_alike(q, k, (0, axis)):
+                options = {"offset": 0, "seq_len": seq_len, "seq_axis": seq_axis}
+                apply = partial(self._apply, inverse, k=None, positions=positions, **options)
+                return apply(q), apply(k)
+            positions = self._placed_as("q", q, axis, **{given: positions})
         frequencies = self._schedule(seq_len)
         if inverse:
             frequencies = Frequencies(frequencies.inv_freq, 1 / frequencies.attention_factor)
@@ -570,6 +578,13 @@ class RoPE:
         except ValueError:  # `q` has this batch, so `k` does not: a sentence without the tables
             require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
             raise
+
+    def _placed_as(self, name: str, x: Array, axis: int, **steps: Array) -> Array:
+        """Positions or steps, one array by its name, on the devices where their tokens of ``x`` are."""
+        (array,) = steps.values()
+        before = () if self.axes is None else (None,)
+        axes = (*before, *{0: (), 1: (axis,), 2: (0, axis)}[array.ndim - len(before)])
+        return _backends.placed_as(name, x, axes, **steps)
 
     def _on_every_axis(self, positions: Array, xp: Namespace) -> Array:
         """The same positions on all axes, as text has them."""

@@ -134,7 +134,7 @@ def rotate(
             _require_out(x, out)
         options = (layout, seq_axis, rotary_start, inverse, blocks)
         plan, index = _plan(xp, _shapes_and_dtypes(x, cos, sin), options)
-        if _backends.is_lazy_chunked(x):
+        if _backends.has_blocks(x):
             cos, sin = (
                 t[(*(None,) * (x.ndim - t.ndim), ...) if index is None else index]
                 for t in (cos, sin)
@@ -142,7 +142,8 @@ def rotate(
             on_blocks = partial(
                 rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
             )
-            mapped: A = _backends.map_blocks(on_blocks, x, cos, sin)
+            written = {} if out is None else {"out": out}
+            mapped: A = _backends.map_blocks(on_blocks, x, cos, sin, **written)
             return mapped
     elif out is not None:
         _backends.namespace(x=x, out=out)

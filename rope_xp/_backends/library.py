@@ -104,6 +104,27 @@ def _to_host(array: Array) -> Any:
 
 
 @dataclass(frozen=True, eq=False, repr=False, match_args=False)
+class Distributed:
+    """What functions have to know of arrays whose parts are on several devices, each with its process.
+
+    Parameters
+    ----------
+    place : (name, x, steps_name, steps, axes) -> array
+        ``steps`` (positions, of any kind) split over the devices as ``x`` is along ``axes``, the axes of
+        ``x`` that those of ``steps`` belong to. None is an axis that is whole on every device.
+    is_split_alike : (q, k, axes) -> bool
+        Whether each device has the same of both along these axes.
+    map_positions : (function, positions, n_axes, n_pairs) -> cos, sin
+        Tables ``function(positions)`` of what each device has. The first ``n_axes`` axes of positions
+        (none or one) are not those of tokens.
+    """
+
+    place: Callable[[str, Array, str, Array, tuple[int | None, ...]], Array]
+    is_split_alike: Callable[[Array, Array, tuple[int | None, ...]], bool]
+    map_positions: Callable[..., tuple[Array, Array]]
+
+
+@dataclass(frozen=True, eq=False, repr=False, match_args=False)
 class Library:
     """All that is known about one array library.
 
@@ -124,7 +145,7 @@ class Library:
     materialize_under_compile : (array) -> array
         The array, and a hint to the library's compiler to keep it in memory.
     map_blocks : (function, x, *tables) -> array, or None
-        Applies a function block by block, if arrays of this library are lazy and made of blocks.
+        Applies a function block by block, if arrays of this library are made of blocks.
     unsupported : (array) -> str or None
         What an array has to be and what it is instead, for a message, if it is of a kind that nothing
         can be computed with (sparse, masked, …); None for all others.
@@ -174,6 +195,8 @@ class Library:
         None where kernels cannot write into arrays.
     cuda : Cuda, optional
         None where no array is memory of a CUDA device, or nothing is known about it.
+    distributed : Distributed, optional
+        None where every process has whole arrays, or one process has them all.
     """
 
     name: str
@@ -204,3 +227,4 @@ class Library:
     vjp: Callable[[Callable[[Array], Array], Array, Array], Array | None] | None = None
     memory: Memory | None = None
     cuda: Cuda | None = None
+    distributed: Distributed | None = None

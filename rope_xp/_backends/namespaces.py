@@ -17,13 +17,13 @@ from typing import Any, TypeGuard
 import array_api_compat
 import numpy as np
 
-from rope_xp._backends import cupy, dask, jax, ndonnx, numpy, torch
+from rope_xp._backends import cupy, dask, jax, ndonnx, numpy, torch, torch_distributed
 from rope_xp._backends.dtypes import dtype_name
 from rope_xp._backends.library import Array, Device, Dtype, Library, Namespace
 
 LIBRARIES = {
     module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, jax, cupy, dask, ndonnx)
-} | {"jaxlib": jax.LIBRARY}
+} | {"jaxlib": jax.LIBRARY, "torch.distributed.tensor": torch_distributed.LIBRARY}
 
 
 def library_of(array: Array) -> Library:
@@ -67,6 +67,12 @@ def namespace(**arrays: Array) -> Namespace:
             msg = (
                 f"`{name}` must be an array of the same library as `{first_name}` "
                 f"({library_of(first).name}), got {library_of(array).name}"
+            )
+            raise TypeError(msg)
+        elif is_distributed(array) and not is_distributed(first):
+            msg = (
+                f"`{name}` must be on one device, as `{first_name}` is, got a {type(array).__name__}: pass "
+                f"what this device has of it, its to_local(), or `{first_name}` as one, too"
             )
             raise TypeError(msg)
         elif device(array) != where:
@@ -338,18 +344,48 @@ def write_slots(
     return write(arrays, index, values, valid)
 
 
-def is_lazy_chunked(array: Array) -> bool:
-    """Whether ``array`` is lazy and made of blocks."""
+def has_blocks(array: Array) -> bool:
+    """Whether ``array`` is made of blocks, lazy or on several devices."""
     return library_of(array).map_blocks is not None
 
 
-def map_blocks(function: Callable[..., Array], x: Array, *tables: Array) -> Array:
-    """``function(x, *tables)`` block by block, for a lazy ``x``.
+def map_blocks(function: Callable[..., Array], x: Array, *tables: Array, **options: Array) -> Array:
+    """``function(x, *tables, **options)`` block by block, for an ``x`` that has blocks.
 
     Tables have the axes of ``x``, of the same size or 1, but for the last, which is whole.
     """
     apply = library_of(x).map_blocks
-    return function(x, *tables) if apply is None else apply(function, x, *tables)
+    if apply is None:
+        return function(x, *tables, **options)
+    return apply(function, x, *tables, **options)
+
+
+def is_distributed(array: Array) -> bool:
+    """Whether ``array`` has parts on several devices, each with its own process."""
+    return library_of(array).distributed is not None
+
+
+def placed_as(name: str, x: Array, axes: tuple[int | None, ...], **steps: Array) -> Array:
+    """``steps``, one array by its name, split over devices as ``x`` is along ``axes``: `Distributed.place`."""
+    distributed = library_of(x).distributed
+    ((steps_name, array),) = steps.items()
+    return array if distributed is None else distributed.place(name, x, steps_name, array, axes)
+
+
+def is_split_alike(q: Array, k: Array, axes: tuple[int | None, ...]) -> bool:
+    """Whether each device has the same of both along ``axes``."""
+    distributed = library_of(q).distributed
+    return distributed is None or distributed.is_split_alike(q, k, axes)
+
+
+def map_positions(
+    function: Callable[[Array], tuple[Array, Array]], positions: Array, n_axes: int, n_pairs: int
+) -> tuple[Array, Array]:
+    """Tables ``function(positions)`` of what each device has: `Distributed.map_positions`."""
+    distributed = library_of(positions).distributed
+    if distributed is None:
+        return function(positions)
+    return distributed.map_positions(function, positions, n_axes, n_pairs)
 
 
 def widest(array: Array, xp: Namespace) -> Dtype:

@@ -613,7 +613,7 @@ DASK = [
     ("_backends/dask", 'read_only=lambda array: "it is lazy",', ""),
     ("_backends/dask", "    map_blocks=map_blocks,\n", ""),
     ("rotation", "(None,) * (x.ndim - t.ndim), ...", "None, ..."),
-    ("rotation", "if _backends.is_lazy_chunked(x):", "if False:"),
+    ("rotation", "if _backends.has_blocks(x):", "if False:"),
     ("_validation", "return size is not None and size == size", "return size is not None"),
 ]
 
