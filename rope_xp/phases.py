@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -137,6 +137,12 @@ def cos_sin(
     else:
         xp, positions, inv_freq = _backends.join(positions=positions, inv_freq=inv_freq)
     dtype = result_dtype(positions, dtype, xp)
+    if _backends.is_distributed(positions):
+        msg = (
+            "`positions` must be on one device where `inv_freq` is learned, got a "
+            f"{type(positions).__name__}: pass what this device has of them, their to_local()"
+        )
+        raise TypeError(msg)
     _backends.require_floating(inv_freq=inv_freq)
     _require_axes(tuple(inv_freq.shape), positions)
     names = map(_backends.dtype_name, (positions.dtype, dtype, inv_freq.dtype))
@@ -174,13 +180,19 @@ def constant_cos_sin(
         if made is not None:
             return made
     if _backends.is_distributed(positions):
-        options = {"dtype": dtype, "precision": precision, "attention_factor": attention_factor}
-        options |= {
-            "xp": xp,
-            "few": few,
-        }  # as many as there are on all devices: the result is the same
-        function = partial(constant_cos_sin, inv_freq=inv_freq, **options)
-        return _backends.map_positions(function, positions, 0 if one_axis else 1, n_pairs)
+
+        def tables_of(part: Array) -> tuple[Array, Array]:
+            return constant_cos_sin(
+                part,
+                inv_freq,
+                dtype=dtype,
+                precision=precision,
+                attention_factor=attention_factor,
+                xp=xp,
+                few=few,  # by the number on all devices: one device would have the same result
+            )
+
+        return _backends.map_positions(tables_of, positions, 0 if one_axis else 1, n_pairs)
     if exact and _backends.has_no_bits(positions):
         msg = (
             "`precision` must be 'float32' under torch's older ONNX exporter, which has no bitwise "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 import numpy as np
@@ -561,9 +561,19 @@ class RoPE:
 
         if not isinstance(positions, np.ndarray):
             if k is not None and not _backends.is_split_alike(q, k, (0, axis)):
-                options = {"offset": 0, "seq_len": seq_len, "seq_axis": seq_axis}
-                apply = partial(self._apply, inverse, k=None, positions=positions, **options)
-                return apply(q), apply(k)
+                each = (
+                    self._apply(
+                        inverse,
+                        x,
+                        None,
+                        positions=positions,
+                        offset=0,
+                        seq_len=seq_len,
+                        seq_axis=seq_axis,
+                    )
+                    for x in (q, k)
+                )
+                return next(each), next(each)
             positions = self._placed_as("q", q, axis, **{given: positions})
         frequencies = self._schedule(seq_len)
         if inverse:

@@ -269,7 +269,8 @@ def _wrap(local: Array, mesh: Any, placements: tuple[Any, ...], shape: Sequence[
     """The DTensor of which each device has its ``local`` part."""
     from torch.distributed.tensor import DTensor
 
-    strides, size = [], 1
+    strides: list[int] = []
+    size = 1
     for length in reversed(shape):
         strides.insert(0, size)
         size *= max(length, 1)
