@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 from rope_xp._backends import torch
 from rope_xp._backends.library import Array, Distributed
 
-Axes = tuple[
-    int | None, ...
-]  # which axis of all arguments each axis is; None: whole on every device
-Parts = dict[
-    int, tuple[int, int]
-]  # start and length of what this device has along axes that are split
+# Which axis of all arguments each axis is. None: it is whole on every device.
+Axes = tuple[int | None, ...]
+# Of each axis that is split: where this device's part starts, its length, and that of the whole.
+Parts = dict[int, tuple[int, int, int]]
 
 
 class Operand(NamedTuple):
@@ -103,8 +101,9 @@ def place(name: str, x: Array, steps_name: str, steps: Array, axes: Axes) -> Arr
     splits = _splits(lead)
     parts = _parts(lead, splits, x.device_mesh)
     local = _local(Operand(steps_name, steps, axes), lead, splits, parts)
-    wide = {a for a, size in zip(axes, steps.shape, strict=True) if size != 1}
-    placements = _placements([s if s in wide else None for s in splits], axes)
+    pairs = zip(axes, steps.shape, strict=True)
+    common = {a for a, size in pairs if a in parts and size == parts[a][-1]}
+    placements = _placements([s if s in common else None for s in splits], axes)
     return _wrap(local, x.device_mesh, placements, tuple(steps.shape))
 
 
@@ -176,15 +175,15 @@ def _parts(operand: Operand, splits: Sequence[int | None], mesh: Any) -> Parts:
     }
     coordinate = mesh.get_coordinate()
     if coordinate is None:  # this process is not in the mesh: it has nothing of anything
-        return dict.fromkeys(sizes, (0, 0))
+        return {axis: (0, 0, size) for axis, size in sizes.items()}
     parts: Parts = {}
     for i, axis in enumerate(splits):
         if axis is None:
             continue
-        start, length = parts.get(axis, (0, sizes[axis]))
+        start, length, whole = parts.get(axis, (0, sizes[axis], sizes[axis]))
         most = -(-length // mesh.size(i))
         first = min(most * coordinate[i], length)
-        parts[axis] = (start + first, min(most, length - first))
+        parts[axis] = (start + first, min(most, length - first), whole)
     return parts
 
 
@@ -226,8 +225,8 @@ def _require_fewer_splits(
     for axis in {*own} - {None}:
         mine = [i for i, a in enumerate(own) if a == axis]
         wanted = [i for i, a in enumerate(splits) if a == axis]
-        size = operand.array.shape[operand.axes.index(axis)]
-        if mine != wanted[: len(mine)] or size == 1:
+        size, whole = (o.array.shape[o.axes.index(axis)] for o in (operand, lead))
+        if mine != wanted[: len(mine)] or size != whole:
             msg = (
                 f"`{operand.name}` must be split as `{lead.name}` is, with placements "
                 f"{lead.array.placements} of axes {lead.axes}, or replicated, got "
@@ -240,12 +239,11 @@ def _cut(array: Array, shape: Sequence[int], axes: Axes, parts: Parts, own: Part
     """``parts`` of an array of this shape, of which ``array`` is this device's ``own`` part, or all."""
     index = []
     for axis, size in zip(axes, shape, strict=True):
-        if axis is None or axis not in parts or size == 1:
-            index.append(slice(None))
-            continue
-        start, length = parts[axis]
-        start -= own.get(axis, (0, 0))[0]
-        index.append(slice(start, start + length))
+        start, length, whole = (0, size, size) if axis is None else parts.get(axis, (0, size, size))
+        if axis in own:
+            start -= own[axis][0]
+        # What has size 1 where the first operand has more is the same for all of it.
+        index.append(slice(start, start + length) if size == whole else slice(None))
     return array[tuple(index)]
 
 
