@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -137,12 +137,7 @@ def cos_sin(
     else:
         xp, positions, inv_freq = _backends.join(positions=positions, inv_freq=inv_freq)
     dtype = result_dtype(positions, dtype, xp)
-    if _backends.is_distributed(positions):
-        msg = (
-            "`positions` must be on one device where `inv_freq` is learned, got a "
-            f"{type(positions).__name__}: pass what this device has of them, their to_local()"
-        )
-        raise TypeError(msg)
+    _backends.require_one_device("`inv_freq` is learned", positions=positions)
     _backends.require_floating(inv_freq=inv_freq)
     _require_axes(tuple(inv_freq.shape), positions)
     names = map(_backends.dtype_name, (positions.dtype, dtype, inv_freq.dtype))
@@ -180,18 +175,10 @@ def constant_cos_sin(
         if made is not None:
             return made
     if _backends.is_distributed(positions):
-
-        def tables_of(part: Array) -> tuple[Array, Array]:
-            return constant_cos_sin(
-                part,
-                inv_freq,
-                dtype=dtype,
-                precision=precision,
-                attention_factor=attention_factor,
-                xp=xp,
-                few=few,  # by the number on all devices: one device would have the same result
-            )
-
+        # Few by the number on all devices: the result is that of one device.
+        options: dict[str, Any] = {"attention_factor": attention_factor, "few": few, "xp": xp}
+        options |= {"inv_freq": inv_freq, "dtype": dtype, "precision": precision}
+        tables_of = partial(constant_cos_sin, **options)
         return _backends.map_positions(tables_of, positions, 0 if one_axis else 1, n_pairs)
     if exact and _backends.has_no_bits(positions):
         msg = (
@@ -300,6 +287,7 @@ def xpos_scale(
         msg = f"`scale_base` must be at least 2**-64, got {scale_base}"
         raise ValueError(msg)
     center = as_number("center", center)
+    _backends.require_one_device("they are exponents", positions=positions)
     if abs(center) > 2**63:
         msg = f"`center` must be in [-2**63, 2**63], got {quote(center)}"
         raise ValueError(msg)

@@ -39,6 +39,7 @@ from rope_xp.positions._alignment import (
     Placement,
     SeqLen,
     as_steps,
+    placed_as,
     require_batch_of,
     require_n_axes,
     require_same_length,
@@ -448,7 +449,7 @@ class RoPE:
             require_n_axes("delta", delta, self.axes)
             require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
         if not isinstance(delta, np.ndarray):
-            delta = self._placed_as("k", k, axis, delta=delta)
+            delta = placed_as("k", k, axis, self.axes, delta=delta)
         frequencies = Frequencies(self._schedule(seq_len).inv_freq)
         cos, sin = self._tables(k, delta, frequencies, _backends.compute_dtype(xp, k), xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
@@ -561,20 +562,10 @@ class RoPE:
 
         if not isinstance(positions, np.ndarray):
             if k is not None and not _backends.is_split_alike(q, k, (0, axis)):
-                each = (
-                    self._apply(
-                        inverse,
-                        x,
-                        None,
-                        positions=positions,
-                        offset=0,
-                        seq_len=seq_len,
-                        seq_axis=seq_axis,
-                    )
-                    for x in (q, k)
-                )
-                return next(each), next(each)
-            positions = self._placed_as("q", q, axis, **{given: positions})
+                apply = self.inverse if inverse else self.__call__
+                placement = Placement(positions=positions, seq_len=seq_len, seq_axis=seq_axis)
+                return apply(q, **placement), apply(k, **placement)
+            positions = placed_as("q", q, axis, self.axes, **{given: positions})
         frequencies = self._schedule(seq_len)
         if inverse:
             frequencies = Frequencies(frequencies.inv_freq, 1 / frequencies.attention_factor)
@@ -588,13 +579,6 @@ class RoPE:
         except ValueError:  # `q` has this batch, so `k` does not: a sentence without the tables
             require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
             raise
-
-    def _placed_as(self, name: str, x: Array, axis: int, **steps: Array) -> Array:
-        """Positions or steps, one array by its name, on the devices where their tokens of ``x`` are."""
-        (array,) = steps.values()
-        before = () if self.axes is None else (None,)
-        axes = (*before, *{0: (), 1: (axis,), 2: (0, axis)}[array.ndim - len(before)])
-        return _backends.placed_as(name, x, axes, **steps)
 
     def _on_every_axis(self, positions: Array, xp: Namespace) -> Array:
         """The same positions on all axes, as text has them."""

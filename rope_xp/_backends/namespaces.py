@@ -365,6 +365,17 @@ def is_distributed(array: Array) -> bool:
     return library_of(array).distributed is not None
 
 
+def require_one_device(when: str, **arrays: Array) -> None:
+    """TypeError if one of the arrays is distributed, ``when`` that has no result."""
+    for name, array in arrays.items():
+        if is_distributed(array):
+            msg = (
+                f"`{name}` must be on one device where {when}, got a {type(array).__name__}: pass what this "
+                f"device has of it, its to_local()"
+            )
+            raise TypeError(msg)
+
+
 def placed_as(name: str, x: Array, axes: tuple[int | None, ...], **steps: Array) -> Array:
     """``steps``, one array by its name, split over devices as ``x`` is along ``axes``: `Distributed.place`."""
     distributed = library_of(x).distributed

@@ -78,6 +78,14 @@ def as_steps(name: str, delta: Any, of: str, x: Array, xp: Namespace) -> Array:
     return delta
 
 
+def placed_as(name: str, x: Array, axis: int, axes: Any, **steps: Array) -> Array:
+    """Positions or steps, one array by its name, on the devices where their tokens of ``x`` are."""
+    (array,) = steps.values()
+    before = () if axes is None else (None,)
+    tokens = {0: (), 1: (axis,), 2: (0, axis)}[array.ndim - len(before)]
+    return _backends.placed_as(name, x, (*before, *tokens), **steps)
+
+
 def _dtype_after(
     name: str, offset: int | Array, n: int, xp: Namespace, device: Device | None
 ) -> Dtype:

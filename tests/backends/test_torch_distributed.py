@@ -502,6 +502,30 @@ def sequence_parallel_attention(group):
         torch.testing.assert_close(y, whole[:, :, mine])
 
 
+@case
+def ring_attention(group):
+    """torch's context parallelism, load-balanced: its dispatcher has no rule for the CPU, its ring runs."""
+    from torch.distributed.tensor.experimental import context_parallel
+    from torch.distributed.tensor.experimental._attention import _templated_ring_attention
+
+    rope, n = RoPE(16, layout="half"), 32
+    q, k, v = (normal(1, 4, n, 16, seed=i) for i in range(3))
+    want = torch.nn.functional.scaled_dot_product_attention(*rope(q, k), v, is_causal=True)
+
+    def attend(q, k, v, *, is_causal, **_):
+        function = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        return function(q, k, v, 0.0, is_causal)
+
+    at, parts = torch.arange(n), [x.clone() for x in (q, k, v)]
+    with context_parallel(group.line, buffers=[at, *parts], buffer_seq_dims=[0, 2, 2, 2]):
+        mine = zigzag_positions(n, group.rank, WORLD, xp=torch)
+        assert torch.equal(at, mine)  # what it makes of positions, as of every buffer
+        turned = rope(*parts[:2], positions=at)
+        ring = group.line.get_group()
+        found = _templated_ring_attention(ring, 2, attend, *turned, parts[2], is_causal=True)[0]
+    torch.testing.assert_close(found, want[:, :, mine])
+
+
 def run_cases(rank, folder):
     """What one process does: all cases, and a file that says how they ended."""
     os.environ["OMP_NUM_THREADS"] = "1"
