@@ -13,6 +13,7 @@ from rope_xp._backends import A, Array, Dtype, Namespace
 from rope_xp._host_phases import FEW
 from rope_xp._traced_length import frequencies_at_length, schedule_text
 from rope_xp._validation import (
+    GivenFields,
     Precision,
     as_int,
     as_seq_len,
@@ -39,6 +40,7 @@ from rope_xp.positions._alignment import (
     Placement,
     SeqLen,
     as_steps,
+    on_every_axis,
     placed_as,
     require_batch_of,
     require_n_axes,
@@ -442,14 +444,13 @@ class RoPE:
         axis = rotation.resolve_seq_axis("k", k.shape, seq_axis)
         delta = as_steps("delta", delta, "k", k, xp)
         if delta.ndim == 0:
-            delta = self._on_every_axis(delta, xp)
+            delta = on_every_axis(self.axes, delta, xp)
         elif self.axes is None:
             require_steps("delta", delta, "k", k, axis)
         else:
             require_n_axes("delta", delta, self.axes)
             require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
-        if not isinstance(delta, np.ndarray):
-            delta = placed_as("k", k, axis, self.axes, delta=delta)
+        delta = placed_as("k", k, axis, self.axes, delta=delta)
         frequencies = Frequencies(self._schedule(seq_len).inv_freq)
         cos, sin = self._tables(k, delta, frequencies, _backends.compute_dtype(xp, k), xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
@@ -555,7 +556,7 @@ class RoPE:
             if not self._encodes_text:
                 refuse_default("positions", self.axes)
             positions = resolve_positions(q, axis, None, offset, few=few, xp=xp)
-            positions = self._on_every_axis(positions, xp)
+            positions = on_every_axis(self.axes, positions, xp)
         else:
             require_n_axes("positions", positions, self.axes)
             resolve_positions(q, axis, positions[0, ...], offset, self.axes.n_axes, xp=xp)
@@ -580,27 +581,8 @@ class RoPE:
             require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
             raise
 
-    def _on_every_axis(self, positions: Array, xp: Namespace) -> Array:
-        """The same positions on all axes, as text has them."""
-        if self.axes is None:
-            return positions
-        xp = _backends.compat_namespace(None) if isinstance(positions, np.ndarray) else xp
-        return xp.broadcast_to(positions[None, ...], (self.axes.n_axes, *positions.shape))
 
-
-class _GivenFields(dict[str, Any]):
-    """The fields of `RoPE`, as `dataclasses` finds them: of an object, without what was not given.
-
-    `dataclasses.replace` gives a new object what the old one has as attributes; so a ``rotary_dim``
-    that follows from ``head_dim`` would no longer follow.
-    """
-
-    def __get__(self, rope: RoPE | None, _: type) -> dict[str, Any]:
-        derives = rope is not None and rope._derives_rotary_dim
-        return {n: field for n, field in self.items() if not derives or n != "rotary_dim"}
-
-
-RoPE.__dataclass_fields__ = _GivenFields(RoPE.__dataclass_fields__)
+RoPE.__dataclass_fields__ = GivenFields(RoPE.__dataclass_fields__)
 
 
 # Memos of pure functions. torch.compile warns of memos, so it is given the functions themselves.

@@ -78,9 +78,19 @@ def as_steps(name: str, delta: Any, of: str, x: Array, xp: Namespace) -> Array:
     return delta
 
 
+def on_every_axis(axes: Any, positions: Array, xp: Namespace) -> Array:
+    """The same positions on all axes of a scheme, as text has them; as they are without one."""
+    if axes is None:
+        return positions
+    xp = _backends.compat_namespace(None) if isinstance(positions, np.ndarray) else xp
+    return xp.broadcast_to(positions[None, ...], (axes.n_axes, *positions.shape))
+
+
 def placed_as(name: str, x: Array, axis: int, axes: Any, **steps: Array) -> Array:
     """Positions or steps, one array by its name, on the devices where their tokens of ``x`` are."""
     (array,) = steps.values()
+    if isinstance(array, np.ndarray):
+        return array
     before = () if axes is None else (None,)
     tokens = {0: (), 1: (axis,), 2: (0, axis)}[array.ndim - len(before)]
     return _backends.placed_as(name, x, (*before, *tokens), **steps)

@@ -8,6 +8,8 @@ import datetime as dt
 import json
 import os
 import re
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 
@@ -528,7 +530,6 @@ def ring_attention(group):
 
 def run_cases(rank, folder):
     """What one process does: all cases, and a file that says how they ended."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo",
@@ -552,7 +553,12 @@ def run_cases(rank, folder):
 def ends(tmp_path_factory):
     """How each case ended, on each process."""
     folder = tmp_path_factory.mktemp("group")
-    torch.multiprocessing.spawn(run_cases, (str(folder),), nprocs=WORLD)
+    command = [sys.executable, __file__, str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, check=False, encoding="utf-8", env=environment
+    )
+    assert done.returncode == 0, done.stderr
     return [json.loads((folder / f"{r}.json").read_text(encoding="utf-8")) for r in range(WORLD)]
 
 
@@ -560,3 +566,7 @@ def ends(tmp_path_factory):
 def test_on_four_processes(name, ends):
     for rank, end in enumerate(ends):
         assert not end[name], f"process {rank}: {end[name]}"
+
+
+if __name__ == "__main__":
+    torch.multiprocessing.spawn(run_cases, (sys.argv[1],), nprocs=WORLD)

@@ -413,7 +413,7 @@ NUMPY = [
     ("rope", 'settle("_derives_rotary_dim", rotary_dim is None)', "pass"),
     ("rope", "if not self._encodes_text:", "if False:"),
     ("axes", "len(rows) == 1 or sums_to", "sums_to"),
-    ("rope", 'if not derives or n != "rotary_dim"', ""),
+    ("_validation", 'if not derives or n != "rotary_dim"', ""),
     ("rope", 'require_call("query_scale", self.query_scale,', '(lambda *a, **b: 0)(self.query_scale,'),
     ("rope", 'require_call("ranges", self.ranges,', '(lambda *a, **b: 0)(self.ranges,'),
     ("_config_reader", "ranges=dual_chunk_of(model.values)", "ranges=None"),
