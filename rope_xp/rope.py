@@ -366,16 +366,19 @@ class RoPE:
         -------
         array or tuple of two arrays
             With the shapes, dtypes and devices of ``q`` and ``k``. The tables are float64 if ``q`` or
-            ``k`` is.
+            ``k`` is. Of PyTorch's DTensor, with its placements: each device rotates what it has and
+            makes tables of its own tokens, and nothing is sent. ``positions`` and ``offset`` are then
+            those of all devices, plain tensors or DTensors that are split as ``q`` is or less.
 
         Raises
         ------
         ValueError
             If shapes do not fit, ``positions`` and ``offset`` are both given, positions after
             ``offset`` leave the library's widest integers, devices differ, a lazy array's length
-            is needed but unknown, or ``positions`` are missing for a scheme of images.
+            is needed but unknown, or ``positions`` are missing for a scheme of images; of DTensors, if
+            features are split or positions are split otherwise.
         TypeError
-            If dtypes or libraries do not fit.
+            If dtypes or libraries do not fit, or a DTensor is a partial sum.
 
         Notes
         -----

@@ -58,7 +58,8 @@ def rotate(
     x : array, shape (..., seq, head_dim), float16, bfloat16, float32 or float64
         Queries or keys.
     cos, sin : array, shape (n_pairs,), (seq, n_pairs), (batch, seq, n_pairs) or as many axes as x
-        From `cos_sin`, same library and device as ``x``. Axes are matched by meaning: ``batch`` is the
+        From `cos_sin`, same library and device as ``x``; for a DTensor, tables for all devices, or DTensors
+        that are split as ``x`` is or less. Axes are matched by meaning: ``batch`` is the
         first axis of ``x`` and ``seq`` its ``seq_axis``, whatever is between them; a table with as
         many axes as ``x`` broadcasts as arrays do. Never repeated to ``head_dim``; a table
         narrower than ``head_dim // 2`` is a partial rotation.
@@ -75,7 +76,8 @@ def rotate(
         Widths of parts of the rotated features that are paired independently; their sum is
         2 · n_pairs. Default: one part.
     out : array, optional
-        Where to write, shape and dtype of ``x``; ``out=x`` rotates in place. Not for JAX and Dask.
+        Where to write, shape and dtype of ``x``; ``out=x`` rotates in place. Not for JAX and Dask; for
+        a DTensor one with its placements, unless there is a gradient.
 
     Returns
     -------

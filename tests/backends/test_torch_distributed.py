@@ -201,6 +201,14 @@ def keys_may_be_split_otherwise(group):
 
 
 @case
+def positions_may_be_split_less(group):
+    rope, q, at = RoPE(16, layout="half"), normal(2, 4, 9, 16), torch.arange(9) ** 2
+    dq = group.distribute(q, [Shard(SEQ), Shard(SEQ)])
+    split = group.distribute(at, [Shard(0), Replicate()])
+    group.is_part(rope(dq, positions=split), rope(q, positions=at), dq)
+
+
+@case
 def tables_are_of_this_device(group):
     rope = RoPE(16, layout="interleaved")
     q, at = normal(1, 3, 4099, 16), torch.arange(10, 4109)
