@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -163,6 +163,13 @@ def constant_cos_sin(
     n_pairs = inv_freq.n_pairs if at_length else len(inv_freq if one_axis else inv_freq[0])
     seq = positions.shape[0 if one_axis else 1 :]
     exact = precision == "exact"
+    blocks = _backends.lazy_blocks(positions)
+    if blocks is not None:
+        options = {"precision": precision, "attention_factor": attention_factor}
+        make = tables_of_block(inv_freq, dtype=dtype, **options)
+        pair: tuple[Array, Array]
+        pair = blocks.tables(make, positions, n_pairs, dtype, n_lead=0 if one_axis else 1)
+        return pair
     # Of ndonnx, sizes that are not known are None.
     tokens = None if any(size is None for size in seq) else math.prod(seq)
     few_pairs = tokens is not None and is_static(tokens) and tokens * n_pairs <= FEW
@@ -200,6 +207,15 @@ def constant_cos_sin(
     if tokens is None or not 0 < block < tokens:
         return compute_at(positions)
     return _in_blocks(compute_at, positions, block, ((*seq, n_pairs), dtype, device), xp)
+
+
+def tables_of_block(inv_freq: Any, **options: Any) -> Callable[[Array], tuple[Array, Array]]:
+    """`constant_cos_sin` as a function of one block of lazy positions."""
+    return partial(_tables_of_block, inv_freq=inv_freq, **options)
+
+
+def _tables_of_block(positions: Array, **options: Any) -> tuple[Array, Array]:
+    return constant_cos_sin(positions, xp=_backends.namespace(positions=positions), **options)
 
 
 def cos_sin_beside(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 import numpy as np
@@ -448,7 +448,10 @@ class RoPE:
             require_n_axes("delta", delta, self.axes)
             require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
         frequencies = Frequencies(self._schedule(seq_len).inv_freq)
-        cos, sin = self._tables(k, delta, frequencies, _backends.compute_dtype(xp, k), xp)
+        dtype = _backends.compute_dtype(xp, k)
+        if _backends.lazy_blocks(k) is not None:
+            return self._turn_blocks(k, delta, frequencies, dtype, seq_axis=axis)
+        cos, sin = self._tables(k, delta, frequencies, dtype, xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
 
     def _schedule(self, seq_len: SeqLen, *, as_data: bool = True) -> Frequencies:
@@ -520,6 +523,37 @@ class RoPE:
             out=out,
         )
 
+    def _turn_blocks(
+        self,
+        x: Array,
+        positions: Array,
+        frequencies: Frequencies,
+        dtype: Dtype,
+        *,
+        seq_axis: int,
+        inverse: bool = False,
+    ) -> Array:
+        """Rotate a lazy ``x``, whose tables are made block by block, too."""
+        make = phases.tables_of_block(
+            frequencies.inv_freq,
+            dtype=dtype,
+            precision=self.precision,
+            attention_factor=frequencies.attention_factor,
+        )
+        turn = partial(
+            rotation.rotate,
+            layout=self.layout,
+            seq_axis=seq_axis,
+            rotary_start=self.rotary_start,
+            inverse=inverse,
+            blocks=None if self.axes is None else self.axes.blocks(self.rotary_dim),
+        )
+        n_lead = 0 if self.axes is None else 1
+        axes = ((), (seq_axis,), (0, seq_axis))[positions.ndim - n_lead]
+        blocks = _backends.lazy_blocks(x)
+        sizes = {"n_pairs": self.n_pairs, "dtype": dtype, "n_lead": n_lead}
+        return blocks.rotate_to(turn, make, x, positions, axes, **sizes)
+
     def _apply(
         self,
         inverse: bool,
@@ -535,7 +569,8 @@ class RoPE:
         if positions is not None:
             (positions,) = _backends.beside("q", q, xp, may_stay=True, positions=positions)
         if _backends.is_host_array(offset):
-            (offset,) = _backends.beside("q", q, xp, offset=offset)
+            may_stay = _backends.lazy_blocks(q) is not None
+            (offset,) = _backends.beside("q", q, xp, may_stay=may_stay, offset=offset)
         _backends.require_floating(q=q, k=k)
         require_features("q", q, self.head_dim)
         axis = rotation.resolve_seq_axis("q", q.shape, seq_axis)
@@ -561,6 +596,13 @@ class RoPE:
         if inverse:
             frequencies = Frequencies(frequencies.inv_freq, 1 / frequencies.attention_factor)
         dtype = _backends.compute_dtype(xp, q, k)
+        if _backends.lazy_blocks(q) is not None:
+            turn = partial(self._turn_blocks, frequencies=frequencies, dtype=dtype)
+            turned = turn(q, positions, seq_axis=axis, inverse=inverse)
+            if k is None:
+                return turned
+            require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
+            return turned, turn(k, positions, seq_axis=axis - q.ndim + k.ndim, inverse=inverse)
         cos, sin = self._tables(q, positions, frequencies, dtype, xp)
         turned = self._rotate(q, cos, sin, seq_axis=seq_axis, inverse=inverse)
         if k is None:

@@ -129,20 +129,23 @@ def rotate(
             xp = None
     if xp is None:
         xp = _backends.namespace(x=x) if out is None else _backends.namespace(x=x, out=out)
-        cos, sin = _backends.beside("x", x, xp, rounded=True, cos=cos, sin=sin)
+        blocks_of = _backends.lazy_blocks(x)
+        may_stay = blocks_of is not None
+        cos, sin = _backends.beside("x", x, xp, rounded=True, may_stay=may_stay, cos=cos, sin=sin)
         if out is not None:
             _require_out(x, out)
         options = (layout, seq_axis, rotary_start, inverse, blocks)
         plan, index = _plan(xp, _shapes_and_dtypes(x, cos, sin), options)
-        if _backends.is_lazy_chunked(x):
-            cos, sin = (
-                t[(*(None,) * (x.ndim - t.ndim), ...) if index is None else index]
-                for t in (cos, sin)
+        if blocks_of is not None:
+            turn = partial(
+                rotate,
+                layout=layout,
+                seq_axis=seq_axis,
+                rotary_start=rotary_start,
+                inverse=inverse,
+                blocks=blocks,
             )
-            on_blocks = partial(
-                rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
-            )
-            mapped: A = _backends.map_blocks(on_blocks, x, cos, sin)
+            mapped: A = blocks_of.rotate(turn, x, [cos, sin], _axes_of(cos.ndim, x.ndim, index))
             return mapped
     elif out is not None:
         _backends.namespace(x=x, out=out)
@@ -247,6 +250,13 @@ def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None,
     if not known or known[0] == ndim - len(shape):
         return None
     return (*(slice(None) if i in known else None for i in range(ndim - 1)), slice(None))
+
+
+def _axes_of(ndim: int, x_ndim: int, index: tuple[slice | None, ...] | None) -> list[int]:
+    """The axes of ``x`` that tables with ``ndim`` axes have besides their last, by what aligns them."""
+    if index is None:
+        return list(range(x_ndim - ndim, x_ndim - 1))
+    return [axis for axis, part in enumerate(index[:-1]) if part is not None]
 
 
 def require_width(name: str, table: Array, n_pairs: int, head_dim: int) -> None:

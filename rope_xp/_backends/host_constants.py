@@ -149,6 +149,8 @@ def _from_host(
         raise TypeError(msg)
     if kind in ("float16", "bfloat16"):
         values = values.astype(np.float32)  # nothing is computed in less, and not all take these
+    if may_stay and library.blocks is not None:  # which it will have is not known here
+        return np.array(values, dtype=values.dtype.newbyteorder("="))
     if kind in missing_dtypes(xp, where):
         narrow = kind.replace("64", "32")
         with np.errstate(over="ignore"):

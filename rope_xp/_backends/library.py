@@ -91,6 +91,31 @@ class Cuda:
     mark_written: Callable[[Array], None]
 
 
+@dataclass(frozen=True, eq=False, repr=False, match_args=False)
+class Blocks:
+    """What is done block by block, of a library whose arrays are lazy and made of blocks.
+
+    ``x`` is an array that rotates; its blocks stay as they are, unless they have a part of the features.
+    ``axes`` are those of ``x`` that others have, which are NumPy's or of this library.
+
+    Parameters
+    ----------
+    count : (x, axis, first, dtype) -> array
+        Integers from ``first`` on, an int or an array () or (batch,), along ``axis`` of ``x``.
+    tables : (make, positions, n_pairs, dtype, *, n_lead) -> pair of arrays
+        ``make(positions)``, cos and sin, of positions with ``n_lead`` axes in front that end there.
+    rotate : (turn, x, tables, axes) -> array
+        ``turn(x, *tables)`` of tables with ``axes`` and a last axis, which is whole.
+    rotate_to : (turn, make, x, positions, axes, *, n_pairs, dtype, n_lead) -> array
+        ``turn(x, *make(positions))``.
+    """
+
+    count: Callable[..., Array]
+    tables: Callable[..., tuple[Array, Array]]
+    rotate: Callable[..., Array]
+    rotate_to: Callable[..., Array]
+
+
 def _write_lock(array: Array) -> str:
     writable = getattr(getattr(array, "flags", None), "writeable", True)
     return "" if writable else "read-only memory"
@@ -123,8 +148,8 @@ class Library:
         How large arrays should be while something is made of ``array``; 0: whole is best.
     materialize_under_compile : (array) -> array
         The array, and a hint to the library's compiler to keep it in memory.
-    map_blocks : (function, x, *tables) -> array, or None
-        Applies a function block by block, if arrays of this library are lazy and made of blocks.
+    blocks : Blocks, optional
+        None where arrays are not lazy and made of blocks.
     unsupported : (array) -> str or None
         What an array has to be and what it is instead, for a message, if it is of a kind that nothing
         can be computed with (sparse, masked, …); None for all others.
@@ -183,7 +208,7 @@ class Library:
     shared_namespace: Callable[[Array, Array, Array], Namespace | None] = lambda *arrays: None
     cache_block_bytes: Callable[[Array], int] = lambda array: 0
     materialize_under_compile: Callable[[Array], Array] = lambda array: array
-    map_blocks: Callable[..., Array] | None = None
+    blocks: Blocks | None = None
     unsupported: Callable[[Array], str | None] = lambda array: None
     from_host: Callable[..., Array] | None = None
     missing_dtypes: Callable[[Device | None], frozenset[str]] | None = None

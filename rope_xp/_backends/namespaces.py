@@ -19,7 +19,7 @@ import numpy as np
 
 from rope_xp._backends import cupy, dask, jax, ndonnx, numpy, torch
 from rope_xp._backends.dtypes import dtype_name
-from rope_xp._backends.library import Array, Device, Dtype, Library, Namespace
+from rope_xp._backends.library import Array, Blocks, Device, Dtype, Library, Namespace
 
 LIBRARIES = {
     module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, jax, cupy, dask, ndonnx)
@@ -338,18 +338,9 @@ def write_slots(
     return write(arrays, index, values, valid)
 
 
-def is_lazy_chunked(array: Array) -> bool:
-    """Whether ``array`` is lazy and made of blocks."""
-    return library_of(array).map_blocks is not None
-
-
-def map_blocks(function: Callable[..., Array], x: Array, *tables: Array) -> Array:
-    """``function(x, *tables)`` block by block, for a lazy ``x``.
-
-    Tables have the axes of ``x``, of the same size or 1, but for the last, which is whole.
-    """
-    apply = library_of(x).map_blocks
-    return function(x, *tables) if apply is None else apply(function, x, *tables)
+def lazy_blocks(array: Array) -> Blocks | None:
+    """What is done block by block, where ``array`` is lazy and made of blocks."""
+    return library_of(array).blocks
 
 
 def widest(array: Array, xp: Namespace) -> Dtype:

@@ -57,11 +57,15 @@ def resolve_positions(
         msg = "`positions` must be given where the sequence length of a lazy `q` is unknown"
         raise ValueError(msg)
     xp = _backends.namespace(q=q) if xp is None else xp
+    blocks = _backends.lazy_blocks(q)
     if _backends.is_array(offset):
-        _backends.namespace(q=q, offset=offset)
+        if blocks is None or not isinstance(offset, np.ndarray):
+            _backends.namespace(q=q, offset=offset)
         if offset.ndim == 1:
             require_batch("offset", offset, "q", q, axis)
     dtype = _dtype_after("offset", offset, seq, xp, _backends.device(q))
+    if blocks is not None:
+        return blocks.count(q, axis, offset, dtype)
     return count_from(offset, seq, xp, dtype, _backends.device(q))  # (seq,) or (batch, seq)
 
 
