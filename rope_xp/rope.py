@@ -550,7 +550,7 @@ class RoPE:
         )
         n_lead = 0 if self.axes is None else 1
         axes = ((), (seq_axis,), (0, seq_axis))[positions.ndim - n_lead]
-        blocks = _backends.lazy_blocks(x)
+        blocks: Any = _backends.lazy_blocks(x)
         sizes = {"n_pairs": self.n_pairs, "dtype": dtype, "n_lead": n_lead}
         return blocks.rotate_to(turn, make, x, positions, axes, **sizes)
 
