@@ -1,18 +1,17 @@
 """More keys than memory: from a Zarr store to a Zarr store, through Dask workers, one of which may be killed.
 
 Needs Linux, ``pip install "dask[array,distributed]" zarr tqdm``, and a disk for the rotated keys. The input is
-made first: keys as a first layer has them before rotation, the same for the same token, so they compress. One
-task reads, rotates and writes a chunk. The output gets its name when all are there and checked, in float64.
+made first: keys before rotation, the same for the same token, so they compress. One task is for one chunk.
 """
 
 import argparse
 import os
-import resource
 import shutil
 import signal
 import sys
 import time
 from pathlib import Path
+from resource import getrusage
 
 import numpy as np
 
@@ -45,52 +44,47 @@ def error_of(y, at):  # the largest of a chunk, relative to what rounding to flo
     return np.max(np.abs(y - x) / (2**-11 * np.abs(x) + 2**-18), keepdims=True)
 
 
-def compute(chunks, what, client, kill=False):
-    """The maximum of an array with one task for each chunk; if one fails, exit with its number and why."""
+def compute(chunks, what, client, kill=False):  # the maximum; exits if a chunk fails, and says why
     futures = sorted(futures_of(client.persist(chunks)), key=lambda future: future.key)
     bar = tqdm(as_completed(futures), desc=what, total=len(futures), unit=" chunks")
     for done, future in enumerate(bar, 1):
         if future.status != "finished":
             sys.exit(f"{what}: chunk {futures.index(future)} failed: {future.exception()!r}")
         if kill and done == -(-len(futures) // 4):
-            pid = next(iter(client.run(os.getpid).values()))
-            os.kill(pid, signal.SIGKILL)
-            bar.write(f"killed worker {pid} after {done} of {len(futures)} chunks")
+            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+            bar.write(f"killed a worker after {done} of {len(futures)} chunks")
     return max(client.gather(futures))  # what was lost with a worker is computed again
 
 
 def run(client, source, target, options):
-    at = da.arange(int(options.gib * 2**30) // (2 * HEADS * DIM), chunks=options.chunk)
+    at = da.arange(int(options.gib * 2**30) // (2 * HEADS * DIM), chunks=2**14)
     made = da.blockwise(keys, "htd", at, "t", new_axes={"h": HEADS, "d": DIM}, dtype="f2")
     store = {"shape": made.shape, "chunks": made.chunksize, "dtype": "f2", "overwrite": True}
     ones = {"chunks": (1, 1, 1), "meta": np.empty((0, 0, 0))}
     if not source.exists() or zarr.open_array(source).nchunks_initialized < made.npartitions:
-        codec = zarr.codecs.ZstdCodec(level=1, checksum=True)  # finds damage when a chunk is read
-        zarr.create_array(source, compressors=codec, **store)
+        zarr.create_array(source, compressors=zarr.codecs.ZstdCodec(checksum=True), **store)
         compute(made.map_blocks(write, source, **ones), "making keys", client)
     x, start = da.from_zarr(source), time.perf_counter()  # (heads, tokens, head_dim), lazy
     zarr.create_array(target, compressors=None, **store)
     compute(ROPE(x).map_blocks(write, target, **ones), "rotating", client, options.kill)
     seconds, size = time.perf_counter() - start, x.nbytes / 1e9
-    used = [resource.getrusage(0), *client.run(resource.getrusage, 0).values()]
-    most = sum(each.ru_maxrss for each in used) / 2**20  # of each process when it had most
-    print(f"{size:.2f} GB, {seconds:.1f} s, {size / seconds:.3f} GB/s; {most:.2f} GiB of memory")
+    most = sum(u.ru_maxrss for u in (getrusage(0), *client.run(getrusage, 0).values())) / 2**20
     some = slice(None, None, max(1, x.npartitions // 32))
     pairs = da.from_zarr(target).blocks[:, some], "htd", at.blocks[some], "t"
-    errors = da.blockwise(error_of, "htd", *pairs, adjust_chunks=dict(h=1, t=1, d=1), dtype="f8")
-    assert compute(errors, "checking", client) <= 1
+    off = da.blockwise(error_of, "htd", *pairs, adjust_chunks=dict.fromkeys("htd", 1), dtype="f8")
+    assert compute(off, "checking", client) <= 1
     assert most < 4
-    print(f"{errors.npartitions} of {x.npartitions} chunks were computed again: they are right")
+    print(f"{size:.2f} GB, {seconds:.1f} s, {size / seconds:.3f} GB/s, {most:.2f} GiB of memory;")
+    print(f"{off.npartitions} of {x.npartitions} chunks were computed again, and are right")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--gib", type=float, default=0.5, help="size of the keys, in 2**30 bytes")
-    parser.add_argument("--chunk", type=int, default=2**14, help="tokens in a chunk")
     parser.add_argument("--folder", type=Path, default=Path("sharded_dask"))
     parser.add_argument("--kill", action="store_true", help="kill a worker in the middle")
     options = parser.parse_args()
-    names = ("keys.zarr", "rotated.partial", "rotated.zarr")
+    names = ("keys.zarr", "rotated.zarr.partial", "rotated.zarr")
     source, partial, target = (options.folder / name for name in names)
     if target.exists():
         sys.exit(f"{target} exists already: remove it, or choose another --folder")
