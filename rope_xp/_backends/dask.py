@@ -32,25 +32,42 @@ def load() -> Namespace:
 
 def count(x: Array, axis: int, first: Any, dtype: Dtype) -> Array:
     import dask.array as da
+    from dask.base import tokenize
+    from dask.blockwise import blockwise
+    from dask.highlevelgraph import HighLevelGraph
     from dask.layers import ArraySliceDep
 
+    function = partial(_count_block, dtype=dtype)
     rows: tuple[int, ...] = ()
-    if not isinstance(first, int):
+    arrays, chunks = [], [x.chunks[axis]]
+    if isinstance(first, int):
+        function = partial(function, first=first)
+    else:
         rows = (0,)[: first.ndim]
-        first = _align(first, x, rows)
-    out = (*rows, axis)
-    made = (partial(_count_block, dtype=dtype), out, ArraySliceDep((x.chunks[axis],)), (axis,))
-    operands = (first, None if isinstance(first, int) else rows)
-    meta = np.empty((0,) * len(out), dtype)
-    with _shared(x, out):
-        return da.blockwise(*made, *operands, align_arrays=False, dtype=dtype, meta=meta)
+        arrays = [_align(first, x, rows)]
+        chunks = [*arrays[0].chunks, *chunks]
+    name = f"positions-{tokenize(function, x.chunks[axis], *arrays)}"
+    operands = [part for array in arrays for part in (array.name, rows)]
+    with _shared(x, (*rows, axis)):  # da.blockwise of Dask 2024 takes no such slices
+        layer = blockwise(
+            function,
+            name,
+            (*rows, axis),
+            ArraySliceDep((x.chunks[axis],)),
+            (axis,),
+            *operands,
+            numblocks={array.name: array.numblocks for array in arrays},
+        )
+        graph = HighLevelGraph.from_collections(name, layer, dependencies=arrays)
+    return da.Array(graph, name, chunks, dtype=dtype, meta=np.empty((0,) * len(chunks), dtype))
 
 
 def _count_block(along: tuple[slice], first: Any, *, dtype: Dtype) -> Array:
+    start, stop = along[0].start, along[0].stop
     if isinstance(first, int):  # no sum of a number that the dtype lacks
-        return np.arange(along[0].stop - along[0].start, dtype=dtype) + (first + along[0].start)
+        return np.arange(stop - start, dtype=dtype) + (first + start)
     xp = array_api_compat.array_namespace(first)
-    return first[..., None].astype(dtype) + xp.arange(along[0].start, along[0].stop, dtype=dtype)
+    return first[..., None].astype(dtype) + xp.arange(start, stop, dtype=dtype)
 
 
 def _align(array: Array, x: Array, axes: Sequence[int | None]) -> Array:
@@ -74,8 +91,8 @@ def _align(array: Array, x: Array, axes: Sequence[int | None]) -> Array:
         array = array.rechunk(other)
     if array.numblocks != (*map(len, wanted),):
         msg = (
-            f"positions and tables of unknown length must have the {x.numblocks} blocks of the array that "
-            f"rotates, got {array.numblocks}"
+            f"`positions` and tables of unknown length must have as many blocks as the array that "
+            f"rotates has there, {(*map(len, wanted),)}, got {array.numblocks}"
         )
         raise ValueError(msg)
     return array
