@@ -67,15 +67,14 @@ def run(client, source, target, options):
     x, start = da.from_zarr(source), time.perf_counter()  # (heads, tokens, head_dim), lazy
     zarr.create_array(target, compressors=None, **store)
     compute(ROPE(x).map_blocks(write, target, **ones), "rotating", client, options.kill)
-    seconds, size = time.perf_counter() - start, x.nbytes / 1e9
+    size, t = x.nbytes / 1e9, time.perf_counter() - start
     most = sum(u.ru_maxrss for u in (getrusage(0), *client.run(getrusage, 0).values())) / 2**20
     some = slice(None, None, max(1, x.npartitions // 32))
     pairs = da.from_zarr(target).blocks[:, some], "htd", at.blocks[some], "t"
     off = da.blockwise(error_of, "htd", *pairs, adjust_chunks=dict.fromkeys("htd", 1), dtype="f8")
     assert compute(off, "checking", client) <= 1
     assert most < 4
-    print(f"{size:.2f} GB, {seconds:.1f} s, {size / seconds:.3f} GB/s, {most:.2f} GiB of memory;")
-    print(f"{off.npartitions} of {x.npartitions} chunks were computed again, and are right")
+    print(f"{size:.2f} GB, {t:.1f} s, {size / t:.3f} GB/s, {most:.2f} GiB; {off.size} chunks right")
 
 
 if __name__ == "__main__":
@@ -89,8 +88,9 @@ if __name__ == "__main__":
     if target.exists():
         sys.exit(f"{target} exists already: remove it, or choose another --folder")
     limits = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "1.7 GiB"}  # 4 GiB in all
+    quiet = {"silence_logs": 50, "dashboard_address": None}
     try:
-        with LocalCluster(**limits, silence_logs=50) as cluster, Client(cluster) as client:
+        with LocalCluster(**limits, **quiet) as cluster, Client(cluster) as client:
             run(client, source, partial, options)
         for left in partial.rglob("*.partial"):  # of a chunk that a killed worker was writing
             left.unlink()
