@@ -163,13 +163,6 @@ def constant_cos_sin(
     n_pairs = inv_freq.n_pairs if at_length else len(inv_freq if one_axis else inv_freq[0])
     seq = positions.shape[0 if one_axis else 1 :]
     exact = precision == "exact"
-    blocks = _backends.lazy_blocks(positions)
-    if blocks is not None:
-        options = {"precision": precision, "attention_factor": attention_factor}
-        make = tables_of_block(inv_freq, dtype=dtype, **options)
-        pair: tuple[Array, Array]
-        pair = blocks.tables(make, positions, n_pairs, dtype, n_lead=0 if one_axis else 1)
-        return pair
     # Of ndonnx, sizes that are not known are None.
     tokens = None if any(size is None for size in seq) else math.prod(seq)
     few_pairs = tokens is not None and is_static(tokens) and tokens * n_pairs <= FEW
@@ -177,6 +170,13 @@ def constant_cos_sin(
         few = few_cos_sin(positions, inv_freq, dtype, attention_factor, xp)
         if few is not None:
             return few
+    blocks = _backends.lazy_blocks(positions)
+    if blocks is not None:
+        options = {"precision": precision, "attention_factor": attention_factor}
+        make = tables_of_block(inv_freq, dtype=dtype, **options)
+        pair: tuple[Array, Array]
+        pair = blocks.tables(make, positions, n_pairs, dtype, n_lead=0 if one_axis else 1)
+        return pair
     if exact and _backends.has_no_bits(positions):
         msg = (
             "`precision` must be 'float32' under torch's older ONNX exporter, which has no bitwise "

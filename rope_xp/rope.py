@@ -450,7 +450,7 @@ class RoPE:
         frequencies = Frequencies(self._schedule(seq_len).inv_freq)
         dtype = _backends.compute_dtype(xp, k)
         if _backends.lazy_blocks(k) is not None:
-            return self._turn_blocks(k, delta, frequencies, dtype, seq_axis=axis)
+            return self._turn_blocks(k, delta, frequencies, dtype, seq_axis=seq_axis)
         cos, sin = self._tables(k, delta, frequencies, dtype, xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
 
@@ -540,18 +540,12 @@ class RoPE:
             precision=self.precision,
             attention_factor=frequencies.attention_factor,
         )
-        turn = partial(
-            rotation.rotate,
-            layout=self.layout,
-            seq_axis=seq_axis,
-            rotary_start=self.rotary_start,
-            inverse=inverse,
-            blocks=None if self.axes is None else self.axes.blocks(self.rotary_dim),
-        )
+        turn = partial(self._rotate, seq_axis=seq_axis, inverse=inverse)
         n_lead = 0 if self.axes is None else 1
-        axes = ((), (seq_axis,), (0, seq_axis))[positions.ndim - n_lead]
-        blocks: Any = _backends.lazy_blocks(x)
+        axis = rotation.resolve_seq_axis("x", x.shape, seq_axis)
+        axes = (0, axis)[2 - positions.ndim + n_lead :]
         sizes = {"n_pairs": self.n_pairs, "dtype": dtype, "n_lead": n_lead}
+        blocks: Any = _backends.lazy_blocks(x)
         return blocks.rotate_to(turn, make, x, positions, axes, **sizes)
 
     def _apply(
@@ -596,19 +590,18 @@ class RoPE:
         if inverse:
             frequencies = Frequencies(frequencies.inv_freq, 1 / frequencies.attention_factor)
         dtype = _backends.compute_dtype(xp, q, k)
-        if _backends.lazy_blocks(q) is not None:
-            turn = partial(self._turn_blocks, frequencies=frequencies, dtype=dtype)
-            turned = turn(q, positions, seq_axis=axis, inverse=inverse)
-            if k is None:
-                return turned
-            require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
-            return turned, turn(k, positions, seq_axis=axis - q.ndim + k.ndim, inverse=inverse)
-        cos, sin = self._tables(q, positions, frequencies, dtype, xp)
-        turned = self._rotate(q, cos, sin, seq_axis=seq_axis, inverse=inverse)
+        options: Any = {"seq_axis": seq_axis, "inverse": inverse}
+        turn: Any = self._rotate
+        tables: Any
+        if _backends.lazy_blocks(q) is None:
+            tables = self._tables(q, positions, frequencies, dtype, xp)
+        else:
+            turn, tables = self._turn_blocks, (positions, frequencies, dtype)
+        turned = turn(q, *tables, **options)
         if k is None:
             return turned
         try:
-            return turned, self._rotate(k, cos, sin, seq_axis=seq_axis, inverse=inverse)
+            return turned, turn(k, *tables, **options)
         except ValueError:  # `q` has this batch, so `k` does not: a sentence without the tables
             require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
             raise
