@@ -17,6 +17,7 @@ flows down this list, and so do imports:
 `_traced_length` frequencies that follow a length which torch traces
 `phases`         positions × frequencies → cos, sin; decides precision
 `rotation`       turning the pairs: the formula
+`_lazy_blocks`   rotation to positions, block by block where arrays are lazy
 `additive`       `sinusoidal`, from the same frequencies and phases
 `relative`       what RoPE is compared with: ALiBi, clipped, T5, Transformer-XL
 `_config_reader` a model's config → a plain description of each layer

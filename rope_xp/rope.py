@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from rope_xp import _backends, phases, rotation
 from rope_xp._backends import A, Array, Dtype, Namespace
 from rope_xp._host_phases import FEW
+from rope_xp._lazy_blocks import rotation_to
 from rope_xp._traced_length import frequencies_at_length, schedule_text
 from rope_xp._validation import (
     Precision,
@@ -449,10 +450,8 @@ class RoPE:
             require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
         frequencies = Frequencies(self._schedule(seq_len).inv_freq)
         dtype = _backends.compute_dtype(xp, k)
-        if _backends.lazy_blocks(k) is not None:
-            return self._turn_blocks(k, delta, frequencies, dtype, seq_axis=seq_axis)
-        cos, sin = self._tables(k, delta, frequencies, dtype, xp)
-        return self._rotate(k, cos, sin, seq_axis=seq_axis)
+        turn = rotation_to(self, k, delta, frequencies, dtype=dtype, xp=xp)
+        return turn(k, seq_axis=seq_axis)
 
     def _schedule(self, seq_len: SeqLen, *, as_data: bool = True) -> Frequencies:
         """Frequencies as Python floats: arrays begin in `phases`.
@@ -523,31 +522,6 @@ class RoPE:
             out=out,
         )
 
-    def _turn_blocks(
-        self,
-        x: Array,
-        positions: Array,
-        frequencies: Frequencies,
-        dtype: Dtype,
-        *,
-        seq_axis: int,
-        inverse: bool = False,
-    ) -> Array:
-        """Rotate a lazy ``x``, whose tables are made block by block, too."""
-        make = phases.tables_of_block(
-            frequencies.inv_freq,
-            dtype=dtype,
-            precision=self.precision,
-            attention_factor=frequencies.attention_factor,
-        )
-        turn = partial(self._rotate, seq_axis=seq_axis, inverse=inverse)
-        n_lead = 0 if self.axes is None else 1
-        axis = rotation.resolve_seq_axis("x", x.shape, seq_axis)
-        axes = (0, axis)[2 - positions.ndim + n_lead :]
-        sizes = {"n_pairs": self.n_pairs, "dtype": dtype, "n_lead": n_lead}
-        blocks: Any = _backends.lazy_blocks(x)
-        return blocks.rotate_to(turn, make, x, positions, axes, **sizes)
-
     def _apply(
         self,
         inverse: bool,
@@ -590,18 +564,12 @@ class RoPE:
         if inverse:
             frequencies = Frequencies(frequencies.inv_freq, 1 / frequencies.attention_factor)
         dtype = _backends.compute_dtype(xp, q, k)
-        options: Any = {"seq_axis": seq_axis, "inverse": inverse}
-        turn: Any = self._rotate
-        tables: Any
-        if _backends.lazy_blocks(q) is None:
-            tables = self._tables(q, positions, frequencies, dtype, xp)
-        else:
-            turn, tables = self._turn_blocks, (positions, frequencies, dtype)
-        turned = turn(q, *tables, **options)
+        turn = rotation_to(self, q, positions, frequencies, dtype=dtype, xp=xp)
+        turned = turn(q, seq_axis=seq_axis, inverse=inverse)
         if k is None:
             return turned
         try:
-            return turned, turn(k, *tables, **options)
+            return turned, turn(k, seq_axis=seq_axis, inverse=inverse)
         except ValueError:  # `q` has this batch, so `k` does not: a sentence without the tables
             require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
             raise
