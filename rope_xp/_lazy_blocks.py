@@ -12,9 +12,16 @@ from rope_xp.scaling import Frequencies
 
 
 def rotation_to(
-    rope: Any, x: Array, positions: Array, frequencies: Frequencies, *, dtype: Dtype, xp: Namespace
+    rope: Any,
+    x: Array,
+    positions: Array,
+    frequencies: Frequencies,
+    *,
+    other: Array | None = None,
+    xp: Namespace,
 ) -> Callable[..., Array]:
-    """A function of arrays like ``x`` and of ``seq_axis`` and ``inverse``."""
+    """A function of ``x``, or of the ``other`` that has its tables, of ``seq_axis`` and ``inverse``."""
+    dtype = _backends.compute_dtype(xp, x, other)
     if _backends.lazy_blocks(x) is not None:
         options = {"positions": positions, "frequencies": frequencies, "dtype": dtype}
         return partial(_rotate_blocks, rope, **options)

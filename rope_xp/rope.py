@@ -449,8 +449,7 @@ class RoPE:
             require_n_axes("delta", delta, self.axes)
             require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
         frequencies = Frequencies(self._schedule(seq_len).inv_freq)
-        dtype = _backends.compute_dtype(xp, k)
-        turn = rotation_to(self, k, delta, frequencies, dtype=dtype, xp=xp)
+        turn = rotation_to(self, k, delta, frequencies, xp=xp)
         return turn(k, seq_axis=seq_axis)
 
     def _schedule(self, seq_len: SeqLen, *, as_data: bool = True) -> Frequencies:
@@ -563,8 +562,7 @@ class RoPE:
         frequencies = self._schedule(seq_len)
         if inverse:
             frequencies = Frequencies(frequencies.inv_freq, 1 / frequencies.attention_factor)
-        dtype = _backends.compute_dtype(xp, q, k)
-        turn = rotation_to(self, q, positions, frequencies, dtype=dtype, xp=xp)
+        turn = rotation_to(self, q, positions, frequencies, other=k, xp=xp)
         turned = turn(q, seq_axis=seq_axis, inverse=inverse)
         if k is None:
             return turned

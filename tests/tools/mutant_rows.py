@@ -608,12 +608,17 @@ JAX = [
 
 DASK = [
     ("_backends/dask", "if x.numblocks[-1] > 1:", "if False:"),
-    ("_backends/dask", "concatenate=True, ", ""),
-    ("_backends/dask", "(*axes[:-1], x.ndim)", "axes"),
     ("_backends/dask", 'read_only=lambda array: "it is lazy",', ""),
-    ("_backends/dask", "    map_blocks=map_blocks,\n", ""),
-    ("rotation", "(None,) * (x.ndim - t.ndim), ...", "None, ..."),
-    ("rotation", "if _backends.is_lazy_chunked(x):", "if False:"),
+    ("_backends/dask", "if chunks != array.chunks[i] and", "if False and"),
+    ("_backends/dask", "(n,) if axis is None or n == 1 else x.chunks[axis]", "(n,)"),
+    ("_backends/dask", "array.copy(), chunks=", "array, chunks="),
+    ("_backends/dask", "positions.rechunk({0: -1})", "positions"),
+    ("_backends/dask", '{"shared": True} if several else {}', "{}"),
+    ("_backends/dask", '{"shared": True} if several else {}', '{"shared": True}'),
+    ("_backends/dask", "if n != 1]", "]"),
+    ("_backends/host_constants", "if may_stay and library.blocks is not None:", "if False:"),
+    ("positions", "return blocks.count(q, axis, offset, dtype)", "pass"),
+    ("_lazy_blocks", "(0, axis)[2 - positions.ndim + n_lead :]", "(axis,)"),
     ("_validation", "return size is not None and size == size", "return size is not None"),
 ]
 
