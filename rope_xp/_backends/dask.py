@@ -80,8 +80,7 @@ def _align(array: Array, x: Array, axes: Sequence[int | None]) -> Array:
     ]
     if isinstance(array, np.ndarray):
         unknown = any(isnan(n) for chunks in wanted for n in chunks)
-        # A copy: the values may be changed before they are looked at.
-        array = da.from_array(array.copy(), chunks=-1 if unknown else tuple(wanted))
+        array = da.from_array(array, chunks=-1 if unknown else tuple(wanted))
     other = {
         i: chunks
         for i, chunks in enumerate(wanted)
