@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import rope_xp
+from rope_xp import _backends
 
 EXAMPLE = """\
   import numpy as np, rope_xp                           # or torch, jax, cupy, dask arrays
@@ -114,9 +115,7 @@ def _explain(args: argparse.Namespace) -> int:
 def _diagnose(args: argparse.Namespace) -> int:
     """Print what an implementation is."""
     fn = _load("function", args.function)
-    xp = None if args.xp is None else _import("xp", args.xp)
-    if xp is not None and not hasattr(xp, "asarray"):
-        xp = _import("xp", f"{args.xp}.numpy")  # JAX's
+    xp = None if args.xp is None else _import("xp", args.xp, _backends.load_namespace)
     try:
         found = rope_xp.testing.diagnose(
             fn, args.head_dim, xp=xp, n_axes=args.n_axes, max_position=args.max_position
@@ -142,13 +141,13 @@ def _load(name: str, path: str) -> Any:
     return found
 
 
-def _import(name: str, module: str) -> Any:
+def _import(name: str, module: str, load: Callable[[str], Any] = importlib.import_module) -> Any:
     """A module, also one of the current directory, as in ``python -m``."""
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     try:
-        return importlib.import_module(module)
+        return load(module)
     except Exception as error:  # whatever the module does
         kind = type(error).__name__
         msg = f"`{name}` must name a module that can be imported, got {module!r}: {kind}: {error}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeGuard
 
@@ -135,6 +136,12 @@ def compat_namespace(xp: Namespace | None) -> Namespace:
         raise TypeError(msg)
     library = LIBRARIES.get("numpy" if xp is None else library_name(xp))
     return xp if library is None else library.load()
+
+
+def load_namespace(name: str) -> Namespace:
+    """The namespace of a library that is known here by its name, or any other module."""
+    library = LIBRARIES.get(name)
+    return import_module(name) if library is None else library.load()
 
 
 def imported_libraries() -> list[Namespace]:

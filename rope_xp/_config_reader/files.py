@@ -21,11 +21,7 @@ MAX_PARTS, MAX_VALUES = 2**16, 2**19
 # looked through for mappings.
 MAX_LIST = 4096
 
-PLAIN = frozenset({bool, float, str, type(None)})
-# A key of the metadata of a GGUF file, or the name of a tensor, has some dozens of letters.
-MAX_NAME = 200
-# Python does not print an int of 4300 digits.
-MAX_BITS = 4096
+PLAIN = frozenset({bool, float, int, str, type(None)})
 
 
 class SupportsToDict(Protocol):
@@ -119,7 +115,7 @@ class _Opaque:
 def _name(key: object) -> str:
     """A key as text that fits into a sentence: others, as the numbers in id2label, nothing reads."""
     name = str.__str__(key) if isinstance(key, str) else ""
-    return name if name.isprintable() and 0 < len(name) <= MAX_NAME else quote(key)
+    return name if name and name.isprintable() else quote(key)
 
 
 def _scalar(value: object) -> str | float | None:
@@ -130,8 +126,7 @@ def _scalar(value: object) -> str | float | None:
         if isinstance(value, np.bool_):
             return bool(value)
         if isinstance(value, Integral) and not isinstance(value, np.timedelta64):
-            number = int.__index__(value) if isinstance(value, int) else int(value)
-            return number if number.bit_length() <= MAX_BITS else None
+            return int.__index__(value) if isinstance(value, int) else int(value)
         if isinstance(value, float):
             return float.__float__(value)
         is_floating = (
@@ -170,7 +165,7 @@ class _Copy:
 
     def value(self, value: Any, depth: int) -> Any:
         kind = type(value)
-        if kind in PLAIN or (kind is int and value.bit_length() <= MAX_BITS):
+        if kind in PLAIN:
             return value
         if isinstance(value, Mapping):
             return self.mapping(value, depth)

@@ -116,5 +116,15 @@ def pair_slices(layout: str, start: int, n_pairs: int) -> tuple[slice, slice]:
     return slice(start, end, 2), slice(start + 1, end, 2)
 
 
+def pair_features(layout: str, start: int, blocks: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """The first and the second feature of each pair, block by block."""
+    features, pairs = range(start + sum(blocks)), []
+    for width in blocks:
+        first, second = (features[part] for part in pair_slices(layout, start, width // 2))
+        pairs += [*zip(first, second, strict=True)]
+        start += width
+    return tuple(pairs)
+
+
 def require_layout(name: str, layout: object) -> Layout:
     return require_one_of(name, layout, LAYOUTS)

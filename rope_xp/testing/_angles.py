@@ -163,7 +163,7 @@ def follow(
             break
         if _changes(far, near):
             beyond = int(far.positions.max())
-            end = _bisect(lambda p: not _changes(call([*POSITIONS, p]), near), last, beyond)
+            end = bisect(lambda p: not _changes(call([*POSITIONS, p]), near), last, beyond)
             remarks.append(
                 "angles depend on the other positions of a call: those of positions 0 to 13 change "
                 f"when position {end + 1} is there"
@@ -220,7 +220,7 @@ def _changes(far: Turns, near: Turns) -> bool:
     return bool(np.max(np.abs(wrap(angles - near.angles))) > 1e-6)
 
 
-def _bisect(holds: Callable[[int], bool], low: int, high: int) -> int:
+def bisect(holds: Callable[[int], bool], low: int, high: int) -> int:
     """The last number for which ``holds``, which does so for ``low`` and not for ``high``."""
     while high - low > 1:
         middle = (low + high) // 2
@@ -238,7 +238,7 @@ def _last_taken(call: Call, low: int, high: int) -> int:
             return False
         return True
 
-    return _bisect(is_taken, low, high)
+    return bisect(is_taken, low, high)
 
 
 def _what_ends(
@@ -252,7 +252,7 @@ def _what_ends(
         return bool(np.max(np.abs(off)) <= fast)
 
     try:
-        last = _bisect(is_well, low, high)
+        last = bisect(is_well, low, high)
         ends = call([0, 1, 2, last, last + 1, last + 2, last + 3, high]).angles
     except RefusedError:
         return low, f"angles do not grow with positions beyond {low}"

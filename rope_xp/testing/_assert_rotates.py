@@ -14,6 +14,7 @@ from rope_xp.positions._alignment import SeqLen
 from rope_xp.rope import RoPE
 from rope_xp.testing._black_box import Answer, Call, RotationError
 from rope_xp.testing._cases import Case, Maker, Tables, Takes
+from rope_xp.testing._rounding import NARROW
 from rope_xp.testing._symptoms import describe_difference, looks_like
 from rope_xp.testing._tolerance import Tolerance
 
@@ -211,13 +212,13 @@ class _Trial:
 
     def compare_back(self, rotated: np.ndarray, back: Array) -> None:
         """The gradient undoes what ``fn`` did to x, but for the factor."""
-        maker, case, pairs = self.maker, self.case, self.maker.tolerance.pairs
+        maker, case, tolerance = self.maker, self.case, self.maker.tolerance
         axis, exact = maker.seq_axis, maker.definition.exact
         want = exact.rotate(case.expected, *self.tables, seq_axis=axis, inverse=True)
         positions = None if maker.takes == "tables" else _host(case.positions).astype(int)
-        allowed = maker.tolerance(rotated, self.tables, want, positions=positions, dtype=case.dtype)
-        turns, partner = pairs.turns, pairs.partner[pairs.turns]
-        cos, sin = maker.tolerance.of_features(self.tables)
+        allowed = tolerance(rotated, self.tables, want, positions=positions, dtype=case.dtype)
+        turns, partner = tolerance.turns, tolerance.partner
+        cos, sin = tolerance.of_features(self.tables)
         spread = case.tolerance[..., turns] * cos + case.tolerance[..., partner] * sin
         allowed[..., turns] += 1.01 * spread
         error = np.abs(_host(back) - want)
@@ -241,7 +242,7 @@ class _Trial:
         if (error <= definition.bounds(given, positions, case.dtype)).all():
             looks = (
                 f"tables, products or sums that are rounded to {case.dtype} each"
-                if case.dtype in ("float16", "bfloat16")
+                if case.dtype in NARROW
                 else "tables that it does not use as they are given, or numbers rounded on the way"
             )
             return f"{worst} The errors are small: this looks like {looks}."
@@ -265,7 +266,7 @@ class _Trial:
         factor, exact, turns = (
             maker.definition.factor,
             maker.definition.exact,
-            maker.tolerance.pairs.turns,
+            maker.tolerance.turns,
         )
         if maker.seq_axis == -3:
             got, given = np.swapaxes(got, 1, 2), np.swapaxes(given, 1, 2)
@@ -286,8 +287,8 @@ class _Trial:
     def arithmetic(self, error: np.ndarray, given: np.ndarray, want: np.ndarray) -> str:
         """The dtype with fewer digits than that of x, the roundings of which give such errors, or ""."""
         maker, case = self.maker, self.case
-        turns = maker.tolerance.pairs.turns
-        for dtype in ("float16", "bfloat16"):
+        turns = maker.tolerance.turns
+        for dtype in NARROW:
             if case.dtype in ("float32", "float64") and want[..., turns].any():
                 allowed = Tolerance(maker.definition, -2, rounds_once=False)(
                     given, self.tables, want, positions=None, dtype=dtype

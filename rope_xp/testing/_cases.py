@@ -19,7 +19,8 @@ from rope_xp._validation import (
 )
 from rope_xp.positions._alignment import SeqLen
 from rope_xp.rope import RoPE
-from rope_xp.testing._definition import ROUNDING, Definition
+from rope_xp.testing._definition import Definition
+from rope_xp.testing._rounding import ROUNDING
 from rope_xp.testing._tolerance import LARGEST, Tolerance
 from rope_xp.testing._trial import FARTHEST
 
@@ -269,7 +270,7 @@ class Maker:
         if self.takes == "tables":
             at, tables = None, (_values(made[0]), _values(made[1]))
         if self.repeated:
-            repeated = (self.tolerance.pairs.repeated(_values(t)) for t in made)
+            repeated = (_values(t)[..., self.tolerance.columns] for t in made)
             made = tuple(self._array(t, table_dtype) for t in repeated)
         results = []
         for values, inverse in ((_values(x), False), (_values(grad_out), True)):

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from rope_xp.testing._angles import Turns, wrap
-from rope_xp.testing._match import match
-from rope_xp.testing._measure import EPS
-from rope_xp.testing._measured_pairs import roundest
+from rope_xp.testing._measured_pairs import base_of, roundest
+from rope_xp.testing._rounding import EPS
 from rope_xp.testing._structure import Layout, Structure, layout_of
 
 Pairs = Sequence[tuple[int, int]]
@@ -126,8 +125,7 @@ def mixed_tables(turns: Turns, layout: Layout, outputs: Pairs) -> tuple[str, np.
 
 def base_of_mixed(inv_freq: np.ndarray) -> float | None:
     """The base of frequencies that were measured at position 1 only."""
-    errors = np.full(len(inv_freq), 2.0**-16)
-    return match(np.abs(inv_freq), errors, 2 * len(inv_freq)).base
+    return base_of(np.abs(inv_freq), 2.0**-16)
 
 
 def output_layout(

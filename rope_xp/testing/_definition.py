@@ -6,12 +6,11 @@ import dataclasses
 
 import numpy as np
 
-from rope_xp.layouts._pairs import pair_slices
+from rope_xp.configs._compare import blocks_of
+from rope_xp.layouts._pairs import pair_features
 from rope_xp.positions._alignment import SeqLen
 from rope_xp.rope import RoPE
-
-#: Half of the distance from 1 to the next number: the relative error of one rounding.
-ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+from rope_xp.testing._rounding import NARROW, ROUNDING, angle_roundings
 
 #: Of tables in float32: reducing the angle to [-π, π] rounds by 3 of these, cos and sin are good to 2
 #: in every library, and what they return is rounded once.
@@ -32,10 +31,7 @@ class Definition:
     Notes
     -----
     With ``precision="exact"`` the angle is that of float64 arithmetic: it may be wrong by
-    :math:`|p θ| 2^{-53} (4 + 3 |\ln θ|)`. A frequency is a power, or the exponential of a product of
-    :math:`\ln b`: up to three roundings of its exponent, each of which is :math:`|\ln θ|` of θ. The function,
-    a reciprocal, the product and the position are wrong by one each. With ``"float32"`` roundings are
-    :math:`2^{-24}`.
+    :math:`|p θ| 2^{-53} (4 + 3 |\ln θ|)`, `angle_roundings`. With ``"float32"`` roundings are :math:`2^{-24}`.
     For numbers of 16 bits the tables, the products and the sum may each be rounded to the dtype.
     """
 
@@ -45,13 +41,14 @@ class Definition:
         found = self.exact.frequencies(seq_len)
         self.inv_freq = np.asarray(found.inv_freq)  # (n_pairs,) or (n_axes, n_pairs)
         self.factor = found.attention_factor
-        self.first, self.second = pair_slices(rope.layout, rope.rotary_start, rope.n_pairs)
-        rotated = np.zeros(rope.head_dim, dtype=bool)
-        rotated[self.first] = rotated[self.second] = True
-        self.static = ~rotated
-        # Which pair each feature belongs to; -1: none.
+        features = pair_features(rope.layout, rope.rotary_start, blocks_of(rope))
+        self.first, self.second = np.asarray(features).T  # (n_pairs,)
+        # Of each feature, its pair and the other feature in it; -1: none.
         self.pair = np.full(rope.head_dim, -1)
         self.pair[self.first] = self.pair[self.second] = np.arange(rope.n_pairs)
+        self.partner = np.full(rope.head_dim, -1)
+        self.partner[self.first], self.partner[self.second] = self.second, self.first
+        self.static = self.pair < 0
 
     def tables(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """cos, sin of shape (seq, n_pairs) or (batch, 1, seq, n_pairs), factor included."""
@@ -68,9 +65,8 @@ class Definition:
     def angle_errors(self, positions: np.ndarray) -> np.ndarray:
         """By how much an angle may be wrong, (..., seq, n_pairs), in radians."""
         theta = np.abs(self.inv_freq)
-        logarithm = np.abs(np.log(np.where(theta > 0, theta, 1.0)))
         unit = ROUNDING["float32" if self.rope.precision == "float32" else "float64"]
-        relative = theta * (4 + 3 * logarithm) * unit
+        relative = theta * angle_roundings(theta) * unit
         if theta.ndim == 1:
             return np.asarray(np.abs(positions)[..., None] * relative)
         return np.asarray(
@@ -82,7 +78,7 @@ class Definition:
         cos, sin = (np.abs(table) for table in self.tables(positions))
         angle = self.angle_errors(positions)
         angle = angle if angle.ndim == 2 else angle[:, None]
-        unit, low = ROUNDING[dtype], dtype in ("float16", "bfloat16")
+        unit, low = ROUNDING[dtype], dtype in NARROW
         table = TABLE_ROUNDINGS * ROUNDING["float32"]
         error = self.factor * np.minimum(table + angle, 2.0)
         a, b = np.abs(x[..., self.first]), np.abs(x[..., self.second])

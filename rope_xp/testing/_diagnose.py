@@ -21,9 +21,10 @@ from rope_xp.testing._diagnosis import Diagnosis, PairList
 from rope_xp.testing._match import Match, exponent_mistakes, match
 from rope_xp.testing._match_axes import match_axes
 from rope_xp.testing._match_length import match_length
-from rope_xp.testing._measure import EPS, POSITIONS, Probe, probe
+from rope_xp.testing._measure import POSITIONS, Probe, probe
 from rope_xp.testing._measured_pairs import frequencies_of
-from rope_xp.testing._precision import UNITS, classify, float32_bound, narrow_dtype, rounded
+from rope_xp.testing._precision import classify, float32_bound, narrow_dtype
+from rope_xp.testing._rounding import EPS, NARROW, ROUNDING, angle_roundings, rounded
 from rope_xp.testing._structure import Layout, Structure, layout_of, structure
 
 _LIMIT = 2**20
@@ -169,7 +170,7 @@ def _other_dtypes(probe: Probe, pairs: PairList, outputs: PairList, last: int) -
         if other.dtypes[dtype] != dtype:
             yield f"x of {dtype} comes back as {other.dtypes[dtype]}"
         off = float(np.max(np.abs(np.stack(found[1:]) - np.stack(wanted[1:]))))
-        if off > 4 * UNITS.get(dtype, 2.0**-12) * size:
+        if off > 4 * max(ROUNDING[dtype], 2.0**-12) * size:
             yield f"x of {dtype} is rotated otherwise than x of float32: cos and sin are off by {off:.2g}"
 
 
@@ -260,7 +261,7 @@ def _errors(angles: Angles, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     read = 2.0**-22 / turned
     if not np.any(angles.start):  # a small sine is as precise as a large one
         read = np.minimum(read, 2.0**-22)
-    single = EPS * (4 + np.abs(np.log(size))) + read
+    single = EPS * angle_roundings(size) + read
     return (read + 1e-13 if _is_exact(angles) else single), single
 
 
@@ -287,26 +288,23 @@ def _match(
             Custom(tuple(map(float, own))),
             ("pairs turn in both directions, or by more than π a step",),
         )
-    for each in errors:
-        found = match(own, each, width, factor)
-        if found.base is not None:
-            return found
-    loose, size = errors[1], np.where(own > 0, own, 1.0)
     tables = narrow_dtype(turns.first_first) or narrow_dtype(turns.first_first / factor)
+    loose, size = errors[1], np.where(own > 0, own, 1.0)
     if tables:
-        loose = loose + 4 * UNITS[tables] * np.minimum(1.0, 1 / (last * size))
-    for dtype, unit in UNITS.items():
+        loose = loose + 4 * ROUNDING[tables] * np.minimum(1.0, 1 / (last * size))
+    else:
+        for each in errors:
+            found = match(own, each, width, factor)
+            if found.base is not None:
+                return found
+    for dtype in NARROW:
         steps = rounded(own, dtype)
         if np.any(own) and np.all(np.abs(steps - own) <= 2 * loose * own):
-            near = match(own, np.full(len(own), 2 * unit), width, factor)
+            near = match(own, np.full(len(own), 2 * ROUNDING[dtype]), width, factor)
             made = None if near.base is None else frequencies_of(near.scaling, width, near.base)
             if made is not None and np.mean(rounded(made, dtype) == steps) > 0.9:
                 return near
-    if tables:
-        near = match(own, loose, width, factor)
-        if near.base is not None:
-            return near
-    return found
+    return match(own, loose, width, factor)
 
 
 def _finish_axes(

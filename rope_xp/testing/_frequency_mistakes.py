@@ -11,7 +11,8 @@ import numpy as np
 
 from rope_xp.rope import RoPE
 from rope_xp.testing._definition import Definition
-from rope_xp.testing._mistakes import Mistake, rounded
+from rope_xp.testing._mistakes import Mistake
+from rope_xp.testing._rounding import rounded
 
 # Bases of models, and slips of the pen.
 _BASES = (

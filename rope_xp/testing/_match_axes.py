@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from rope_xp.axes import Axial, AxisPerPair, Directions, InterleavedSections, Sections
-from rope_xp.layouts._pairs import LAYOUTS, pair_slices
+from rope_xp.configs._compare import blocks_of
+from rope_xp.layouts._pairs import LAYOUTS, pair_features
 from rope_xp.rope import RoPE
 from rope_xp.testing._match import match
 
@@ -18,14 +19,7 @@ _REFUSED = (ValueError, TypeError, ArithmeticError)
 
 def pairs_of(rope: RoPE) -> tuple[tuple[int, int], ...]:
     """The two features of each pair."""
-    blocks = (rope.rotary_dim,) if rope.axes is None else rope.axes.blocks(rope.rotary_dim)
-    found: list[tuple[int, int]] = []
-    start = rope.rotary_start
-    for width in blocks:
-        first, second = pair_slices(rope.layout, start, width // 2)
-        found += zip(range(rope.head_dim)[first], range(rope.head_dim)[second], strict=True)
-        start += width
-    return tuple(found)
+    return pair_features(rope.layout, rope.rotary_start, blocks_of(rope))
 
 
 def match_axes(

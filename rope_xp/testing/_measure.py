@@ -17,7 +17,6 @@ from rope_xp.testing._black_box import BlackBox, RefusedError
 POSITIONS = (0, 1, 2, 3, 5, 8, 13)
 _ARRANGEMENTS = ("heads", "rows", "one by one")
 MOST_IN_ORDER = 2**14  # positions of an implementation that knows its own only
-EPS = 2.0**-24
 
 
 class Probe:

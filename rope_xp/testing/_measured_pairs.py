@@ -136,20 +136,19 @@ def from_the_first(pairs: Pairs) -> tuple[int, list[float]]:
     return count + 1, _bases_between(low, high)
 
 
+def base_of(inv_freq: np.ndarray, error: float) -> float | None:
+    """The roundest base that gives frequencies within a relative error; None: they follow none."""
+    n = len(inv_freq)
+    count, bases = from_the_first(Pairs(inv_freq, np.full(n, error), 2 * n, 1.0))
+    return bases[0] if count == n > 1 else None
+
+
 def to_the_last(pairs: Pairs, last: int) -> tuple[int, list[float]]:
     """How many pairs, up to ``last``, follow one base, whatever their factor; and bases."""
     if last < 1 or not np.all(pairs.inv_freq[: last + 1] > 0):
         return 1, []
     count, low, high = _common(*_slopes(pairs, last, range(last - 1, -1, -1)))
-    bases = _bases_between(low, high)
-    # The line through all of them, which the most precise pairs determine.
-    run = slice(last - count, last + 1)
-    x, y, weight = pairs.exponents[run], np.log(pairs.inv_freq[run]), 1 / pairs.errors[run] ** 2
-    x_mean, y_mean = np.average(x, weights=weight), np.average(y, weights=weight)
-    slope = -np.sum(weight * (x - x_mean) * (y - y_mean)) / np.sum(weight * (x - x_mean) ** 2)
-    if abs(slope) < 700:
-        bases.insert(1, math.exp(slope))
-    return count + 1, bases
+    return count + 1, _bases_between(low, high)
 
 
 def stretch(pairs: Pairs, base: float, which: slice) -> float:

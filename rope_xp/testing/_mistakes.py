@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rope_xp.layouts._pairs import pair_slices
+from rope_xp.configs._compare import blocks_of
+from rope_xp.layouts._pairs import pair_features
 from rope_xp.rope import RoPE
 from rope_xp.testing._definition import Definition
 
@@ -35,16 +36,6 @@ class Mistake(NamedTuple):
     text: str
     change: Callable[..., Any]
     rounds_to: str = ""
-
-
-def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
-    """``values`` with the digits of a floating dtype, and for float16 its range."""
-    bits = {"bfloat16": 8, "float16": 11, "float32": 24}[dtype]
-    mantissa, exponent = np.frexp(values)
-    made = np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
-    if dtype == "float16":
-        made = np.where(np.abs(made) > 65504, np.inf * np.sign(made), made)
-    return np.asarray(made)
 
 
 def rotated_with(
@@ -77,15 +68,13 @@ def turn(rope: RoPE, x: np.ndarray, cos: np.ndarray, sin: np.ndarray, **change: 
     """The rotation itself, with another layout or part."""
     layout = change.get("layout", rope.layout)
     start = change.get("start", rope.rotary_start)
-    return combine(
-        x, layout, start, cos.shape[-1], lambda u, v: (u * cos, v * sin, v * cos, u * sin)
-    )
+    first, second = np.asarray(pair_features(layout, start, blocks_of(rope))).T
+    return combine(x, first, second, lambda u, v: (u * cos, v * sin, v * cos, u * sin))
 
 
-def combine(x: np.ndarray, layout: str, start: int, n: int, products: Any) -> np.ndarray:
+def combine(x: np.ndarray, first: np.ndarray, second: np.ndarray, products: Any) -> np.ndarray:
     """``x`` with its pairs replaced by the difference and the sum of four products."""
-    first, second = pair_slices(layout, start, n)
-    y = np.array(np.broadcast_to(x, x.shape))
+    y = np.array(x)
     uc, vs, vc, us = products(x[..., first], x[..., second])
     y[..., first], y[..., second] = uc - vs, vc + us
     return y

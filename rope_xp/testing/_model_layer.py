@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -11,15 +11,18 @@ from rope_xp._backends.torch_modules import Scored
 from rope_xp.configs._compare import blocks_of, n_axes_of
 from rope_xp.configs._explain import short_repr
 from rope_xp.configs._summary import Layer
-from rope_xp.layouts._pairs import Layout
+from rope_xp.layouts._pairs import Layout, pair_features
 from rope_xp.rope import RoPE
 from rope_xp.testing import _turns
-from rope_xp.testing._mistakes import rounded
+from rope_xp.testing._angles import wrap
+from rope_xp.testing._measured_pairs import base_of
 from rope_xp.testing._model_runs import Run
+from rope_xp.testing._rounding import NARROW, ROUNDING, rounded
+from rope_xp.testing._structure import layout_of
 from rope_xp.testing._turns import Pairs
 
 # The relative error of a query or key: what a chain of layers leaves of float32, and one rounding.
-_NOISE = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
+_NOISE = {dtype: ROUNDING[dtype] for dtype in NARROW}
 _FLOAT32 = 2.0**-18
 
 
@@ -133,19 +136,19 @@ def _compare(subject: Subject, rope: RoPE | None, pairs: Pairs, findings: Findin
     angle = _turns.angles(subject.scored(run).k, used)
     inv_freq = _turns.rate(angle, run.positions)
     direction = _sign(inv_freq) * (-1 if all(a > b for a, b in inputs) else 1)
-    layout = rope.layout if rope is not None and is_same else _turns.name_layout(inputs)
+    layout = rope.layout if rope is not None and is_same else _name(inputs, head_dim)
     features = sorted(feature for pair in inputs for feature in pair)
     factor = order.factor if order is not None else _factor_of_table(run, angle)
     facts = Facts(
         True,
         layout,
-        layout if used == inputs else _turns.name_layout(used),
+        layout if used == inputs else _name(used, head_dim),
         direction,
         head_dim,
         len(features) if rope is None or not is_same else rope.rotary_dim,
         features[0] if rope is None or not is_same else rope.rotary_start + shift,
         tuple(map(float, inv_freq * direction)),
-        _turns.geometric_base(inv_freq * direction),
+        base_of(inv_freq * direction, 1e-3),
         factor,
     )
     if order is None:
@@ -170,6 +173,11 @@ def _compare(subject: Subject, rope: RoPE | None, pairs: Pairs, findings: Findin
     return Seen(facts, differences, remarks)
 
 
+def _name(pairs: Pairs, head_dim: int) -> Layout | None:
+    """The layout that has these pairs, of which the features may be exchanged."""
+    return cast("Layout | None", layout_of([(min(p), max(p)) for p in pairs], head_dim).name)
+
+
 def _sign(inv_freq: np.ndarray) -> int:
     return -1 if inv_freq[np.argmax(np.abs(inv_freq))] < 0 else 1
 
@@ -181,7 +189,7 @@ def _shift(rope: RoPE, head_dim: int, pairs: Pairs) -> int:
 
 
 def _wanted(rope: RoPE, shift: int) -> Pairs:
-    return _turns.layout_pairs(rope.layout, rope.rotary_start + shift, blocks_of(rope))
+    return pair_features(rope.layout, rope.rotary_start + shift, blocks_of(rope))
 
 
 def _order(subject: Subject, pairs: Pairs, rope: RoPE | None, shift: int) -> Order | None:
@@ -272,7 +280,7 @@ def _factor_of_table(run: Run, angle: np.ndarray) -> float | None:
         if turned.shape[-1] not in (n, 2 * n):
             continue
         for columns in (turned[:, :n], turned[:, :: turned.shape[-1] // n]):
-            apart = np.abs(np.angle(np.exp(1j * (np.abs(columns) - np.abs(angle)))))
+            apart = np.abs(wrap(np.abs(columns) - np.abs(angle)))
             if apart.max() < 0.05:
                 return float(np.sqrt(np.mean(table.cos**2 + table.sin**2)))
     return None
@@ -324,7 +332,7 @@ def _frequency_differences(subject: Subject, rope: RoPE, pairs: Pairs, direction
             differences.append(where + text)
         if scored.q.shape[-1] == scored.k.shape[-1]:
             queries = direction * _turns.angles(scored.q, pairs)
-            apart = np.abs(np.angle(np.exp(1j * (queries - angle))))
+            apart = np.abs(wrap(queries - angle))
             if apart.max() > 32 * subject.noise:
                 row, pair = np.unravel_index(int(np.argmax(apart)), apart.shape)
                 differences.append(
@@ -360,7 +368,7 @@ def _frequency_difference(rope: RoPE, run: Run, angle: np.ndarray, noise: float)
     turns = (
         f"pair {pair} turns by {found[pair]:.4g} radians a step, the config says {says[pair]:.4g}"
     )
-    for dtype in ("bfloat16", "float16"):
+    for dtype in NARROW:
         coarse = _rounded(run.positions.astype(np.float64), dtype)
         if (coarse != run.positions).any() and off(says, coarse).max() <= 1:
             row = int(np.argmax(off(says).max(axis=1)))
@@ -369,7 +377,7 @@ def _frequency_difference(rope: RoPE, run: Run, angle: np.ndarray, noise: float)
             return f"inv_freq was rounded to {dtype}: {turns}"
     if rope.scaling is not None and off(at(replace(rope, scaling=None))).max() <= 1:
         return f"the schedule {_schedule(rope)} is not applied: {turns}"
-    base = _turns.geometric_base(found) if run.axis is None else None
+    base = base_of(found, 1e-3) if run.axis is None else None
     if base is not None and abs(base - rope.base) > 1e-3 * rope.base:
         schedule = "" if rope.scaling is None else f" and {_schedule(rope)}"
         return f"base {base:,.10g}, the config says {rope.base:,.10g}{schedule}: {turns}"
@@ -382,8 +390,7 @@ def _frequency_difference(rope: RoPE, run: Run, angle: np.ndarray, noise: float)
 
 def _rounded(values: np.ndarray, dtype: str) -> np.ndarray:
     """Values in ``dtype``; those that are beyond its range stay as they are."""
-    with np.errstate(invalid="ignore"):
-        made = rounded(values, dtype)
+    made = rounded(values, dtype)
     return np.where(np.isfinite(made), made, values)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from rope_xp.testing._black_box import Call
 from rope_xp.testing._definition import Definition
-from rope_xp.testing._mistakes import Mistake, rounded
+from rope_xp.testing._mistakes import Mistake
+from rope_xp.testing._rounding import rounded
 
 
 def position_mistakes(

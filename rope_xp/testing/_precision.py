@@ -8,10 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from rope_xp.testing._angles import Turns, wrap
-from rope_xp.testing._measure import EPS
+from rope_xp.testing._rounding import EPS, NARROW, ROUNDING, angle_roundings, rounded
 
-#: What rounding to the dtype changes, relative.
-UNITS = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 # Of what is measured through float32 x, a few of its last places.
 _READING = 16 * EPS
 _PARTS = ("positions", "frequencies", "angles")
@@ -25,32 +23,18 @@ class Precision(NamedTuple):
     is_wrong: bool = False
 
 
-def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Float64 ``values`` as the nearest numbers of a narrow dtype, by way of float32."""
-    single = np.asarray(values, dtype=np.float64).astype(np.float32)
-    if dtype == "float16":
-        with np.errstate(over="ignore"):
-            return single.astype(np.float16).astype(np.float64)
-    bits = single.view(np.uint32)
-    kept = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) & np.uint32(
-        0xFFFF0000
-    )
-    return kept.view(np.float32).astype(np.float64)
-
-
 def narrow_dtype(values: np.ndarray) -> str | None:
     """The narrow dtype that all ``values`` have been in, if they are not all 0 and ±1."""
     values = np.abs(values[np.isfinite(values)])
     if np.unique(values).size < 8:
         return None
-    return next((name for name in UNITS if np.all(rounded(values, name) == values)), None)
+    return next((name for name in NARROW if np.all(rounded(values, name) == values)), None)
 
 
 def float32_bound(positions: np.ndarray, inv_freq: np.ndarray) -> np.ndarray:
-    """|p θ| 2⁻²⁴ (4 + |ln θ|): what float32 positions, frequencies and products are off by."""
+    """What float32 positions, frequencies and products are off by, `angle_roundings` of each."""
     size = np.abs(inv_freq)
-    logs = np.abs(np.log(np.where(size > 0, size, 1.0)))
-    bound: np.ndarray = np.abs(positions)[:, None] * size * EPS * (4 + logs)
+    bound: np.ndarray = np.abs(positions)[:, None] * size * EPS * angle_roundings(size)
     return bound
 
 
@@ -63,14 +47,14 @@ def classify(turns: Turns, start: np.ndarray, inv_freq: np.ndarray, factor: floa
     tables = narrow_dtype(turns.first_first) or narrow_dtype(turns.first_first / factor)
     slack = np.full_like(ideal, _READING)
     if tables:  # a rounded cos and a rounded sin
-        slack += 1.2 * UNITS[tables] * np.abs(np.sin(2 * turns.angles)) + UNITS[tables] ** 2
-        slack += 1.2 * UNITS[tables] * np.abs(np.sin(2 * start))
+        slack += 1.2 * ROUNDING[tables] * np.abs(np.sin(2 * turns.angles)) + ROUNDING[tables] ** 2
+        slack += 1.2 * ROUNDING[tables] * np.abs(np.sin(2 * start))
     if np.all(error <= slack):
         return Precision(f"{tables} tables" if tables else "exact", largest)
     single = 2 * float32_bound(positions, inv_freq) + slack
     if np.all(error <= single):
         return Precision(f"{tables} tables" if tables else "float32", largest)
-    for dtype in UNITS:
+    for dtype in NARROW:
         for rounds in sorted(product((False, True), repeat=3), key=sum):
             made = _rounded_angles(rounds, dtype, positions, inv_freq)
             # All but a few, of which the rounding is decided by what float32 is off by.

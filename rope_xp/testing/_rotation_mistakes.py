@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from rope_xp.layouts._pairs import pair_slices
+from rope_xp.configs._compare import blocks_of
+from rope_xp.layouts._pairs import pair_features, pair_slices
 from rope_xp.testing._definition import Definition
-from rope_xp.testing._mistakes import Mistake, combine, rounded, turn
+from rope_xp.testing._mistakes import Mistake, combine, turn
+from rope_xp.testing._rounding import rounded
 
 
 def table_mistakes(definition: Definition) -> Iterator[Mistake]:
@@ -89,7 +91,10 @@ def rotation_mistakes(definition: Definition) -> Iterator[Mistake]:
         "half": "the half pairing (i, i + n_pairs)",
         "interleaved": "the interleaved pairing (2i, 2i + 1)",
     }
-    here, there = pair_slices(layout, start, n), pair_slices(other, start, n)
+    # (2, n_pairs): first and second features
+    here, there = (
+        np.asarray(pair_features(each, start, blocks_of(rope))).T for each in (layout, other)
+    )
 
     def mistake(text: str, change: Any) -> Mistake:
         return Mistake("rotation", text, change)
@@ -146,7 +151,7 @@ def rotation_mistakes(definition: Definition) -> Iterator[Mistake]:
 
     def signs(text: str, products: Any) -> Mistake:
         return mistake(
-            text, lambda x, c, s: combine(x, layout, start, n, lambda u, v: products(u, v, c, s))
+            text, lambda x, c, s: combine(x, here[0], here[1], lambda u, v: products(u, v, c, s))
         )
 
     yield signs(

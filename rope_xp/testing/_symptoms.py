@@ -58,14 +58,10 @@ def _worst(
     if pair < 0:
         text += f"feature {feature}, which does not rotate: got {got[at]:.9g}, x is {given[at]:.9g}"
     else:
-        both = [_feature(definition.first, pair), _feature(definition.second, pair)]
+        both = [int(definition.first[pair]), int(definition.second[pair])]
         a, b, c = (_both(values[row, head, token], both) for values in (given, got, want))
         text += f"pair {pair} (features {both[0]} and {both[1]}): of {a} it makes {b}, the definition {c}"
     return f"{text}; difference {error[at]:.2g}, bound {bounds[at]:.1g}."
-
-
-def _feature(features: slice, pair: int) -> int:
-    return int(features.start + pair * (features.step or 1))
 
 
 def _both(token: np.ndarray, features: list[int]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from rope_xp.testing._angles import bisect
 from rope_xp.testing._black_box import BlackBox, Call, RefusedError, RotationError
 from rope_xp.testing._definition import Definition
 from rope_xp.testing._diagnose import diagnose_box
@@ -84,8 +85,9 @@ class Trial:
         self.first = self.call(
             "the first call", self.x(2, 3, 5), self.place(np.array([3, 1, 4, 2, 5]), 2)
         )
+        self.dtypes = ["float32", *box.dtypes()]
         self.after_dtypes: dict[str, Call] = {}
-        for i, dtype in enumerate(box.dtypes()):
+        for i, dtype in enumerate(self.dtypes[1:]):
             positions = self.place(64 * 2**i + np.arange(4))  # tables that grow are made now
             if positions.max() <= self.asked:
                 with contextlib.suppress(RefusedError):
@@ -98,11 +100,7 @@ class Trial:
         """The largest position that can be tried."""
         if not self.is_default or self._goes_to(self.asked):
             return self.asked
-        low, high = 5, self.asked  # the black box has called it with 1 … 5
-        while low + 1 < high:
-            middle = min(2 * low, (low + high) // 2) if high == FARTHEST else (low + high) // 2
-            low, high = (middle, high) if self._goes_to(middle) else (low, middle)
-        return low
+        return bisect(self._goes_to, 5, self.asked)  # the black box has called it with 1 … 5
 
     def _goes_to(self, position: int) -> bool:
         try:
@@ -120,12 +118,10 @@ class Trial:
         """Positions (seq,) in a shape that the implementation takes; axes get different ones."""
         if not self.box.takes_shared:
             positions = np.broadcast_to(positions, (batch, *positions.shape))
-        if self.box.n_axes is None:
-            return positions
-        return np.stack([np.roll(positions, a, axis=-1) for a in range(self.box.n_axes)])
+        return self.rows(positions)
 
     def rows(self, positions: np.ndarray) -> np.ndarray:
-        """Positions (batch, seq), with axes."""
+        """Positions (seq,) or (batch, seq), with axes."""
         if self.box.n_axes is None:
             return positions
         return np.stack([np.roll(positions, a, axis=-1) for a in range(self.box.n_axes)])
@@ -144,6 +140,17 @@ class Trial:
         except RefusedError as refused:
             self.refused(law, x, positions, refused)
         self.earlier.append(positions)
+        return Call(positions, answer, options.get("dtype", "float32"))
+
+    def attempt(
+        self, what: str, x: np.ndarray, positions: np.ndarray, **options: Any
+    ) -> Call | None:
+        """Call it as it need not take; None, and "not tried", if it refuses."""
+        try:
+            answer = self.box(x, positions, **options)
+        except RefusedError as refused:
+            self.skipped.append(f"{what}: {refused}")
+            return None
         return Call(positions, answer, options.get("dtype", "float32"))
 
     def refused(

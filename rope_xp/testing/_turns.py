@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rope_xp.layouts._pairs import Layout, pair_slices
+from rope_xp.testing._angles import wrap
+from rope_xp.testing._rounding import EPS, angle_roundings
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -88,58 +89,19 @@ def rate(turned: np.ndarray, positions: np.ndarray) -> np.ndarray:
     found = np.zeros(turned.shape[1])
     for angle, position in zip(turned[1:], positions[1:], strict=True):
         wanted = found * float(position)
-        found = (wanted + _around(angle - wanted)) / float(position)
+        found = (wanted + wrap(angle - wanted)) / float(position)
     return found
 
 
 def apart(turned: np.ndarray, positions: np.ndarray, inv_freq: np.ndarray) -> np.ndarray:
     """Angles less those of frequencies, in (−π, π], (n_positions, n_pairs)."""
-    return _around(turned - np.outer(positions.astype(np.float64), inv_freq))
+    return wrap(turned - np.outer(positions.astype(np.float64), inv_freq))
 
 
 def allowed(positions: np.ndarray, inv_freq: np.ndarray, noise: float) -> np.ndarray:
     """The largest error of an angle in float32, in which frequencies are rounded, too."""
     speed = np.abs(inv_freq)
-    logs = np.abs(np.log(np.where(speed > 0, speed, 1.0)))
-    return noise + np.outer(positions.astype(np.float64), speed * (6 + 2 * logs)) * 2.0**-24
-
-
-def _around(angle: np.ndarray) -> np.ndarray:
-    wrapped: np.ndarray = np.angle(np.exp(1j * angle))
-    return wrapped
-
-
-def layout_pairs(layout: str, start: int, blocks: tuple[int, ...]) -> Pairs:
-    """The pairs of a layout, (first, second) features, block by block."""
-    features, pairs = range(start + sum(blocks)), []
-    for width in blocks:
-        first, second = (features[part] for part in pair_slices(layout, start, width // 2))
-        pairs += [*zip(first, second, strict=True)]
-        start += width
-    return tuple(pairs)
-
-
-def name_layout(pairs: Pairs) -> Layout | None:
-    """The layout that pairs have, None: another, or one pair only."""
-    apart = {abs(b - a) for a, b in pairs}
-    firsts = {min(pair) for pair in pairs}
-    if apart == {1} and len({a % 2 for a in firsts}) == 1 and len(pairs) > 1:
-        return "interleaved"
-    n = max(apart, default=0)
-    if len(apart) == 1 and n > 1 and max(firsts) - min(firsts) < n:
-        return "half"
-    return None
-
-
-def geometric_base(inv_freq: np.ndarray) -> float | None:
-    """The base of frequencies base ** (-i / n), if that is what they are."""
-    n = len(inv_freq)
-    if n < 2 or (inv_freq <= 0).any() or abs(inv_freq[0] - 1) > 1e-3:
-        return None
-    steps = np.arange(n) / n
-    slope = -float(steps @ np.log(inv_freq)) / float(steps @ steps)
-    fits = np.max(np.abs(np.log(inv_freq) + slope * steps)) < 1e-3
-    return float(f"{math.exp(slope):.4g}") if fits and slope != 0 else None
+    return noise + np.outer(positions.astype(np.float64), speed * angle_roundings(speed)) * EPS
 
 
 def reordered(before: np.ndarray, after: np.ndarray) -> tuple[list[int], float] | None:

@@ -215,3 +215,15 @@ def test_keys_of_rope_parameters_that_are_no_text():
     config = {**LLAMA31, "rope_parameters": {**LLAMA31["rope_scaling"], 7: 8}}
     with pytest.raises(ValueError, match=r"'7'|`7`"):
         RoPE.from_config(config)
+
+
+class Whole(int):
+    """A user's own."""
+
+
+@pytest.mark.parametrize("kind", [int, Whole])
+def test_numbers_that_python_does_not_print(kind):
+    with pytest.raises(
+        ValueError, match=r"^`hidden_size` must be at most 2\*\*31, got 2\*\*16609 or more"
+    ):
+        RoPE.from_config({**LLAMA, "hidden_size": kind(10**5000)})

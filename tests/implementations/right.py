@@ -467,7 +467,7 @@ def larger_base(x, positions):
 @right(RoPE(16, layout="half", scaling=DynamicNTK(2.0, 2048)))
 def dynamic_within_its_context(x, positions):
     if positions.max() >= 2048:
-        raise NotImplementedError
+        raise ValueError
     return half_with(inv_freq(16))(x, positions)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from rope_xp import RoPE, axes, scaling
 from rope_xp.testing import Report, RotationError, check
+from rope_xp.testing._definition import Definition
 
 HALF = RoPE(8, layout="half")
 
@@ -50,10 +51,11 @@ def test_on_jax():
         (RoPE(64, layout="half", scaling=scaling.YaRN(4.0, 4096)), None),
         (RoPE(64, layout="half", scaling=scaling.DynamicNTK(2.0, 2048)), 8000),
         (RoPE(16, layout="half", axes=axes.Axial((8, 8))), None),
+        (RoPE(16, layout="half", axes=axes.Axial((8, 8), split=True)), None),
         (RoPE(16, layout="interleaved", axes=axes.Sections((2, 3, 3))), None),
         (RoPE(2, layout="half"), None),
     ],
-    ids=["float32", "yarn", "dynamic", "axial", "sections", "one pair"],
+    ids=["float32", "yarn", "dynamic", "axial", "split", "sections", "one pair"],
 )
 def test_every_kind_of_rope(rope, seq_len):
     assert check(implementation(rope, seq_len), rope, seq_len=seq_len).not_tried == ()
@@ -70,6 +72,31 @@ def test_what_differs_is_said_with_both_numbers():
     assert int(found[4]) == int(found[3]) + 4
     assert f"`fn` is not {HALF}" in text
     assert re.search(r"it makes \(.+\), the definition \(.+\); difference .+, bound .+\.", text)
+
+
+def test_pairs_within_the_blocks_of_each_axis():
+    rope = RoPE(12, layout="half", axes=axes.Axial((8, 4), split=True))
+    definition = Definition(rope)
+    assert definition.first.tolist() == [0, 1, 2, 3, 8, 9]
+    assert definition.second.tolist() == [4, 5, 6, 7, 10, 11]
+    assert definition.partner.tolist() == [4, 5, 6, 7, 0, 1, 2, 3, 10, 11, 8, 9]
+
+
+@pytest.mark.parametrize("precision", ["exact", "float32"])
+def test_bounds_by_hand(precision):
+    """Of x = (1, 0) at position 1000 and θ = 1: tables, one angle, two products and a sum."""
+    definition = Definition(RoPE(2, layout="half", precision=precision))
+    x, positions = np.array([1.0, 0.0]).reshape(1, 1, 1, 2), np.array([1000])
+    single, double = 2.0**-24, 2.0**-53
+    angle = 1000 * 4 * (single if precision == "float32" else double)
+    cos, sin = abs(np.cos(1000.0)), abs(np.sin(1000.0))
+    for dtype, unit, products in (("float32", single, 2), ("float16", 2.0**-11, 3)):
+        wanted = [6 * single + angle + (products + 1) * unit * size for size in (cos, sin)]
+        found = definition.bounds(x, positions, dtype).ravel()
+        assert np.all((found >= wanted) & (found <= 1.02 * np.array(wanted) + 1e-6 * unit))
+    # 10000 ** -(2 / 4) is 0.01, of which ln is -4.6.
+    errors = Definition(RoPE(4, layout="half", precision="float32")).angle_errors(positions)[0]
+    assert errors == pytest.approx([4000 * single, 10 * (4 + 3 * np.log(100)) * single])
 
 
 def test_the_law_is_named():
@@ -130,6 +157,17 @@ def test_rows_that_fit_by_chance_are_reported():
     assert check(implementation(HALF), HALF, rows=True).not_tried == ()
 
 
+def test_a_dtype_that_goes_less_far():
+    def fn(x, positions):
+        if x.dtype == np.float16 and positions.max() > 40_000:
+            raise ValueError(positions.max())
+        return HALF(x, positions=positions)
+
+    refused = check(fn, HALF).not_tried
+    assert refused[0] == "float16, positions up to 1000000: it raised ValueError: 1000000"
+    assert all(each.startswith("float16, positions up to") for each in refused)
+
+
 def test_rows_only():
     def fn(x, positions):
         return HALF.rotate(x, *HALF.cos_sin(positions.reshape(len(x), -1)))
@@ -147,7 +185,7 @@ def test_what_is_refused_is_not_tried():
     def fn(x, positions):
         if positions.ndim > 1 or positions.max() >= 512 or x.dtype != np.float32:
             msg = "not this"
-            raise NotImplementedError(msg)
+            raise OverflowError(msg)
         return HALF(x, positions=positions)
 
     report = check(fn, HALF)
@@ -157,11 +195,9 @@ def test_what_is_refused_is_not_tried():
         "float16",
         "float64",
     ]
-    assert "not tried: positions from 512 on: it raised NotImplementedError: not this" in str(
-        report
-    )
+    assert "not tried: positions from 512 on: it raised OverflowError: not this" in str(report)
     text = message(fn, max_position=600)
-    assert "it raised NotImplementedError: not this" in text
+    assert "it raised OverflowError: not this" in text
     assert (
         check(fn, HALF, max_position=511).not_tried[0].startswith("positions of shape (batch, seq)")
     )

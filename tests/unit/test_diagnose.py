@@ -310,6 +310,16 @@ def test_roundings_are_distinguished(precision, fn):
     assert (found.angle_error < 1e-6) == (precision == "exact")
 
 
+def test_a_factor_is_explained_by_the_schedule():
+    """Llama 3's bands have these frequencies, too, but no factor."""
+    rope = RoPE(12, layout="half", scaling=YaRN(2.0, 32768, attention_factor=1.25))
+    found = diagnose(lambda x, p: rope(x, positions=p), 12)
+    assert isinstance(found.scaling, YaRN)
+    np.testing.assert_allclose(
+        found.rope.frequencies().inv_freq, rope.frequencies().inv_freq, rtol=1e-6
+    )
+
+
 def test_the_fewest_roundings_are_named():
     """Frequencies 0.75ⁱ are bfloat16 numbers: whether they were rounded, too, cannot be seen."""
     found = diagnose(by_hand(0.75 ** np.arange(4), at=bfloat16), 8)
