@@ -287,7 +287,7 @@ def powers_of_a_logarithm_in_float32(x, positions):
 
 @right(RoPE(64, layout="half", precision="float32", base=500000.0))
 def powers_of_two_in_float32(x, positions):
-    """As MLX does: the logarithm of the base is rounded, too."""
+    """The logarithm of the base is rounded, and its product again."""
     exponents = np.arange(32, dtype=np.float32) / 32 * np.float32(math.log2(500000.0))
     rows = positions[:, None] if positions.ndim == 2 else positions
     angles = rows.astype(np.float32)[..., None] * np.exp2(-exponents)
