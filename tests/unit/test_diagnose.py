@@ -312,8 +312,9 @@ def test_roundings_are_distinguished(precision, fn):
 
 def test_a_factor_is_explained_by_the_schedule():
     """Llama 3's bands have these frequencies, too, but no factor."""
-    rope = RoPE(12, layout="half", scaling=YaRN(2.0, 32768, attention_factor=1.25))
-    found = diagnose(lambda x, p: rope(x, positions=p), 12)
+    scaling = YaRN(2.0, 32768, beta_fast=16.0)
+    rope = RoPE(16, layout="half", scaling=scaling, precision="float32")
+    found = diagnose(lambda x, p: rope(x, positions=p), 16)
     assert isinstance(found.scaling, YaRN)
     np.testing.assert_allclose(
         found.rope.frequencies().inv_freq, rope.frequencies().inv_freq, rtol=1e-6
