@@ -17,6 +17,7 @@ flows down this list, and so do imports:
 `_traced_length` frequencies that follow a length which torch traces
 `phases`         positions × frequencies → cos, sin; decides precision
 `rotation`       turning the pairs: the formula
+`_spread_rotation` both, of arrays in several pieces: on devices, or in chunks of Dask
 `additive`       `sinusoidal`, from the same frequencies and phases
 `relative`       what RoPE is compared with: ALiBi, clipped, T5, Transformer-XL
 `_config_reader` a model's config → a plain description of each layer

@@ -79,6 +79,10 @@ def few_cos_sin(
     if not wide:
         cos, sin = cos.astype(np.float32), sin.astype(np.float32)  # sooner than elsewhere
     cos, sin = _backends.from_host(cos, positions, xp), _backends.from_host(sin, positions, xp)
+    if _backends.may_be_spread(positions):
+        axes = (*range(0 if one_axis else 1, positions.ndim), None)
+        cos = _backends.place("positions", positions, axes, cos=cos)
+        sin = _backends.place("positions", positions, axes, sin=sin)
     return _backends.cast(cos, dtype, xp), _backends.cast(sin, dtype, xp)
 
 

@@ -86,6 +86,18 @@ def settle_fields(made: Any, **rules: Callable[[str, Any], Any]) -> None:
             object.__setattr__(made, name, rule(name, value))
 
 
+class GivenFields(dict[str, Any]):
+    """The fields of a `rope_xp.RoPE`, as `dataclasses` finds them: of an object, without what was not given.
+
+    `dataclasses.replace` gives a new object what the old one has as attributes; so a ``rotary_dim``
+    that follows from ``head_dim`` would no longer follow.
+    """
+
+    def __get__(self, rope: Any, _: type) -> dict[str, Any]:
+        derives = rope is not None and rope._derives_rotary_dim
+        return {n: field for n, field in self.items() if not derives or n != "rotary_dim"}
+
+
 def as_int(name: str, value: Any) -> Any:
     """``value`` if it is a Python or NumPy integer, else TypeError.
 

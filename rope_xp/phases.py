@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from rope_xp import _backends
-from rope_xp._backends import Array, Device, Dtype, Namespace
+from rope_xp._backends import Array, Device, Dtype, Namespace, Operand, Result
 from rope_xp._exact_phases import (
     Constants,
     digit_exponents,
@@ -38,7 +38,7 @@ from rope_xp._validation import (
     to_float32,
 )
 from rope_xp.axes._base import products
-from rope_xp.positions._range import is_static
+from rope_xp.positions._range import are_few
 
 __all__ = ["cos_sin", "xpos_scale"]
 
@@ -137,6 +137,7 @@ def cos_sin(
     else:
         xp, positions, inv_freq = _backends.join(positions=positions, inv_freq=inv_freq)
     dtype = result_dtype(positions, dtype, xp)
+    _backends.require_one_device("`inv_freq` is learned", positions=positions)
     _backends.require_floating(inv_freq=inv_freq)
     _require_axes(tuple(inv_freq.shape), positions)
     names = map(_backends.dtype_name, (positions.dtype, dtype, inv_freq.dtype))
@@ -152,12 +153,15 @@ def constant_cos_sin(
     dtype: Dtype,
     precision: str,
     attention_factor: float,
-    xp: Namespace,
+    xp: Namespace | None = None,
+    few: bool | None = None,
 ) -> tuple[Array, Array]:
     """`cos_sin` of frequencies that are Python floats, one tuple of them or one per axis.
 
-    The caller has checked everything.
+    The caller has checked everything. ``few`` says whether these are, or are a part of, a few positions;
+    None: their number says it.
     """
+    xp = _backends.namespace(positions=positions) if xp is None else xp
     at_length = isinstance(inv_freq, AtLength)
     one_axis = at_length or not isinstance(inv_freq[0], tuple)
     n_pairs = inv_freq.n_pairs if at_length else len(inv_freq if one_axis else inv_freq[0])
@@ -165,11 +169,20 @@ def constant_cos_sin(
     exact = precision == "exact"
     # Of ndonnx, sizes that are not known are None.
     tokens = None if any(size is None for size in seq) else math.prod(seq)
-    few_pairs = tokens is not None and is_static(tokens) and tokens * n_pairs <= FEW
-    if exact and not at_length and few_pairs:
-        few = few_cos_sin(positions, inv_freq, dtype, attention_factor, xp)
-        if few is not None:
-            return few
+    few = are_few(seq, FEW // n_pairs) if few is None else few
+    if exact and not at_length and few:
+        made = few_cos_sin(positions, inv_freq, dtype, attention_factor, xp)
+        if made is not None:
+            return made
+    blocks = _backends.blocks_of(positions)
+    if blocks is not None:
+        options: dict[str, Any] = {"precision": precision, "attention_factor": attention_factor}
+        make = partial(constant_cos_sin, inv_freq=inv_freq, dtype=dtype, few=few, **options)
+        lead = positions.ndim - len(seq)
+        axes = (*(None,) * lead, *range(lead, positions.ndim))
+        result = Result((*seq, n_pairs), (*axes[lead:], None), dtype)
+        cos, sin = blocks.map(make, [Operand("positions", positions, axes)], [result, result])
+        return cos, sin
     if exact and _backends.has_no_bits(positions):
         msg = (
             "`precision` must be 'float32' under torch's older ONNX exporter, which has no bitwise "
@@ -277,6 +290,7 @@ def xpos_scale(
         msg = f"`scale_base` must be at least 2**-64, got {scale_base}"
         raise ValueError(msg)
     center = as_number("center", center)
+    _backends.require_one_device("they are exponents", positions=positions)
     if abs(center) > 2**63:
         msg = f"`center` must be in [-2**63, 2**63], got {quote(center)}"
         raise ValueError(msg)

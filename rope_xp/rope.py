@@ -11,8 +11,10 @@ import numpy as np
 from rope_xp import _backends, phases, rotation
 from rope_xp._backends import A, Array, Dtype, Namespace
 from rope_xp._host_phases import FEW
+from rope_xp._spread_rotation import Place, rotate_spread
 from rope_xp._traced_length import frequencies_at_length, schedule_text
 from rope_xp._validation import (
+    GivenFields,
     Precision,
     as_int,
     as_seq_len,
@@ -22,7 +24,6 @@ from rope_xp._validation import (
     require_call,
     require_features,
     require_precision,
-    require_real,
 )
 from rope_xp.axes._base import (
     Made,
@@ -39,10 +40,11 @@ from rope_xp.positions._alignment import (
     Placement,
     SeqLen,
     as_steps,
+    on_every_axis,
     require_batch_of,
     require_n_axes,
     require_same_length,
-    require_steps,
+    require_steps_along,
     resolve_positions,
 )
 from rope_xp.scaling import Frequencies, Schedule
@@ -362,20 +364,26 @@ class RoPE:
         Returns
         -------
         array or tuple of two arrays
-            With the shapes, dtypes and devices of ``q`` and ``k``. The tables are float64 if ``q`` or
-            ``k`` is.
+            With the shapes, dtypes and devices of ``q`` and ``k``, and sharded or chunked like them. The
+            tables are float64 if ``q`` or ``k`` is.
 
         Raises
         ------
         ValueError
             If shapes do not fit, ``positions`` and ``offset`` are both given, positions after
             ``offset`` leave the library's widest integers, devices differ, a lazy array's length
-            is needed but unknown, or ``positions`` are missing for a scheme of images.
+            is needed but unknown, ``positions`` are missing for a scheme of images, or features of a
+            DTensor are split.
         TypeError
-            If dtypes or libraries do not fit.
+            If dtypes or libraries do not fit, or a DTensor is a partial sum.
 
         Notes
         -----
+        Arrays that are spread over devices (of JAX, and DTensors of PyTorch) stay where they are: each
+        device makes the tables of its own tokens, and nothing is sent. ``positions`` and ``offset`` are
+        then those of the whole array; within ``jax.shard_map`` or one process they are those of the
+        shard, which must be given: ``offset=rank * seq``. Arrays of Dask keep their chunks, of which each
+        becomes one task; tables that several chunks share are those of `cos_sin`, for `rotate`.
         Book: :eq:`eq-offset`.
         """
         return self._apply(
@@ -440,15 +448,17 @@ class RoPE:
         require_features("k", k, self.head_dim)
         axis = rotation.resolve_seq_axis("k", k.shape, seq_axis)
         delta = as_steps("delta", delta, "k", k, xp)
-        if delta.ndim == 0:
-            delta = self._on_every_axis(delta, xp)
-        elif self.axes is None:
-            require_steps("delta", delta, "k", k, axis)
-        else:
-            require_n_axes("delta", delta, self.axes)
-            require_steps("delta", delta[0, ...], "k", k, axis, n_axes=self.axes.n_axes)
+        scheme = None if delta.ndim == 0 else self.axes
+        require_steps_along("delta", delta, "k", k, axis, scheme=scheme)
         frequencies = Frequencies(self._schedule(seq_len).inv_freq)
-        cos, sin = self._tables(k, delta, frequencies, _backends.compute_dtype(xp, k), xp)
+        dtype = _backends.compute_dtype(xp, k)
+        if _backends.may_be_spread(k):
+            at = Place("delta", delta, scheme, axis, seq_axis, FEW // self.n_pairs)
+            done, delta = rotate_spread(self, {"k": k}, at, frequencies, dtype)
+            if done:
+                return done[0]
+        delta = on_every_axis(self.axes, scheme, delta, xp)
+        cos, sin = self._tables(k, delta, frequencies, dtype, xp)
         return self._rotate(k, cos, sin, seq_axis=seq_axis)
 
     def _schedule(self, seq_len: SeqLen, *, as_data: bool = True) -> Frequencies:
@@ -485,16 +495,24 @@ class RoPE:
         )
 
     def _tables(
-        self, x: Array, positions: Array, frequencies: Frequencies, dtype: Dtype, xp: Namespace
+        self,
+        x: Array,
+        at: Array,
+        frequencies: Frequencies,
+        dtype: Dtype,
+        xp: Namespace,
+        **few: bool,
     ) -> tuple[Array, Array]:
+        """`cos_sin` of positions, as arrays beside ``x``."""
         return phases.cos_sin_beside(
             x,
-            positions,
+            at,
             frequencies.inv_freq,
             dtype=dtype,
             xp=xp,
             precision=self.precision,
             attention_factor=frequencies.attention_factor,
+            **few,
         )
 
     def _rotate(
@@ -535,32 +553,29 @@ class RoPE:
         if positions is not None:
             (positions,) = _backends.beside("q", q, xp, may_stay=True, positions=positions)
         if _backends.is_host_array(offset):
-            (offset,) = _backends.beside("q", q, xp, offset=offset)
+            (offset,) = _backends.beside("q", q, xp, may_stay=_backends.is_lazy(q), offset=offset)
         _backends.require_floating(q=q, k=k)
         require_features("q", q, self.head_dim)
         axis = rotation.resolve_seq_axis("q", q.shape, seq_axis)
         if k is not None:
             require_features("k", k, self.head_dim)
             require_same_length(q, axis, k, rotation.resolve_seq_axis("k", k.shape, seq_axis))
-        given = "offset" if positions is None else "positions"
-        if positions is not None:
-            require_real("positions", positions)
+        given, scheme = ("offset", None) if positions is None else ("positions", self.axes)
+        if positions is None and not self._encodes_text:
+            refuse_default("positions", self.axes)
         few = FEW // self.n_pairs if self.precision == "exact" else 0
-        if self.axes is None:
-            positions = resolve_positions(q, axis, positions, offset, few=few, xp=xp)
-        elif positions is None:
-            if not self._encodes_text:
-                refuse_default("positions", self.axes)
-            positions = resolve_positions(q, axis, None, offset, few=few, xp=xp)
-            positions = self._on_every_axis(positions, xp)
-        else:
-            require_n_axes("positions", positions, self.axes)
-            resolve_positions(q, axis, positions[0, ...], offset, self.axes.n_axes, xp=xp)
-
+        positions = resolve_positions(q, axis, positions, offset, scheme=scheme, few=few, xp=xp)
         frequencies = self._schedule(seq_len)
         if inverse:
             frequencies = Frequencies(frequencies.inv_freq, 1 / frequencies.attention_factor)
         dtype = _backends.compute_dtype(xp, q, k)
+        if _backends.may_be_spread(q):
+            arrays = {"q": q} if k is None else {"q": q, "k": k}
+            at = Place(given, positions, scheme, axis, seq_axis, few)
+            done, positions = rotate_spread(self, arrays, at, frequencies, dtype, inverse=inverse)
+            if done:
+                return done[0] if k is None else done
+        positions = on_every_axis(self.axes, scheme, positions, xp)
         cos, sin = self._tables(q, positions, frequencies, dtype, xp)
         turned = self._rotate(q, cos, sin, seq_axis=seq_axis, inverse=inverse)
         if k is None:
@@ -571,27 +586,8 @@ class RoPE:
             require_batch_of(k, positions if self.axes is None else positions[0, ...], given)
             raise
 
-    def _on_every_axis(self, positions: Array, xp: Namespace) -> Array:
-        """The same positions on all axes, as text has them."""
-        if self.axes is None:
-            return positions
-        xp = _backends.compat_namespace(None) if isinstance(positions, np.ndarray) else xp
-        return xp.broadcast_to(positions[None, ...], (self.axes.n_axes, *positions.shape))
 
-
-class _GivenFields(dict[str, Any]):
-    """The fields of `RoPE`, as `dataclasses` finds them: of an object, without what was not given.
-
-    `dataclasses.replace` gives a new object what the old one has as attributes; so a ``rotary_dim``
-    that follows from ``head_dim`` would no longer follow.
-    """
-
-    def __get__(self, rope: RoPE | None, _: type) -> dict[str, Any]:
-        derives = rope is not None and rope._derives_rotary_dim
-        return {n: field for n, field in self.items() if not derives or n != "rotary_dim"}
-
-
-RoPE.__dataclass_fields__ = _GivenFields(RoPE.__dataclass_fields__)
+RoPE.__dataclass_fields__ = GivenFields(RoPE.__dataclass_fields__)
 
 
 # Memos of pure functions. torch.compile warns of memos, so it is given the functions themselves.

@@ -7,11 +7,12 @@ array: ``"half"`` pairs feature i with i + n_pairs, ``"interleaved"`` pairs 2i w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
 from rope_xp import _backends
-from rope_xp._backends import A, Array, Namespace
+from rope_xp._backends import A, Array, Axes, Blocks, Namespace, Operand, Result
 from rope_xp._kernels import (
     Operands,
     RotationPlan,
@@ -58,7 +59,8 @@ def rotate(
     x : array, shape (..., seq, head_dim), float16, bfloat16, float32 or float64
         Queries or keys.
     cos, sin : array, shape (n_pairs,), (seq, n_pairs), (batch, seq, n_pairs) or as many axes as x
-        From `cos_sin`, same library and device as ``x``. Axes are matched by meaning: ``batch`` is the
+        From `cos_sin`, same library and device as ``x``; beside a DTensor, tables of all tokens, plain or
+        as DTensors that are split as ``x`` is or less. Axes are matched by meaning: ``batch`` is the
         first axis of ``x`` and ``seq`` its ``seq_axis``, whatever is between them; a table with as
         many axes as ``x`` broadcasts as arrays do. Never repeated to ``head_dim``; a table
         narrower than ``head_dim // 2`` is a partial rotation.
@@ -75,7 +77,8 @@ def rotate(
         Widths of parts of the rotated features that are paired independently; their sum is
         2 · n_pairs. Default: one part.
     out : array, optional
-        Where to write, shape and dtype of ``x``; ``out=x`` rotates in place. Not for JAX and Dask.
+        Where to write, shape and dtype of ``x``; ``out=x`` rotates in place. Not for JAX and Dask;
+        for a DTensor, one with its placements.
 
     Returns
     -------
@@ -129,20 +132,24 @@ def rotate(
             xp = None
     if xp is None:
         xp = _backends.namespace(x=x) if out is None else _backends.namespace(x=x, out=out)
-        cos, sin = _backends.beside("x", x, xp, rounded=True, cos=cos, sin=sin)
+        may_stay = _backends.is_lazy(x)
+        cos, sin = _backends.beside("x", x, xp, rounded=True, may_stay=may_stay, cos=cos, sin=sin)
         if out is not None:
             _require_out(x, out)
         options = (layout, seq_axis, rotary_start, inverse, blocks)
         plan, index = _plan(xp, _shapes_and_dtypes(x, cos, sin), options)
-        if _backends.is_lazy_chunked(x):
-            cos, sin = (
-                t[(*(None,) * (x.ndim - t.ndim), ...) if index is None else index]
-                for t in (cos, sin)
+        parts = _backends.blocks_of(x)
+        if parts is not None:
+            turn_part = partial(
+                rotate,
+                layout=layout,
+                seq_axis=seq_axis,
+                rotary_start=rotary_start,
+                inverse=inverse,
+                blocks=blocks,
             )
-            on_blocks = partial(
-                rotate, layout=layout, rotary_start=rotary_start, inverse=inverse, blocks=blocks
-            )
-            mapped: A = _backends.map_blocks(on_blocks, x, cos, sin)
+            axes = (*_axes_of(cos.ndim, x.ndim, index), None)
+            mapped: A = _rotate_parts(parts, turn_part, x, axes, out=out, cos=cos, sin=sin)
             return mapped
     elif out is not None:
         _backends.namespace(x=x, out=out)
@@ -156,6 +163,29 @@ def rotate(
             return rotated if out is None else write_into(out, rotated)
     result: A = evaluate(plan, Operands(x, cos, sin, out), xp)
     return result
+
+
+def _rotate_parts(
+    parts: Blocks,
+    function: Callable[..., Array],
+    x: Array,
+    axes: Axes,
+    *,
+    out: Array | None,
+    **tables: Array,
+) -> Array:
+    """``function(x, cos, sin)`` of each part of ``x``, with tables that have these axes of it."""
+    whole = _backends.features_whole("x", x)
+    if out is not None and parts.is_split_alike is not None:
+        other = _backends.features_whole("out", out)
+        if not parts.is_split_alike(whole, other, range(x.ndim - 1)):
+            msg = f"`out` must have the placements of `x`, {x.placements}, got {out.placements}"
+            raise ValueError(msg)
+    operands = [whole]
+    for name, table in tables.items():
+        operands.append(Operand(name, _backends.place("x", x, axes, **{name: table}), axes))
+    (rotated,) = parts.map(function, operands, [Result(x.shape, whole.axes, x.dtype)])
+    return rotated if out is None else write_into(out, rotated)
 
 
 def _shapes_and_dtypes(x: Array, cos: Array, sin: Array) -> tuple[Any, ...]:
@@ -247,6 +277,13 @@ def _line_up(shape: Shape, x_shape: Shape, seq_axis: int) -> tuple[slice | None,
     if not known or known[0] == ndim - len(shape):
         return None
     return (*(slice(None) if i in known else None for i in range(ndim - 1)), slice(None))
+
+
+def _axes_of(ndim: int, x_ndim: int, index: tuple[slice | None, ...] | None) -> Axes:
+    """The axes of ``x`` that tables with ``ndim`` axes have before their last, by what aligns them."""
+    if index is None:
+        return tuple(range(x_ndim - ndim, x_ndim - 1))
+    return tuple(axis for axis, part in enumerate(index[:-1]) if part is not None)
 
 
 def require_width(name: str, table: Array, n_pairs: int, head_dim: int) -> None:

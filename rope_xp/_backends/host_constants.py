@@ -18,6 +18,7 @@ from rope_xp._backends.library import Array, Namespace
 from rope_xp._backends.namespaces import (
     device,
     is_compiling,
+    is_lazy,
     library_of,
     missing_dtypes,
     namespace,
@@ -149,6 +150,8 @@ def _from_host(
         raise TypeError(msg)
     if kind in ("float16", "bfloat16"):
         values = values.astype(np.float32)  # nothing is computed in less, and not all take these
+    if may_stay and is_lazy(first):  # it will be placed in the blocks of another array
+        return np.array(values, dtype=values.dtype.newbyteorder("="))
     if kind in missing_dtypes(xp, where):
         narrow = kind.replace("64", "32")
         with np.errstate(over="ignore"):

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from rope_xp._backends.library import Array, Device, Library, Namespace
+import numpy as np
+
+from rope_xp._backends.library import Array, Device, Library, Namespace, Operand
 from rope_xp._backends.numpy import is_dtype
 
 
@@ -49,12 +51,38 @@ def is_traced_size(value: Any) -> bool:
 
 
 def host_values(array: Array) -> Any:
-    import numpy as np
-
     if is_traced(array) or not array.is_fully_addressable:
         return None
     on_cpu = all(device.platform == "cpu" for device in array.devices())
     return np.asarray(array) if on_cpu else None
+
+
+def place(operand: Operand, like: Operand, few: int) -> Array:
+    array, other = operand.array, like.array
+    if isinstance(array, np.ndarray):
+        return array  # most often: a decode step
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    traced = is_traced(array)
+    if traced != is_traced(other):
+        return array  # of a gradient without `jax.jit`
+    # The type of a traced array has the mesh axes that are explicit. The others are XLA's affair.
+    # JAX 0.5 has no such types.
+    sharding = getattr(other.aval, "sharding", None) if traced else other.sharding
+    if not isinstance(sharding, NamedSharding):
+        return array
+    if not traced and (array.size <= few or array.committed):
+        return array  # or on devices that somebody chose
+    spec = (*sharding.spec, *(None,) * other.ndim)
+    along = [
+        None if axis is None or size == 1 else spec[axis]
+        for axis, size in zip(operand.axes, array.shape, strict=True)
+    ]
+    target = NamedSharding(sharding.mesh, PartitionSpec(*along))
+    if traced:
+        return jax.sharding.reshard(array, target) if any(along) else array
+    return jax.device_put(array, target)
 
 
 def materialize_under_compile(array: Array) -> Array:
@@ -123,6 +151,7 @@ LIBRARY = Library(
     is_dtype=is_dtype,
     materialize_under_compile=materialize_under_compile,
     host_values=host_values,
+    place=place,
     is_near_host=lambda array: True,
     is_traced_size=is_traced_size,
     write_slots=write_slots,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ A = TypeVar("A", bound=Any)  # an array whose type comes back
 Namespace = Any
 Dtype = Any
 Device = Any
+# Which axis of another array each axis of an array goes with; None: with none, so that it stays whole.
+Axes = tuple[int | None, ...]
 
 
 # These are compared by identity: what nothing uses would be generated at each import.
@@ -91,6 +93,46 @@ class Cuda:
     mark_written: Callable[[Array], None]
 
 
+class Operand(NamedTuple):
+    """An array whose axes go with those of the first of several operands, and its name for messages."""
+
+    name: str
+    array: Array
+    axes: Axes
+
+
+class Result(NamedTuple):
+    """What an array will be that is computed block by block."""
+
+    shape: tuple[int, ...]
+    axes: Axes
+    dtype: Dtype
+
+
+@dataclass(frozen=True, eq=False, repr=False, match_args=False)
+class Blocks:
+    """What is computed block by block, of a library whose arrays are made of blocks.
+
+    They may be on several devices, each with its process, or computed later.
+
+    Parameters
+    ----------
+    map : (function, operands, results) -> list of arrays
+        What ``function`` returns for a block of each operand: one array, or a tuple of several. The
+        blocks are those of the first operand; others have been placed as that is. An axis that goes with
+        none is whole in each block.
+    is_split_alike : (operand, other, axes) -> bool, or None
+        Whether the blocks of two arrays are the same along ``axes``. None where blocks are computed
+        later, each in a task that had better need no other.
+    indices : (x, axis, first, dtype) -> array, or None
+        Integers from ``first`` on, along an axis of ``x`` and in its blocks; None: others are cut.
+    """
+
+    map: Callable[[Callable[..., Any], Sequence[Operand], Sequence[Result]], list[Array]]
+    is_split_alike: Callable[[Operand, Operand, Sequence[int]], bool] | None = None
+    indices: Callable[[Array, int, int, Dtype], Array] | None = None
+
+
 def _write_lock(array: Array) -> str:
     writable = getattr(getattr(array, "flags", None), "writeable", True)
     return "" if writable else "read-only memory"
@@ -123,8 +165,10 @@ class Library:
         How large arrays should be while something is made of ``array``; 0: whole is best.
     materialize_under_compile : (array) -> array
         The array, and a hint to the library's compiler to keep it in memory.
-    map_blocks : (function, x, *tables) -> array, or None
-        Applies a function block by block, if arrays of this library are lazy and made of blocks.
+    place : (operand, like, few) -> array, or None
+        An array where ``like``, another operand, is: over its devices or in its blocks, along the axes
+        that both have; None where an array is in one piece. Up to ``few`` numbers whose values are at
+        hand may stay where they are.
     unsupported : (array) -> str or None
         What an array has to be and what it is instead, for a message, if it is of a kind that nothing
         can be computed with (sparse, masked, …); None for all others.
@@ -174,6 +218,8 @@ class Library:
         None where kernels cannot write into arrays.
     cuda : Cuda, optional
         None where no array is memory of a CUDA device, or nothing is known about it.
+    blocks : Blocks, optional
+        None where functions take whole arrays.
     """
 
     name: str
@@ -183,7 +229,7 @@ class Library:
     shared_namespace: Callable[[Array, Array, Array], Namespace | None] = lambda *arrays: None
     cache_block_bytes: Callable[[Array], int] = lambda array: 0
     materialize_under_compile: Callable[[Array], Array] = lambda array: array
-    map_blocks: Callable[..., Array] | None = None
+    place: Callable[[Operand, Operand, int], Array] | None = None
     unsupported: Callable[[Array], str | None] = lambda array: None
     from_host: Callable[..., Array] | None = None
     missing_dtypes: Callable[[Device | None], frozenset[str]] | None = None
@@ -204,3 +250,4 @@ class Library:
     vjp: Callable[[Callable[[Array], Array], Array, Array], Array | None] | None = None
     memory: Memory | None = None
     cuda: Cuda | None = None
+    blocks: Blocks | None = None

@@ -18,13 +18,22 @@ from typing import Any, TypeGuard
 import array_api_compat
 import numpy as np
 
-from rope_xp._backends import cupy, dask, jax, ndonnx, numpy, torch
+from rope_xp._backends import cupy, dask, jax, ndonnx, numpy, torch, torch_distributed
 from rope_xp._backends.dtypes import dtype_name
-from rope_xp._backends.library import Array, Device, Dtype, Library, Namespace
+from rope_xp._backends.library import (
+    Array,
+    Axes,
+    Blocks,
+    Device,
+    Dtype,
+    Library,
+    Namespace,
+    Operand,
+)
 
 LIBRARIES = {
     module.LIBRARY.name: module.LIBRARY for module in (numpy, torch, jax, cupy, dask, ndonnx)
-} | {"jaxlib": jax.LIBRARY}
+} | {"jaxlib": jax.LIBRARY, "torch.distributed.tensor": torch_distributed.LIBRARY}
 
 
 def library_of(array: Array) -> Library:
@@ -68,6 +77,12 @@ def namespace(**arrays: Array) -> Namespace:
             msg = (
                 f"`{name}` must be an array of the same library as `{first_name}` "
                 f"({library_of(first).name}), got {library_of(array).name}"
+            )
+            raise TypeError(msg)
+        elif is_distributed(array) and not is_distributed(first):
+            msg = (
+                f"`{name}` must be on one device, as `{first_name}` is, got a {type(array).__name__}: pass "
+                f"what this device has of it, its to_local(), or `{first_name}` as one, too"
             )
             raise TypeError(msg)
         elif device(array) != where:
@@ -345,18 +360,51 @@ def write_slots(
     return write(arrays, index, values, valid)
 
 
-def is_lazy_chunked(array: Array) -> bool:
-    """Whether ``array`` is lazy and made of blocks."""
-    return library_of(array).map_blocks is not None
+def blocks_of(array: Array) -> Blocks | None:
+    """How to compute block by block, if ``array`` is made of blocks."""
+    return library_of(array).blocks
 
 
-def map_blocks(function: Callable[..., Array], x: Array, *tables: Array) -> Array:
-    """``function(x, *tables)`` block by block, for a lazy ``x``.
+def may_be_spread(array: Array) -> bool:
+    """Whether arrays as ``array`` may be in several pieces, where others have to be placed beside them."""
+    return library_of(array).place is not None
 
-    Tables have the axes of ``x``, of the same size or 1, but for the last, which is whole.
-    """
-    apply = library_of(x).map_blocks
-    return function(x, *tables) if apply is None else apply(function, x, *tables)
+
+def is_lazy(array: Array) -> bool:
+    """Whether ``array`` is made of blocks that are computed later."""
+    blocks = library_of(array).blocks
+    return blocks is not None and blocks.is_split_alike is None
+
+
+def is_distributed(array: Array) -> bool:
+    """Whether ``array`` has parts on several devices, each with its own process."""
+    blocks = library_of(array).blocks
+    return blocks is not None and blocks.is_split_alike is not None
+
+
+def require_one_device(when: str, **arrays: Array) -> None:
+    """TypeError if one of the arrays is distributed, ``when`` that has no result."""
+    for name, array in arrays.items():
+        if is_distributed(array):
+            msg = (
+                f"`{name}` must be on one device where {when}, got a {type(array).__name__}: pass what this "
+                f"device has of it, its to_local()"
+            )
+            raise TypeError(msg)
+
+
+def place(name: str, x: Array, axes: Axes, *, few: int = 0, **named: Array) -> Array:
+    """An array, by its name, where ``x`` (an argument ``name``) is along ``axes``: `Library.place`."""
+    ((array_name, array),) = named.items()
+    function = library_of(x).place
+    if function is None:
+        return array
+    return function(Operand(array_name, array, axes), features_whole(name, x), few)
+
+
+def features_whole(name: str, x: Array) -> Operand:
+    """``x`` (an argument ``name``) as an operand, each block of which has all features."""
+    return Operand(name, x, (*range(x.ndim - 1), None))
 
 
 def widest(array: Array, xp: Namespace) -> Dtype:

@@ -79,7 +79,13 @@ def unsupported(tensor: Array) -> str | None:
     if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
         return f"a tensor with values, got {type(tensor).__name__}: materialize it first"
     if tensor.is_nested:
-        return "a tensor that is not nested, got a nested one: pass each of its tensors, or padded ones"
+        advice = "pass each of its tensors, or padded ones"
+        if tensor.layout is torch.jagged:
+            advice = (
+                "pass its values() with packed_positions(its offsets(), n), and make what comes back nested "
+                "with torch.nested.nested_tensor_from_jagged"
+            )
+        return f"a tensor that is not nested, got a nested one: {advice}"
     if tensor.layout is not torch.strided:
         return f"a dense tensor, got one with layout {tensor.layout}: pass its to_dense()"
     if tensor.is_quantized:

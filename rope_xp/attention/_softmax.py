@@ -102,9 +102,12 @@ def attention(
     v = _backends.cast(v, compute, xp)
     factor: float | Array = _resolve_scale(scale, head_dim)
     if query_scale is not None:
-        factor *= _backends.cast(_line_up(query_scale, (*rows, q_len)), compute, xp)[..., None]
+        factors = _line_up(query_scale, (*rows, q_len))
+        factors = _place(q, query_scale=factors)
+        factor *= _backends.cast(factors, compute, xp)[..., None]
     if bias is not None:
         _require_bias("bias", tuple(bias.shape), (*rows, q_len, k_len))
+        bias = _place(q, (None,) if bias.ndim else (), bias=bias)
     if any(is_known(n) and n == 0 for n in (*rows, q_len, k_len)):
         # Scores without elements have no maximum, and a sum over no keys is 0.
         zeros: A = xp.zeros((*rows, q_len, v.shape[-1]), dtype=result, device=_backends.device(q))
@@ -120,6 +123,7 @@ def attention(
             raise ValueError(msg)
         queries, keys = (xp.arange(n, device=_backends.device(q)) for n in lengths)
         mask = keys <= queries[:, None] + (lengths[1] - lengths[0])
+        mask = _place(q, (None,), causal=mask)
         scores = xp.where(mask, scores, never)
     if is_mask:
         scores = xp.where(bias, scores, never)
@@ -140,6 +144,13 @@ def _scores(q: Array, k: Array, factor: float | Array, compute: Dtype, xp: Names
     """Products of queries × ``factor`` with keys, (..., heads, q_len, k_len), in ``compute``."""
     q, k = (_backends.cast(array, compute, xp) for array in (q, k))
     return grouped_product(q * factor, xp.matrix_transpose(k), xp)
+
+
+def _place(q: Array, last: _backends.Axes = (), **named: Array) -> Array:
+    """An array, by its name, where queries are, along their last axes before the features, and ``last``."""
+    ((_, array),) = named.items()
+    n = array.ndim - len(last)
+    return _backends.place("q", q, (*range(q.ndim - 1 - n, q.ndim - 1), *last), **named)
 
 
 def _require_ranges(ranges: Any, q: Array, k: Array, xp: Namespace) -> list[tuple[Array, ...]]:

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from rope_xp import _backends
-from rope_xp._backends import Array, Device, Dtype, Namespace
+from rope_xp._backends import Array, Axes, Device, Dtype, Namespace
 from rope_xp._validation import is_known, quote, require_integer, require_real
 from rope_xp.positions._tokens import as_offset, count_from
 
@@ -29,16 +29,16 @@ def resolve_positions(
     axis: int,
     positions: Array | None,
     offset: int | Array,
-    n_axes: int | None = None,
     *,
+    scheme: Any = None,
     few: int = 0,
     xp: Namespace | None = None,
 ) -> Array:
     """``positions``, or by default those that follow ``offset``; checked against the shape of ``q``.
 
-    With several axes, ``positions`` are those of one axis, and ``n_axes`` is for error messages. ``xp``
-    is the namespace of ``q`` and ``positions``, looked up if None. Up to ``few`` positions are NumPy's,
-    where what is made of them is sooner copied to ``q`` than made there.
+    ``scheme`` is that of which given ``positions`` have axes. ``xp`` is the namespace of ``q`` and
+    ``positions``, looked up if None. Up to ``few`` positions are NumPy's, where what is made of them is
+    sooner copied to ``q`` than made there.
     """
     # In this order: compiled programs would depend on a comparison with what they trace.
     if positions is None and few and type(offset) is int and _backends.is_near_host(q):
@@ -50,7 +50,7 @@ def resolve_positions(
         if _backends.is_array(offset) or offset != 0:
             msg = f"`offset` must be 0 when `positions` are given, got {quote(offset)}"
             raise ValueError(msg)
-        require_line_up("positions", positions, "q", q, axis, n_axes=n_axes)
+        require_positions_along("positions", positions, "q", q, axis, axes=scheme)
         return positions
     seq = _backends.size_along(q, axis)
     if seq is None:
@@ -58,11 +58,46 @@ def resolve_positions(
         raise ValueError(msg)
     xp = _backends.namespace(q=q) if xp is None else xp
     if _backends.is_array(offset):
-        _backends.namespace(q=q, offset=offset)
+        if not isinstance(offset, np.ndarray):
+            _backends.namespace(q=q, offset=offset)
         if offset.ndim == 1:
             require_batch("offset", offset, "q", q, axis)
     dtype = _dtype_after("offset", offset, seq, xp, _backends.device(q))
-    return count_from(offset, seq, xp, dtype, _backends.device(q))  # (seq,) or (batch, seq)
+    blocks = _backends.blocks_of(q)
+    if blocks is None or blocks.indices is None:
+        return count_from(offset, seq, xp, dtype, _backends.device(q))  # (seq,) or (batch, seq)
+    if not _backends.is_array(offset):
+        return blocks.indices(q, axis, offset, dtype)
+    offset = _backends.place("q", q, (0,)[: offset.ndim], offset=offset)
+    return _backends.cast(offset, dtype, xp)[..., None] + blocks.indices(q, axis, 0, dtype)
+
+
+def place_along(
+    name: str, x: Array, axis: int, scheme: Any, *, few: int = 0, **positions: Array
+) -> Array:
+    """Positions, by their name, where their tokens of ``x`` (an argument ``name``) are.
+
+    So tables are made where they are used, and none for the tokens of another device; but those of up to
+    ``few`` positions on the host.
+    """
+    ((positions_name, array),) = positions.items()
+    axes = axes_of(array, axis, scheme)
+    few = few if scheme is None else few * scheme.n_axes
+    return _backends.place(name, x, axes, few=few, **{positions_name: array})
+
+
+def axes_of(positions: Array, axis: int, scheme: Any) -> Axes:
+    """The axes of an array, with tokens along ``axis``, that positions have; None is that of the scheme."""
+    of_scheme = () if scheme is None else (None,)
+    return (*of_scheme, *((), (axis,), (0, axis))[positions.ndim - len(of_scheme)])
+
+
+def on_every_axis(wanted: Any, scheme: Any, positions: Array, xp: Namespace) -> Array:
+    """Positions with the axes of the ``wanted`` scheme: on each the same, as of text, if they had none."""
+    if scheme is not None or wanted is None:
+        return positions
+    xp = _backends.compat_namespace(None) if isinstance(positions, np.ndarray) else xp
+    return xp.broadcast_to(positions[None, ...], (wanted.n_axes, *positions.shape))
 
 
 def as_steps(name: str, delta: Any, of: str, x: Array, xp: Namespace) -> Array:
@@ -170,6 +205,17 @@ def require_steps(
         )
         raise ValueError(msg)
     require_line_up(name, steps, of, x, axis, n_axes=n_axes)
+
+
+def require_steps_along(
+    name: str, steps: Array, of: str, x: Array, axis: int, *, scheme: Any
+) -> None:
+    """ValueError unless ``steps`` are some of tokens along ``axis`` of ``x``, or of its rows."""
+    if scheme is None:
+        require_steps(name, steps, of, x, axis)
+        return
+    require_n_axes(name, steps, scheme)
+    require_steps(name, steps[0, ...], of, x, axis, n_axes=scheme.n_axes)
 
 
 def hint_seq_axis(of: str, shape: tuple[int, ...], axis: int, got: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -39,6 +40,14 @@ def bounds(dtype: Dtype) -> tuple[int, int]:
 def is_static(size: Any) -> bool:
     """Whether comparing ``size`` adds no condition to a program that a compiler traces."""
     return isinstance(size, int) and not _backends.is_compiling()
+
+
+def are_few(shape: tuple[Any, ...], most: int) -> bool:
+    """Whether an array of this shape has at most ``most`` elements, as far as is known here and now."""
+    if any(size is None for size in shape):  # of ndonnx, sizes that are not known
+        return False
+    n = math.prod(shape)
+    return is_static(n) and n <= most
 
 
 def as_length(name: str, n: Any, *, least: int = 0, most: int = _MOST) -> Any:

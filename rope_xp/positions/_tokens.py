@@ -145,7 +145,9 @@ def count_from(
         signed = _backends.default_integer_dtype(xp, device)
         return _backends.cast(count_from(offset, n, xp, signed, device), dtype, xp)
     steps = xp.arange(n, dtype=dtype, device=device)
-    return _backends.cast(offset[..., None], steps.dtype, xp) + steps  # (n,) or (batch, n)
+    first = _backends.cast(offset[..., None], steps.dtype, xp)  # (1,) or (batch, 1)
+    steps = _backends.place("offset", first, (None,), steps=steps)
+    return first + steps  # (n,) or (batch, n)
 
 
 def mask_positions(mask: Array) -> Array:

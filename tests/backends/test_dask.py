@@ -143,3 +143,171 @@ def test_one_task_a_block(x):
     layers = [layer for name, layer in y.dask.layers.items() if name.startswith("rotate")]
     assert len(layers) == 1
     assert len(layers[0]) == 8
+
+
+# -- graphs ----------------------------------------------------------------------------------------
+
+
+def zeros(chunks, seq=60, heads=4):
+    """(2, heads, seq, 8), made in the tasks that need it."""
+    return da.zeros((2, heads, seq, 8), chunks=chunks, dtype=np.float16)
+
+
+def tasks(*arrays):
+    """The tasks that are left when Dask has optimized the graph."""
+    import dask
+
+    return {key: task for a in dask.optimize(*arrays) for key, task in dict(a.dask).items()}
+
+
+def rechunked(y):
+    return [name for name in y.dask.layers if "rechunk" in name]
+
+
+SEQ_CHUNKS = [30, 25, (7, 50, 3)]
+
+
+@pytest.mark.parametrize("seq", SEQ_CHUNKS, ids=str)
+@pytest.mark.parametrize("others", [(2, 4), (1, 4), (2, 1), (1, 2)])
+@pytest.mark.parametrize("precision", ["exact", "float32"])
+def test_a_chunk_is_one_task(seq, others, precision):
+    x, rope = zeros((*others, seq, 8)), RoPE(8, layout="half", precision=precision)
+    several = RoPE(8, layout="half", axes=axes.Sections((2, 1, 1)), precision=precision)
+    for y in (rope(x), rope(x, offset=2**40), rope.inverse(x, offset=-5), several(x)):
+        assert rechunked(y) == []
+        assert len(tasks(y)) == x.npartitions
+        assert y.chunks == x.chunks
+
+
+def test_a_chunk_of_queries_or_keys_is_one_task():
+    q, k = zeros((1, 2, 25, 8)), zeros((1, 1, 25, 8), heads=2)
+    for y, x in zip(RoPE(8, layout="half")(q, k), (q, k), strict=True):
+        assert len(tasks(y)) == x.npartitions
+
+
+def test_tables_that_chunks_share_are_made_once():
+    x = zeros((1, 1, 25, 8))
+    at = da.arange(60, chunks=25)
+    y = RoPE(8, layout="half").rotate(x, *RoPE(8, layout="half").cos_sin(at))
+    made = {key[0] for key in tasks(y)} - {y.name}
+    assert sum(key[0] in made for key in tasks(y)) <= 4 * x.numblocks[2]
+    assert len([key for key in tasks(y) if key[0] == y.name]) == x.npartitions
+
+
+def test_positions_of_any_kind_take_the_chunks_of_x(x, rng, lazy):
+    """Of NumPy or of Dask, for all rows, for each, or for one; x stays as it is."""
+    rope = RoPE(8, layout="interleaved", rotary_dim=6)
+    at = rng.integers(0, 10**6, (2, 6))
+    rows = np.asarray([3, 10**6])
+    given = [({"positions": p}, {"positions": p}) for p in (at, at[0], at[:1], at + 0.25)]
+    given += [({"positions": at[0].tolist()}, {"positions": at[0]}), ({"offset": rows},) * 2]
+    numpys = len(given)
+    given += [({"positions": da.from_array(p, chunks=4)}, {"positions": p}) for p in (at, at[0])]
+    given += [({"offset": da.from_array(rows, chunks=1)}, {"offset": rows})]
+    given += [({"offset": da.asarray(np.asarray(5))}, {"offset": 5})]
+    for chunks in ((1, 2, (1, 3, 2), 8), (2, 4, 4, 8), (1, 4, 6, 8)):
+        for dtype, rounding in ((np.float16, 2.0**-9), (np.float32, 1e-6), (np.float64, 1e-14)):
+            values = x.astype(dtype)
+            blocks = da.from_array(values, chunks=chunks)
+            for i, (options, plain) in enumerate(given):
+                y = rope(blocks, **options)
+                assert blocks.name in y.dask.dependencies[y.name]
+                assert i >= numpys or not rechunked(y)
+                wanted = rope(values, **plain)
+                got = y.compute(scheduler="sync")
+                np.testing.assert_allclose(got, wanted, atol=rounding, rtol=rounding)
+                moved = rope(da.moveaxis(blocks, 1, 2), seq_axis=-3, **options)
+                got = np.moveaxis(moved.compute(scheduler="sync"), 2, 1)
+                np.testing.assert_allclose(got, wanted, atol=rounding, rtol=rounding)
+
+
+def test_positions_of_numpy_may_change_afterwards(x):
+    at = np.arange(6)
+    y = RoPE(8, layout="half")(da.from_array(x, chunks=(1, 4, 4, 8)), positions=at)
+    at += 1000
+    np.testing.assert_allclose(y.compute(), RoPE(8, layout="half")(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("chunks", [(1, 2, 2, 8), (2, 4, 6, 3)])
+def test_tables_in_other_chunks_than_x(x, chunks, lazy):
+    """x is rechunked for nothing but its features."""
+    at = np.arange(5, 11)
+    wanted = RoPE(8, layout="half")(x, offset=5)
+    blocks = da.from_array(x, chunks=chunks)
+    for tables in (
+        rope_xp.cos_sin(at, RoPE(8, layout="half").frequencies().inv_freq),
+        RoPE(8, layout="half").cos_sin(da.from_array(at, chunks=(1, 4, 1))),
+        map(da.from_array, RoPE(8, layout="half").cos_sin(at)),
+    ):
+        y = RoPE(8, layout="half").rotate(blocks, *tables)
+        assert y.chunks[:-1] == blocks.chunks[:-1]
+        assert y.numblocks[-1] == 1
+        assert blocks.numblocks[-1] > 1 or blocks.name in y.dask.dependencies[y.name]
+        np.testing.assert_allclose(y.compute(scheduler="sync"), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("others", [(2, 4), (1, 2)])
+def test_graphs_grow_with_chunks_not_with_tokens(others):
+    import pickle
+
+    rope, sizes, counts = RoPE(8, layout="half"), [], []
+    for n in (10, 100, 1000):
+        for tokens in (2, 10**5):
+            x = zeros((*others, tokens, 8), seq=n * tokens)
+            y = rope(x, offset=7)
+            sizes.append(len(pickle.dumps(y.dask)) - len(pickle.dumps(x.dask)))
+            counts.append(len(tasks(y)) / x.npartitions)
+    assert len(set(counts)) == 1  # as many tasks for each chunk, whatever their number
+    for (few, many), n in zip((sizes[:2], sizes[2:4], sizes[4:]), (10, 100, 1000), strict=True):
+        assert many - few <= 16 * n + 64  # the sizes of chunks, and no array of positions
+        assert many <= 10_000 + 64 * n
+
+
+def test_the_same_call_has_the_same_keys():
+    """What Dask computes once, if it is asked for twice."""
+    x = zeros((1, 2, 25, 8))
+    rope = RoPE(8, layout="half")
+    assert rope(x).name == RoPE(8, layout="half")(x).name
+    others = (rope(x, offset=1), rope.inverse(x), RoPE(8, layout="interleaved")(x))
+    assert len({y.name for y in (rope(x), *others, RoPE(8, layout="half", base=10.0)(x))}) == 5
+
+
+def test_blocks_of_unknown_lengths_must_be_as_many(x):
+    mask = da.from_array(np.ones(6, bool), chunks=3)
+    unknown = da.from_array(x, chunks=(1, 2, 3, 8))[:, :, mask]
+    wanted = r"`positions` of unknown length must have as many blocks as `q` has there, \(2,\), got \(1,\)"
+    with pytest.raises(ValueError, match=wanted):
+        RoPE(8, layout="half")(unknown, positions=np.arange(6))
+
+
+@pytest.mark.parametrize("function", ["packed_positions", "packed_documents"])
+@pytest.mark.parametrize("chunks", [-1, 2])
+def test_packed_positions_of_many_blocks(function, chunks, lazy):
+    import dask
+
+    cu_seqlens = np.asarray([0, 3, 3, 11, 50])
+    function = getattr(rope_xp.positions, function)
+    with dask.config.set({"array.chunk-size": "136B"}):  # 17 positions
+        y = function(da.from_array(cu_seqlens, chunks=chunks), 60)
+    assert y.chunks == ((17, 17, 17, 9),)
+    np.testing.assert_array_equal(y.compute(scheduler="sync"), function(cu_seqlens, 60))
+    x = np.ones((2, 60, 8), np.float32)
+    rope = RoPE(8, layout="half")
+    blocks = rope(da.from_array(x, chunks=(1, 25, 8)), positions=y)
+    if function is rope_xp.positions.packed_positions:
+        wanted = rope(x, positions=function(cu_seqlens, 60))
+        np.testing.assert_allclose(blocks.compute(scheduler="sync"), wanted, atol=1e-6)
+
+
+def test_mask_positions_keep_their_chunks(rng, lazy):
+    values = rng.integers(0, 2, (2, 23)).astype(bool)
+    counts = []
+    for n in (1, 10):
+        mask = da.from_array(np.tile(values, n), chunks=(1, 5))
+        y = rope_xp.positions.mask_positions(mask)
+        assert y.chunks == mask.chunks
+        assert rechunked(y) == []
+        counts.append(len(tasks(y)) / mask.npartitions)
+        wanted = rope_xp.positions.mask_positions(np.tile(values, n))
+        np.testing.assert_array_equal(y.compute(scheduler="sync"), wanted)
+    assert counts[1] <= counts[0] + 1

@@ -108,6 +108,24 @@ def test_torchs_kinds():
     assert ROPE(plain.to("meta"), positions=at.to("meta")).is_meta
 
 
+@pytest.mark.backend("torch")
+def test_what_is_advised_for_jagged_tensors_rotates_each_sequence():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    each = [torch.randn(n, 2, 8) for n in (3, 5)]  # (seq, heads, head_dim)
+    x = torch.nested.nested_tensor(each, layout=torch.jagged, requires_grad=True)
+    with pytest.raises(TypeError, match=r"packed_positions.*nested_tensor_from_jagged"):
+        ROPE(x, seq_axis=-3)
+    values, offsets = x.values(), x.offsets()
+    at = positions.packed_positions(offsets, values.shape[0])
+    rotated = ROPE(values, positions=at, seq_axis=-3)
+    y = torch.nested.nested_tensor_from_jagged(rotated, offsets)
+    for found, one in zip(y.unbind(), each, strict=True):
+        torch.testing.assert_close(found, ROPE(one, seq_axis=-3))
+    y.values().sum().backward()
+    for gradient, one in zip(x.grad.unbind(), each, strict=True):
+        torch.testing.assert_close(gradient, ROPE.inverse(torch.ones_like(one), seq_axis=-3))
+
+
 @pytest.mark.backend("dask")
 def test_blocks_that_are_not_numpys():
     da = pytest.importorskip("dask.array", reason="dask is not installed")
