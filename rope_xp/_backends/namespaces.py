@@ -419,4 +419,5 @@ def cumulative_sum(array: Array, dtype: Dtype, xp: Namespace, axis: int = -1) ->
     array-api-compat's wrapper makes ``torch.compile`` warn of a cached lookup.
     """
     function = xp.cumsum if hasattr(xp, "cumsum") else xp.cumulative_sum
-    return function(array, axis=axis, dtype=dtype)
+    # Along an axis counted from the end, a DTensor is silently summed on each device alone (torch 2.13).
+    return function(array, axis=axis % array.ndim, dtype=dtype)

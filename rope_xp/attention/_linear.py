@@ -166,7 +166,8 @@ def _causal_sum(q: Array, k: Array, v: Array, xp: Namespace) -> Array:
 
     steps = xp.arange(chunk, device=_backends.device(q))
     scores = q @ xp.matrix_transpose(k)  # (..., n_chunks, chunk, chunk)
-    scores = xp.where(steps <= steps[:, None], scores, xp.zeros_like(scores))
+    mask = _backends.place("q", q, (None, None), causal=steps <= steps[:, None])
+    scores = xp.where(mask, scores, xp.zeros_like(scores))
     states = xp.matrix_transpose(k) @ v  # (..., n_chunks, width of k, width of v)
     states = xp.concat((start[..., None, :, :], states[..., :-1, :, :]), axis=-3)
     states = _backends.cumulative_sum(states, states.dtype, xp, axis=-3)  # of all earlier chunks
@@ -186,10 +187,12 @@ def _pad_rows(x: Array, before: int, after: int, xp: Namespace) -> Array:
     """(..., seq, width) with rows of zeros before and after."""
     if isinstance(before, int) and isinstance(after, int) and before == after == 0:
         return x
+    axes = (*range(x.ndim - 2), None, None)
     first, last = (
         xp.zeros((*x.shape[:-2], n, x.shape[-1]), dtype=x.dtype, device=_backends.device(x))
         for n in (before, after)
     )
+    first, last = (_backends.place("x", x, axes, zeros=zeros) for zeros in (first, last))
     return xp.concat((first, x, last), axis=-2)
 
 

@@ -43,6 +43,10 @@ def packed_positions(cu_seqlens: Array, total: int) -> Array:
     ``cu_seqlens`` has the format of the variable-length kernels of flash-attention and
     TransformerEngine. NeMo pads it with −1, Megatron-Core with the last sum.
 
+    Where tokens are sharded, every device needs all sums and numbers its own tokens: under ``jax.jit`` XLA
+    sends nothing, and `rope_xp.RoPE` cuts plain positions as a DTensor is. In a process that has one shard,
+    index them with `shard_indices`.
+
     Examples
     --------
     >>> import numpy as np
@@ -113,6 +117,7 @@ class Pack:
 
 def unpack(cu_seqlens: Array, total: int) -> Pack:
     xp, cu_seqlens = _backends.join(cu_seqlens=cu_seqlens)
+    _backends.require_one_device("they are sums of all sequences", cu_seqlens=cu_seqlens)
     sums = require_sums(cu_seqlens)
     is_padded = sums is None or len(sums) < cu_seqlens.shape[0]
     total = as_length("total", total)

@@ -172,6 +172,12 @@ def mask_positions(mask: Array) -> Array:
         If it has no axis, or other values than 0 and 1 where they are at hand. Elsewhere, all but 0 is
         a token.
 
+    Notes
+    -----
+    A count along a sequence that is sharded needs all of it: XLA and PyTorch's DTensor gather the rows,
+    and with an explicit mesh axis JAX raises an error. Nothing is sent if the mask is sharded along its
+    other axes only, or if the positions are made first and sharded with the tokens.
+
     Examples
     --------
     >>> import numpy as np

@@ -17,9 +17,9 @@ import pytest
 
 import rope_xp
 from rope_xp import RoPE
-from rope_xp.attention import attention
+from rope_xp.attention import attention, linear_attention
 from rope_xp.axes import Axial
-from rope_xp.positions import shard_indices, zigzag_positions
+from rope_xp.positions import mask_positions, packed_positions, shard_indices, zigzag_positions
 
 pytestmark = pytest.mark.backend("torch")
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -356,6 +356,13 @@ def other_functions(group):
             found = rope_xp.convert_layout(dw, **layouts)
         assert sent.get_total_counts() == 0
         group.is_part(found, rope_xp.convert_layout(weight, **layouts), dw)
+    mask = normal(4, 16) > -1
+    for placements, sent_at_most in (([Shard(0)], 0), ([Shard(1)], 1), ([Shard(0), Shard(1)], 1)):
+        dm = group.distribute(mask, placements)
+        with CommDebugMode() as sent:
+            found = mask_positions(dm)
+        assert sent.get_total_counts() <= sent_at_most
+        assert torch.equal(found.full_tensor(), mask_positions(mask))  # not of each part alone
     q, k, v = (normal(4, n, 9, 16, seed=i) for i, n in enumerate((8, 4, 4)))
     mask, scale = normal(4, 1, 9, 9) > -1, normal(4, 9)
     for placements, options in (
@@ -369,6 +376,14 @@ def other_functions(group):
         assert found.placements == parts[0].placements
         mine = group.cut(attention(q, k, v, **options), placements)
         torch.testing.assert_close(found.to_local(), mine)
+    rope = RoPE(16, layout="half")
+    for n in (9, 200):  # in one chunk, in several
+        q, k, v = (normal(4, h, n, 16, seed=i) for i, h in enumerate((8, 4, 4)))
+        for placements in ([Shard(BATCH)], [Shard(HEADS)]):
+            parts = [group.distribute(x, placements) for x in (q, k, v)]
+            found = linear_attention(*parts, rope=rope, causal=True)
+            mine = group.cut(linear_attention(q, k, v, rope=rope, causal=True), placements)
+            torch.testing.assert_close(found.to_local(), mine)
 
 
 @case
@@ -401,6 +416,7 @@ def refuses(group):
         "`positions` must be on one device where `inv_freq` is learned": lambda: rope_xp.cos_sin(
             whole_at, torch.ones(4)
         ),
+        "`cu_seqlens` must be on one device where": lambda: packed_positions(whole_at, 9),
         "`positions` must be split as `q` is": lambda: rope(
             group.distribute(q, [Shard(HEADS)]),
             positions=group.distribute(torch.arange(8), [Shard(0)]),
