@@ -239,6 +239,16 @@ def test_the_bits_are_those_of_numpy(rng, seq, chunks):
         np.testing.assert_array_equal(mine.compute(scheduler="sync"), table)
 
 
+@pytest.mark.parametrize("chunks", [(3, 25), (1, 25)])
+def test_tables_of_several_axes_have_the_chunks_of_tokens(rng, chunks):
+    rope, at = RoPE(8, layout="half", axes=axes.Sections((2, 1, 1))), rng.integers(0, 99, (3, 60))
+    for table, wanted in zip(
+        rope.cos_sin(da.from_array(at, chunks=chunks)), rope.cos_sin(at), strict=True
+    ):
+        assert table.chunks == ((25, 25, 10), (4,))
+        np.testing.assert_array_equal(table.compute(scheduler="sync"), wanted)
+
+
 def test_positions_of_numpy_may_change_afterwards(x):
     at = np.arange(6)
     y = RoPE(8, layout="half")(da.from_array(x, chunks=(1, 4, 4, 8)), positions=at)

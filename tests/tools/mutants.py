@@ -50,15 +50,26 @@ LIBRARIES = {
 GUARDS, KERNELS = "tests/backends/test_guards.py", "tests/backends/test_kernels.py"
 MACHINE_CODE = "tests/backends/test_machine_code.py"
 CUDA = "tests/backends/test_cuda_source.py"
+DISTRIBUTED, SHARDING = (
+    f"tests/backends/test_{what}.py" for what in ("torch_distributed", "jax_sharding")
+)
 CITIZENS = [
     f"tests/backends/test_{what}.py" for what in ("citizens", "unsupported", "host_constants")
 ]
 TESTS = {
     "numpy": ["tests/unit", "tests/messages", "tests/configs", KERNELS, CUDA],
     "fast": [GUARDS, KERNELS, MACHINE_CODE],
-    "torch": [GUARDS, "tests/backends/test_torch_transforms.py", KERNELS, CUDA, *CITIZENS],
+    "torch": [
+        GUARDS,
+        "tests/backends/test_torch_transforms.py",
+        KERNELS,
+        CUDA,
+        *CITIZENS,
+        DISTRIBUTED,
+    ],
     "jax": [
         GUARDS,
+        SHARDING,
         "tests/unit/test_rotation.py",
         *(
             f"tests/backends/test_jax.py::test_{what}"
