@@ -107,9 +107,10 @@ def from_host(values: Any, device: Device | None, *, copy: bool = True) -> Array
 class PrivateNames(NamedTuple):
     """What torch has no public name for."""
 
-    # How many modes record or fake operations, and how many do so above autograd.
+    # How many modes see operations, and how many do so above autograd; the mode at a place below autograd.
     dispatch_mode_depth: Callable[[], int]
     early_mode_depth: Callable[[], int]
+    dispatch_mode: Callable[[int], Any]
     innermost_transform: Callable[[], Any]  # of torch.func, None outside of all
 
 
@@ -121,19 +122,33 @@ def private_names() -> PrivateNames | None:
     depth = getattr(torch._C, "_len_torch_dispatch_stack", None)
     innermost = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", None)
     early = getattr(torch._ops, "_len_torch_dispatch_stack_pre_dispatch", None)
-    if depth is None or early is None or innermost is None:
+    mode = getattr(torch._C, "_get_dispatch_stack_at", None)
+    if depth is None or early is None or mode is None or innermost is None:
         return None
-    return PrivateNames(depth, early, innermost)
+    return PrivateNames(depth, early, mode, innermost)
+
+
+# Modes that count some operations (collectives, floating-point operations), none of which is in a rotation, and
+# change nothing: what is measured under them has the bits that it has without.
+_COUNTERS = ("torch.distributed.tensor.debug", "torch.utils.flop_counter")
+
+
+def are_counters(names: PrivateNames) -> bool:
+    """Whether all modes below autograd only count."""
+    modes = map(names.dispatch_mode, range(names.dispatch_mode_depth()))
+    return all(type(mode).__module__ in _COUNTERS for mode in modes)
 
 
 def is_plain(*tensors: Array | None) -> bool:
-    """Whether these are eager tensors of torch's own types, seen by no mode and no tracer."""
+    """Whether these are eager tensors of torch's own types, seen by no tracer, and by modes that count at most."""
     import torch
 
     if is_tracing():
         return False
     names = private_names()
-    if names is None or names.dispatch_mode_depth() > 0 or names.early_mode_depth() > 0:
+    if names is None or names.early_mode_depth() > 0:
+        return False
+    if names.dispatch_mode_depth() > 0 and not are_counters(names):
         return False
     for tensor in tensors:  # sooner than `all` of a generator
         if tensor is None:

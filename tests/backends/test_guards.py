@@ -137,6 +137,26 @@ def test_what_is_not_accessible(torch, case):
 
 
 @on_torch
+@pytest.mark.parametrize("n", [5, 5000])  # tokens: tables from NumPy, or in blocks
+def test_what_is_counted_has_the_bits_that_it_has_without(torch, n):
+    """Collectives are counted under such a mode, beside results that must be right."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counters = [FlopCounterMode(display=False)]
+    if torch.distributed.is_available():
+        from torch.distributed.tensor.debug import CommDebugMode
+
+        counters.append(CommDebugMode())
+    rope, x = RoPE(8, layout="interleaved"), torch.randn(2, n, 8)
+    wanted = rope(x, positions=torch.arange(n)), rope(x, offset=10**6)
+    for counter in counters:
+        with counter:
+            found = rope(x, positions=torch.arange(n)), rope(x, offset=10**6)
+        for y, w in zip(found, wanted, strict=True):
+            assert torch.equal(y, w)
+
+
+@on_torch
 @pytest.mark.parametrize("context", ["no_grad", "inference_mode"])
 def test_what_is_accessible(torch, context):
     """Models are served from parameters: new arrays for each rotation would take twice the time."""

@@ -516,7 +516,7 @@ TORCH = [
     ("_backends/torch", "if not plain or is_tracing() or", "if not plain or"),
     ("_backends/torch", "is_compiling() or bool(torch.jit.is_tracing())", "is_compiling()"),
     ("_backends/torch", "is_compiling() or bool(torch.jit.is_tracing())", "bool(torch.jit.is_tracing())"),
-    ("_backends/torch", "or names.dispatch_mode_depth() > 0", ""),
+    ("_backends/torch", "and not are_counters(names)", "and False"),
     ("_backends/torch", "or names.early_mode_depth() > 0", ""),
     ("_backends/torch", "if not first.layout is second.layout is third.layout is torch.strided:", "if False:"),
     ("_backends/torch", 'values.astype(values.dtype.name, order="C")', "values"),
