@@ -605,17 +605,17 @@ def heads(means):
     for panel, index in zip(panels.flat, chosen, strict=True):
         layer, head = np.unravel_index(index, slope.shape)
         panel.plot(centred[layer, head] / 8)  # scores are scaled by head_dim ** -0.5
-        panel.text(0.97, 0.9, f"layer {layer}, head {head}", transform=panel.transAxes, ha="right")
+        panel.set_title(f"layer {layer}, head {head}", fontsize=9)
     for panel in panels[-1]:
         panel.set_xlabel("distance (positions)")
     for panel in panels[:, 0]:
         panel.set_ylabel("score")
     return Plot(
         figure,
-        """Six small curves of the mean score against distances up to 512, one head each, ordered from
+        f"""Six small curves of the mean score against distances up to 512, one head each, ordered from
         the head that most prefers near keys to the one that most prefers far keys. The first falls
-        from a peak near 0; those in the middle are nearly flat with ripples; the last ones rise with
-        distance.""",
+        from a peak near 0, the others by less and less; {sum(slope[np.unravel_index(i, slope.shape)] > 0 for i in chosen)}
+        of the six are higher near than far, and the last rises with distance.""",
     )
 
 
