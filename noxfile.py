@@ -40,7 +40,7 @@ COMPILE_ONCE = {
 
 TOOLS = ["pytest>=8", "hypothesis", "mpmath", "ml_dtypes", "matplotlib", "pyyaml"]
 LIBRARIES = ["array-api-strict>=2.6", "torch==2.13.*", "jax"]
-LIBRARIES += ["dask[array,distributed]", "zarr"]  # with what examples/sharded_dask.py needs
+LIBRARIES += ["dask[array,distributed]", "zarr", "optax"]  # the latter two for examples
 # What compiles for CUDA is compiled by NVRTC, which needs no GPU.
 LIBRARIES += ["cupy-cuda12x", "nvidia-cuda-nvrtc-cu12"]
 # A Llama-architecture model with its tokenizer in one file, inside a wheel.
@@ -107,6 +107,7 @@ def examples(session):
         run_tests(session, "libraries", backend, "tests/examples/test_vision.py")
     for backend in ("torch", "jax", "dask"):
         run_tests(session, "libraries", backend, f"tests/examples/test_sharded_{backend}.py")
+    run_tests(session, "libraries", "jax", "tests/examples/test_train_tiny.py")
 
 
 @nox.session
