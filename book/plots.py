@@ -789,27 +789,28 @@ def schedules(rope, *, factor, length):
 
 
 def gap(gaps, measured, unseen, length):
-    """Loss of a paragraph at its second reading against the distance from the first."""
-    figure, ax = axes(height=3.4)
-    ax.axvline(length, color=GREY, linewidth=0.8, linestyle="-")
-    ax.annotate("trained context", (length * 0.97, 6.1), color=GREY, ha="right")
-    ax.axhline(unseen, color=GREY, linewidth=0.8, linestyle="-")
-    ax.annotate("never read before", (gaps[-1], unseen - 0.35), color=GREY, ha="right")
-    colours = [RED, BLUE, GREEN, PURPLE, SKY]
-    dashes = [":", "-", "--", "-.", DASHES[4]]
-    for (name, row), colour, dash in zip(measured.items(), colours, dashes, strict=False):
-        ax.plot(gaps, row, color=colour, linestyle=dash, marker="o", markersize=3, label=name)
-    ax.set(xlabel="gap in tokens", ylabel="loss, nats per token", ylim=(0, None))
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    """Loss of paragraphs at their second reading against the distance from the first: mean and range."""
+    figure, panels = axes(1, len(measured), width=8.4, height=2.9, sharey=True)
+    for panel, name, colour in zip(panels, measured, CYCLE, strict=False):
+        rows = np.asarray(measured[name])  # (paragraphs, gaps)
+        panel.axvline(length, color=GREY, linewidth=0.8, linestyle="-")
+        panel.axhline(np.mean(unseen), color=GREY, linewidth=0.8, linestyle="--")
+        panel.fill_between(gaps, rows.min(0), rows.max(0), color=colour, alpha=0.25, linewidth=0)
+        panel.plot(gaps, rows.mean(0), color=colour, linestyle="-", marker="o", markersize=3)
+        panel.set_title(name, fontsize=9)
+        panel.set(xlabel="gap", ylim=(0, None), xticks=[0, length, 3 * length])
+        panel.set_xticklabels(["0", f"{length:,}", f"{3 * length:,}"], fontsize=8)
+    panels[0].set_ylabel("loss, nats per token")
     values = "; ".join(
-        f"{name}: " + ", ".join(f"{value:.1f}" for value in row) for name, row in measured.items()
+        f"{name}: " + ", ".join(f"{value:.1f}" for value in np.mean(rows, axis=0))
+        for name, rows in measured.items()
     )
     return Plot(
         figure,
-        f"""Loss of a paragraph that is read for the second time, against the gap in positions to
-        the first reading, for five schedules. At gaps of {", ".join(map(str, gaps))} tokens the
-        losses are, {values}. Without the first reading it is {unseen:.1f}. The trained context
-        ends at {length}.""",
+        f"""Five panels, one for each schedule: the mean loss of {len(unseen)} paragraphs that are read for the second
+        time, and the range from the lowest to the highest, against the gap in positions to the first
+        reading. At gaps of {", ".join(map(str, gaps))} tokens the means are, {values}. Without the first reading
+        the mean is {np.mean(unseen):.1f}, a dashed line. A vertical line is at {length}.""",
     )
 
 
