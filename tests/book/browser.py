@@ -270,6 +270,40 @@ def test_page(name, tabs):
     assert not wrong, report(name, wrong)
 
 
+# What is wider than its box, and whether the box shows it. Equation numbers have a place of their own.
+CUT = """async ({ width }) => {
+  const wrong = [];
+  const all = (css) => [...document.querySelectorAll(css)].filter((n) => n.getClientRects().length);
+  if (all(".math").length) {
+    for (let i = 0; i < 100 && !window.MathJax?.startup?.promise; i++) await new Promise((r) => setTimeout(r, 50));
+    await window.MathJax?.startup?.promise;
+  }
+  const begin = (node) => JSON.stringify(node.textContent.trim().replace(/\\s+/g, " ").slice(0, 60));
+  for (const box of all("article pre, article mjx-container[display]")) {
+    if (box.scrollWidth <= box.clientWidth + 1) continue;
+    const style = getComputedStyle(box);
+    if (width >= 1280 && !box.closest("dl.py")) wrong.push(`at ${width} a line is cut: ${begin(box)}`);
+    if (style.overflowX !== "auto" || !style.backgroundAttachment.includes("local") || !style.backgroundImage.includes("gradient"))
+      wrong.push(`at ${width} a line is cut without an edge: ${begin(box)}`);
+  }
+  for (const number of all("article .eqno")) {
+    const equation = number.parentElement.querySelector("mjx-container");
+    if (equation && equation.getBoundingClientRect().right > number.getBoundingClientRect().left)
+      wrong.push(`at ${width} equation ${begin(number)} runs under its number`);
+  }
+  return wrong;
+}"""
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_is_cut_has_an_edge(name, tabs):
+    wrong = []
+    for width in (375, 768, 1280):
+        tabs["light"].open(name, width)
+        wrong += tabs["light"].page.evaluate(CUT, {"width": width})
+    assert not wrong, report(name, wrong)
+
+
 MOVING = [
     n for n in CHAPTERS if (p := HTML / f"{n}.html").exists() and 'class="moving"' in p.read_text()
 ]
