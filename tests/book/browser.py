@@ -304,6 +304,21 @@ def test_what_is_cut_has_an_edge(name, tabs):
     assert not wrong, report(name, wrong)
 
 
+# Letters are paths of 100 units for the size of the font, which the drawing scales.
+LETTERS = """() => [...document.querySelectorAll("svg.plot")].filter((n) => n.getClientRects().length).flatMap((svg) => {
+  const sizes = [...svg.querySelectorAll("g[id*='text_'] > g")].map((n) => 100 * Math.hypot(n.getScreenCTM().a, n.getScreenCTM().b));
+  const least = Math.min(...sizes);
+  return least < 9 ? [`a letter of ${least.toFixed(1)} pixels in the figure ${svg.getAttribute("aria-label").slice(0, 60)}`] : [];
+})"""
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_still_figures_can_be_read_on_a_phone(name, tabs):
+    tabs["light"].open(name, 375)
+    wrong = tabs["light"].page.evaluate(LETTERS)
+    assert not wrong, report(name, wrong)
+
+
 MOVING = [
     n for n in CHAPTERS if (p := HTML / f"{n}.html").exists() and 'class="moving"' in p.read_text()
 ]

@@ -240,6 +240,26 @@ def test_every_figure_has_a_name_of_its_own():
         assert not missing, f"{name}.md refers to {missing}"
 
 
+def test_a_figure_has_a_second_drawing_for_phones(monkeypatch):
+    monkeypatch.syspath_prepend(BOOK)
+    plots = importlib.import_module("plots")
+    figure, panels = plots.axes(1, 2, sharex=True)
+    panels[0].set(ylabel="left")
+    panels[1].set(xlabel="both")
+    panels[1].plot([1, 2], label="a line")
+    panels[1].legend(bbox_to_anchor=(1, 1), loc="upper left")
+    page = plots.Plot(figure, "Left, nothing. Right, a line.")._repr_html_()
+    wide, narrow = re.findall(r"<svg .*?</svg>", page, re.DOTALL)
+    assert 'aria-label="Left, nothing. Right, a line."' in wide
+    assert 'aria-label="Above, nothing. Below, a line."' in narrow
+    assert "display: none" in narrow
+    assert "display: none" not in wide.split(">")[0]
+    assert [ax.get_subplotspec().get_geometry()[:2] for ax in panels] == [(2, 1)] * 2
+    assert [(ax.get_xlabel(), ax.get_ylabel()) for ax in panels] == [("both", "left")] * 2
+    size = [int(re.search(r"max-width: (\d+)px", svg)[1]) for svg in (wide, narrow)]
+    assert size[1] < 350 < size[0]
+
+
 # --- offline -------------------------------------------------------------------------------------
 
 
