@@ -377,6 +377,18 @@ def test_search(width, tabs):
     assert not tab.wrong, report("search", tab.wrong)
 
 
+def test_search_finds_a_function_on_the_page_of_its_module(tabs):
+    tab = tabs["light"]
+    tab.open("search", 1300)
+    tab.page.goto(f"{tab.site}/search.html?q=grid_positions")
+    found = tab.page.locator("#search-results a[href*='api_positions.html#rope_xp.positions.grid']")
+    found.first.wait_for(timeout=10_000)
+    found.first.click()
+    tab.page.wait_for_url("**/api_positions.html*")
+    assert tab.page.locator("dt[id='rope_xp.positions.grid_positions']").is_visible()
+    assert not tab.wrong, report("search", tab.wrong)
+
+
 # --- links, without the browser ------------------------------------------------------------------
 
 
