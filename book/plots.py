@@ -120,6 +120,12 @@ class Plot:
         return text.replace("<svg", start, 1)
 
 
+def save_preview(figure, path):
+    """A figure as a picture of 1200 by 630 pixels on white, the size of a link's preview."""
+    figure.set_size_inches(8, 4.2)
+    figure.savefig(path, dpi=150, facecolor="white", metadata={"Software": None})
+
+
 def _stack(figure, width=3.5):
     """Make a figure as narrow as a phone: panels one below the other, each with its legend below."""
     panels = [ax for ax in figure.axes if ax.get_subplotspec() is not None]

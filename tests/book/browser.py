@@ -445,6 +445,26 @@ def test_links_lead_somewhere(links):
     assert not wrong, report("(all)", [f"{name} {what}" for what, name in wrong.items()])
 
 
+def test_a_link_to_a_page_has_a_preview():
+    picture = (HTML / "_static" / "clocks.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert [int.from_bytes(picture[i : i + 4]) for i in (16, 20)] == [1200, 630]
+    descriptions = {}
+    for name in CHAPTERS:
+        tags = dict(
+            re.findall(
+                r'<meta property="(og:[\w:]+)" content="([^"]+)"',
+                page := (HTML / f"{name}.html").read_text(),
+            )
+        )
+        assert {"og:title", "og:description", "og:image"} <= {*tags}, name
+        assert tags["og:image"].endswith("_static/clocks.png")
+        title = re.sub("<.*?>", "", re.search(r"<h1>(.*?)<a ", page, re.DOTALL)[1])
+        assert html.unescape(tags["og:title"]) == html.unescape(title)
+        descriptions[name] = tags["og:description"]
+    assert descriptions["euler"].startswith("Can the position of a vector be encoded")
+
+
 def test_every_page_has_the_icon(links):
     wrong = [
         f"{path.name} has no icon"
