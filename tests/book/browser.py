@@ -445,6 +445,37 @@ def test_links_lead_somewhere(links):
     assert not wrong, report("(all)", [f"{name} {what}" for what, name in wrong.items()])
 
 
+def notebook(name):
+    import nbformat
+
+    return nbformat.read(HTML / "_notebooks" / f"{name}.ipynb", 4)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_page_with_cells_can_be_downloaded_as_a_notebook(name, links):
+    page = (ROOT / "book" / f"{name}.md").read_text()
+    if "```{code-cell}" not in page:
+        pytest.skip("the page has no cells")
+    cells = notebook(name).cells
+    assert f"_notebooks/{name}.ipynb" in links[(HTML / f"{name}.html").resolve()].leads
+    assert re.findall(r"^pip install .+$", cells[0].source, re.MULTILINE)
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert not re.findall(
+        r"\{[a-z:]+\}`[^`]*`|^ *```\{\w+\}|\(\?\)|\\tag\{\?\}", text, re.MULTILINE
+    )
+    shown = re.findall(r'class="eqno">\((\d+)\)', (HTML / f"{name}.html").read_text())
+    assert re.findall(r"\\tag\{(\d+)\}", text) == shown
+
+
+@pytest.mark.parametrize("name", ["euler", "frequencies", "planes"])
+def test_a_notebook_runs_where_there_is_nothing_else(name, tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient")
+    monkeypatch.chdir(tmp_path)
+    done = nbclient.NotebookClient(notebook(name), timeout=1200).execute()
+    outputs = [o for cell in done.cells for o in cell.get("outputs", ())]
+    assert any("<svg" in o.get("data", {}).get("text/html", "") for o in outputs)
+
+
 def test_a_link_to_a_page_has_a_preview():
     picture = (HTML / "_static" / "clocks.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
@@ -459,8 +490,8 @@ def test_a_link_to_a_page_has_a_preview():
         )
         assert {"og:title", "og:description", "og:image"} <= {*tags}, name
         assert tags["og:image"].endswith("_static/clocks.png")
-        title = re.sub("<.*?>", "", re.search(r"<h1>(.*?)<a ", page, re.DOTALL)[1])
-        assert html.unescape(tags["og:title"]) == html.unescape(title)
+        title = re.sub("<.*?>", "", re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)[1])
+        assert html.unescape(tags["og:title"]) == html.unescape(title).strip().rstrip("#")
         descriptions[name] = tags["og:description"]
     assert descriptions["euler"].startswith("Can the position of a vector be encoded")
 

@@ -261,6 +261,29 @@ def test_a_figure_has_a_second_drawing_for_phones(monkeypatch):
     assert size[1] < 350 < size[0]
 
 
+# --- notebooks -----------------------------------------------------------------------------------
+
+
+def test_a_page_becomes_a_notebook_that_needs_no_other_file(tmp_path, monkeypatch):
+    pytest.importorskip("myst_nb", reason="the book's builder is not installed")
+    monkeypatch.syspath_prepend(BOOK)
+    notebooks = importlib.import_module("notebooks")
+    (tmp_path / "drawn.py").write_text("import matplotlib\n")
+    (tmp_path / "page.md").write_text(
+        "---\nkernelspec: {name: python3}\n---\n\n# A page\n\nBy {eq}`eq-a`, {cite:t}`su` and {doc}`other`:\n\n"
+        "$$ a = b $$ (eq-a)\n\n```{code-cell} python\nimport drawn\nimport torch\n```\n\n"
+        "1. Why?\n\n   ```{dropdown} Answer\n   So.\n   ```\n"
+    )
+    known = {"eq-a": "7"}, {"su": "Su et al. 2021"}, {"other": "Another page"}
+    cells = notebooks.notebook(tmp_path / "page.md", *known).cells
+    assert 'pip install . "torch==2.13.*" matplotlib' in cells[0].source
+    assert cells[1].source == "%%writefile drawn.py\nimport matplotlib\n"
+    assert "By (7), Su et al. 2021 and *Another page*:" in cells[2].source
+    assert "\\tag{7}" in cells[2].source
+    assert "<details><summary>Answer</summary>" in cells[-1].source
+    assert cells[3].source == "import drawn\nimport torch"
+
+
 # --- offline -------------------------------------------------------------------------------------
 
 
