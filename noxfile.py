@@ -162,6 +162,14 @@ def book_browser(session):
     inside(session, "book", "pytest", "tests/book/browser.py", *session.posargs)
 
 
+@nox.session(default=False, python=False)
+def book_pdf(session):
+    """Print the book as `nox -s book` has built it into book/_build/rope_xp.pdf, with Chromium."""
+    inside(session, "book", "pip", "install", "pypdf")
+    pages, target = "book/_build/html", "book/_build/rope_xp.pdf"
+    inside(session, "book", "python", "book/pdf.py", pages, target)
+
+
 @nox.session(default=False, tags=["full"], python=False, requires=["libraries"])
 def mutants(session):
     """Sabotage the library and see that the tests notice."""
