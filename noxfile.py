@@ -147,7 +147,7 @@ def build(session):
 @nox.session(default=False, tags=["full"])
 def book(session):
     """Execute and build the book; then see that each kind of mistake would have failed the build."""
-    session.install(".[book]", "pytest>=8", "playwright")
+    session.install(".[book]", "pytest>=8", "playwright", "pypdf")
     session.install(*MODEL)
     fetch_mathjax(session)
     session.env.update({"HF_HUB_OFFLINE": "1", **ONE_THREAD})
@@ -162,12 +162,10 @@ def book_browser(session):
     inside(session, "book", "pytest", "tests/book/browser.py", *session.posargs)
 
 
-@nox.session(default=False, python=False)
+@nox.session(default=False, python=False, requires=["book"])
 def book_pdf(session):
-    """Print the book as `nox -s book` has built it into book/_build/rope_xp.pdf, with Chromium."""
-    inside(session, "book", "pip", "install", "pypdf")
-    pages, target = "book/_build/html", "book/_build/rope_xp.pdf"
-    inside(session, "book", "python", "book/pdf.py", pages, target)
+    """The book as one PDF, book/_build/rope_xp.pdf, printed by Chromium. ``--no-dependencies`` as above."""
+    inside(session, "book", "python", "book/pdf.py", "book/_build/html", "book/_build/rope_xp.pdf")
 
 
 @nox.session(default=False, tags=["full"], python=False, requires=["libraries"])

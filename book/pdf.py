@@ -27,11 +27,11 @@ PREPARE = """async () => {
 }"""
 
 
-def main(home, target):
+def main(home, target, *names):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         sys.exit("There is no Chromium to print the book with: apt-get install chromium.")
-    names = re.findall(r"(?:file|root): (\w+)", (BOOK / "_toc.yml").read_text())
+    names = names or re.findall(r"(?:file|root): (\w+)", (BOOK / "_toc.yml").read_text())
     whole = PdfWriter()
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu"]
@@ -54,4 +54,4 @@ def main(home, target):
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

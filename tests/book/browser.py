@@ -12,6 +12,8 @@ import http.server
 import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import urllib.parse
 from pathlib import Path
@@ -474,6 +476,22 @@ def test_a_notebook_runs_where_there_is_nothing_else(name, tmp_path, monkeypatch
     done = nbclient.NotebookClient(notebook(name), timeout=1200).execute()
     outputs = [o for cell in done.cells for o in cell.get("outputs", ())]
     assert any("<svg" in o.get("data", {}).get("text/html", "") for o in outputs)
+
+
+@pytest.mark.usefixtures("browser")  # where there is none, this is skipped too
+def test_pages_are_printed_into_one_pdf(tmp_path):
+    pypdf = pytest.importorskip("pypdf")
+    program = ROOT / "book" / "pdf.py", HTML, tmp_path / "some.pdf", "euler", "glossary"
+    subprocess.run([sys.executable, *program], check=True)
+    pdf = pypdf.PdfReader(tmp_path / "some.pdf")
+    titles = [item.title for item in pdf.outline]
+    assert titles == ["Euler’s formula and the relative score", "Glossary"]
+    text = " ".join("".join(page.extract_text() for page in pdf.pages).split())
+    assert "The functional equation and its solution in the plane" in text  # of its last section
+    for page in pdf.pages:
+        for link in page.get("/Annots") or ():
+            address = link.get_object().get("/A", {}).get("/URI", "https:")
+            assert address.startswith(("http:", "https:"))
 
 
 def test_a_link_to_a_page_has_a_preview():
