@@ -148,7 +148,7 @@ def build(session):
 @nox.session(default=False, tags=["full"])
 def book(session):
     """Execute and build the book; then see that each kind of mistake would have failed the build."""
-    session.install(".[book]", "pytest>=8", "playwright")
+    session.install(".[book]", "pytest>=8", "playwright", "pypdf")
     session.install(*MODEL)
     fetch_mathjax(session)
     session.env.update({"HF_HUB_OFFLINE": "1", **ONE_THREAD})
@@ -161,6 +161,12 @@ def book(session):
 def book_browser(session):
     """Open every page of the book in Chromium. ``--no-dependencies`` takes the book as it is built."""
     inside(session, "book", "pytest", "tests/book/browser.py", *session.posargs)
+
+
+@nox.session(default=False, python=False, requires=["book"])
+def book_pdf(session):
+    """The book as one PDF, book/_build/rope_xp.pdf, printed by Chromium. ``--no-dependencies`` as above."""
+    inside(session, "book", "python", "book/pdf.py", "book/_build/html", "book/_build/rope_xp.pdf")
 
 
 @nox.session(default=False, tags=["full"], python=False, requires=["libraries"])

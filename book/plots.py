@@ -7,6 +7,7 @@ description in words, for those who cannot see it.
 
 from __future__ import annotations
 
+import functools
 import html
 import io
 import itertools
@@ -67,13 +68,31 @@ _serial = itertools.count(1)
 
 
 class Plot:
-    """A drawing and its description: shown by a notebook as SVG inside the page."""
+    """A drawing and its description: shown by a notebook as SVG inside the page.
+
+    It is drawn twice: as wide as the page, and for phones with its panels one below the other. The
+    style sheet shows one of them.
+    """
 
     def __init__(self, figure: Figure, alt: str) -> None:
         self.figure, self.alt = figure, " ".join(alt.split())
 
     def svg(self) -> str:
-        """The drawing with the page's colours; its ids are unique, since a page has several."""
+        """The wide drawing with the page's colours."""
+        return self._drawings[0]
+
+    def _repr_html_(self) -> str:
+        return '<div class="plots">' + "".join(self._drawings) + "</div>"
+
+    @functools.cached_property
+    def _drawings(self):
+        wide = self._draw("wide", self.alt)
+        _stack(self.figure)
+        alt = re.sub(r"\bLeft\b(?=[,:])", "Above", self.alt)
+        return wide, self._draw("narrow", re.sub(r"\bRight\b(?=[,:])", "Below", alt))
+
+    def _draw(self, name, alt):
+        """Its ids are unique, since a page has several."""
         with mpl.rc_context({"svg.hashsalt": "rope_xp"}):
             written = io.StringIO()
             self.figure.savefig(
@@ -89,20 +108,59 @@ class Plot:
         prefix = f"plot{next(_serial)}-"
         text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}", text)
         text = text.replace(INK, "currentColor")
-        for name, colour in COLOURS.items():
-            text = text.replace(colour, f"var(--{name})")
+        for colour_name, colour in COLOURS.items():
+            # A notebook has no style sheet of the book: it takes the colour behind the comma.
+            text = text.replace(colour, f"var(--{colour_name}, {colour})")
         width = float(re.search(r'<svg[^>]* width="([\d.]+)pt"', text)[1]) * 4 / 3
         text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
         text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-        label = html.escape(self.alt)
-        return text.replace(
-            "<svg",
-            f'<svg class="plot" role="img" aria-label="{label}" style="max-width: {width:.0f}px"',
-            1,
-        )
+        label = html.escape(alt)
+        style = f"max-width: {width:.0f}px" + "; display: none" * (name == "narrow")
+        start = f'<svg class="plot {name}" role="img" aria-label="{label}" style="{style}"'
+        return text.replace("<svg", start, 1)
 
-    def _repr_html_(self) -> str:
-        return self.svg()
+
+def save_preview(figure, path):
+    """A figure as a picture of 1200 by 630 pixels on white, the size of a link's preview."""
+    figure.set_size_inches(8, 4.2)
+    figure.savefig(path, dpi=150, facecolor="white", metadata={"Software": None})
+
+
+def _stack(figure, width=3.5):
+    """Make a figure as narrow as a phone: panels one below the other, each with its legend below."""
+    panels = [ax for ax in figure.axes if ax.get_subplotspec() is not None]
+    first, last = panels[0], panels[-1]
+    rows, columns = first.get_subplotspec().get_gridspec().get_geometry()
+    wide, height = figure.get_size_inches()
+    if columns > 1:
+        grid = figure.add_gridspec(len(panels), 1)
+        share_x = last in first.get_shared_x_axes().get_siblings(first)
+        for spec, ax in zip(grid, panels, strict=True):
+            ax.set_subplotspec(spec)
+            ax.tick_params(labelbottom=True, labelleft=True)
+            ax.set_ylabel(ax.get_ylabel() or first.get_ylabel())
+            if share_x:
+                ax.set_xlabel(last.get_xlabel())
+        square = first.get_aspect() != "auto"
+        height = len(panels) * (0.95 * width if square else max(1.8, 0.7 * height / rows))
+    for ax in panels:
+        legend = ax.get_legend()
+        if legend is not None:
+            lines = [text.get_text() for text in legend.get_texts()]
+            size = legend.get_texts()[0].get_fontsize()
+            columns = 2 if size * max(map(len, lines)) < 230 else 1
+            below = (0.5, -0.55 * len(panels) / height)
+            ax.legend(loc="upper center", bbox_to_anchor=below, ncols=columns, fontsize=size)
+            height += 0.2 * len(lines) / columns
+    names = [label.get_text() for label in first.get_yticklabels()]
+    if any(len(name) > 20 and "$" not in name for name in names):  # names, above their rows
+        for y, name in enumerate(names):
+            at = {"transform": first.get_yaxis_transform(), "in_layout": False}
+            first.text(0, y - 0.42, name, fontsize=7.5, **at)
+        first.set_yticks([])
+        first.set_ylim(len(names) - 0.5, -0.9)
+        height = 0.42 * len(names) + 1.2
+    figure.set_size_inches(min(width, wide), height)
 
 
 def axes(rows=1, columns=1, *, width=6.4, height=3.2, **options):
@@ -671,7 +729,7 @@ def precision_error():
     figure, ax = axes(height=3.6)
     labels = {
         "bf16": ("bfloat16 positions", (3e4, 5), RED, ":"),
-        "float32": ("float32 angles", (15, 3e-5), BLUE, "-"),
+        "float32": ("float32 angles", (1.5, 1e-3), BLUE, "-"),
         "exact32": ("exact phase, float32", (2e4, 4e-9), GREEN, "--"),
         "exact64": ("exact phase, float64", (2e4, 1e-15), PURPLE, "-."),
     }
@@ -725,7 +783,7 @@ def clock_origin():
 
     figure, ax = axes(height=3.6)
     labels = {
-        "float32": ("float32 stamps, in seconds", (2e6, 0.2), RED, ":"),
+        "float32": ("float32 stamps, in seconds", (2e6, 60), RED, ":"),
         "float64": ("float64 angles", (3e12, 3e-11), BLUE, "-"),
         "exact": ("int64 nanoseconds, exact phases", (2e7, 3e-16), GREEN, "--"),
     }
@@ -918,7 +976,7 @@ def speed(found, use):
     figure, ax = axes(height=0.26 * len(cases) + 0.9)
     for y, rows in enumerate(cases.values()):
         for limit in {row["limit"] for row in rows}:
-            ax.plot([limit, limit], [y - 0.4, y + 0.4], color=INK, linestyle="-", linewidth=1.2)
+            ax.plot([limit, limit], [y - 0.25, y + 0.25], color=INK, linestyle="-", linewidth=1.2)
         for verdict, (marker, colour, fill) in VERDICTS.items():
             ratios = [row["ratio"] for row in rows if row["verdict"] == verdict]
             face = colour if fill else "none"

@@ -12,6 +12,8 @@ import http.server
 import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import urllib.parse
 from pathlib import Path
@@ -270,6 +272,55 @@ def test_page(name, tabs):
     assert not wrong, report(name, wrong)
 
 
+# What is wider than its box, and whether the box shows it. Equation numbers have a place of their own.
+CUT = """async ({ width }) => {
+  const wrong = [];
+  const all = (css) => [...document.querySelectorAll(css)].filter((n) => n.getClientRects().length);
+  if (all(".math").length) {
+    for (let i = 0; i < 100 && !window.MathJax?.startup?.promise; i++) await new Promise((r) => setTimeout(r, 50));
+    await window.MathJax?.startup?.promise;
+  }
+  const begin = (node) => JSON.stringify(node.textContent.trim().replace(/\\s+/g, " ").slice(0, 60));
+  for (const box of all("article pre, article mjx-container[display]")) {
+    if (box.scrollWidth <= box.clientWidth + 1) continue;
+    const style = getComputedStyle(box);
+    if (width >= 1280 && !box.closest("dl.py")) wrong.push(`at ${width} a line is cut: ${begin(box)}`);
+    if (style.overflowX !== "auto" || !style.backgroundAttachment.includes("local") || !style.backgroundImage.includes("gradient"))
+      wrong.push(`at ${width} a line is cut without an edge: ${begin(box)}`);
+  }
+  for (const number of all("article .eqno")) {
+    const equation = number.parentElement.querySelector("mjx-container");
+    if (equation && equation.getBoundingClientRect().right > number.getBoundingClientRect().left)
+      wrong.push(`at ${width} equation ${begin(number)} runs under its number`);
+  }
+  return wrong;
+}"""
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_is_cut_has_an_edge(name, tabs):
+    wrong = []
+    for width in (375, 768, 1280):
+        tabs["light"].open(name, width)
+        wrong += tabs["light"].page.evaluate(CUT, {"width": width})
+    assert not wrong, report(name, wrong)
+
+
+# Letters are paths of 100 units for the size of the font, which the drawing scales.
+LETTERS = """() => [...document.querySelectorAll("svg.plot")].filter((n) => n.getClientRects().length).flatMap((svg) => {
+  const sizes = [...svg.querySelectorAll("g[id*='text_'] > g")].map((n) => 100 * Math.hypot(n.getScreenCTM().a, n.getScreenCTM().b));
+  const least = Math.min(...sizes);
+  return least < 9 ? [`a letter of ${least.toFixed(1)} pixels in the figure ${svg.getAttribute("aria-label").slice(0, 60)}`] : [];
+})"""
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_still_figures_can_be_read_on_a_phone(name, tabs):
+    tabs["light"].open(name, 375)
+    wrong = tabs["light"].page.evaluate(LETTERS)
+    assert not wrong, report(name, wrong)
+
+
 MOVING = [
     n for n in CHAPTERS if (p := HTML / f"{n}.html").exists() and 'class="moving"' in p.read_text()
 ]
@@ -328,6 +379,18 @@ def test_search(width, tabs):
     assert not tab.wrong, report("search", tab.wrong)
 
 
+def test_search_finds_a_function_on_the_page_of_its_module(tabs):
+    tab = tabs["light"]
+    tab.open("search", 1300)
+    tab.page.goto(f"{tab.site}/search.html?q=grid_positions")
+    found = tab.page.locator("#search-results a[href*='api_positions.html#rope_xp.positions.grid']")
+    found.first.wait_for(timeout=10_000)
+    found.first.click()
+    tab.page.wait_for_url("**/api_positions.html*")
+    assert tab.page.locator("dt[id='rope_xp.positions.grid_positions']").is_visible()
+    assert not tab.wrong, report("search", tab.wrong)
+
+
 # --- links, without the browser ------------------------------------------------------------------
 
 
@@ -382,6 +445,73 @@ def test_links_lead_somewhere(links):
             if fragment and target in links and fragment not in links[target].names:
                 wrong.setdefault(f"links to {link}, and there is no such place on that page", name)
     assert not wrong, report("(all)", [f"{name} {what}" for what, name in wrong.items()])
+
+
+def notebook(name):
+    import nbformat
+
+    return nbformat.read(HTML / "_notebooks" / f"{name}.ipynb", 4)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_page_with_cells_can_be_downloaded_as_a_notebook(name, links):
+    page = (ROOT / "book" / f"{name}.md").read_text()
+    if "```{code-cell}" not in page:
+        pytest.skip("the page has no cells")
+    cells = notebook(name).cells
+    assert f"_notebooks/{name}.ipynb" in links[(HTML / f"{name}.html").resolve()].leads
+    assert re.findall(r"^pip install .+$", cells[0].source, re.MULTILINE)
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert not re.findall(
+        r"\{[a-z:]+\}`[^`]*`|^ *```\{\w+\}|\(\?\)|\\tag\{\?\}", text, re.MULTILINE
+    )
+    shown = re.findall(r'class="eqno">\((\d+)\)', (HTML / f"{name}.html").read_text())
+    assert re.findall(r"\\tag\{(\d+)\}", text) == shown
+
+
+@pytest.mark.parametrize("name", ["euler", "frequencies", "planes"])
+def test_a_notebook_runs_where_there_is_nothing_else(name, tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient")
+    monkeypatch.chdir(tmp_path)
+    done = nbclient.NotebookClient(notebook(name), timeout=1200).execute()
+    outputs = [o for cell in done.cells for o in cell.get("outputs", ())]
+    assert any("<svg" in o.get("data", {}).get("text/html", "") for o in outputs)
+
+
+@pytest.mark.usefixtures("browser")  # where there is none, this is skipped too
+def test_pages_are_printed_into_one_pdf(tmp_path):
+    pypdf = pytest.importorskip("pypdf")
+    program = ROOT / "book" / "pdf.py", HTML, tmp_path / "some.pdf", "euler", "glossary"
+    subprocess.run([sys.executable, *program], check=True)
+    pdf = pypdf.PdfReader(tmp_path / "some.pdf")
+    titles = [item.title for item in pdf.outline]
+    assert titles == ["Euler’s formula and the relative score", "Glossary"]
+    text = " ".join("".join(page.extract_text() for page in pdf.pages).split())
+    assert "The functional equation and its solution in the plane" in text  # of its last section
+    for page in pdf.pages:
+        for link in page.get("/Annots") or ():
+            address = link.get_object().get("/A", {}).get("/URI", "https:")
+            assert address.startswith(("http:", "https:"))
+
+
+def test_a_link_to_a_page_has_a_preview():
+    picture = (HTML / "_static" / "clocks.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert [int.from_bytes(picture[i : i + 4]) for i in (16, 20)] == [1200, 630]
+    descriptions = {}
+    for name in CHAPTERS:
+        tags = dict(
+            re.findall(
+                r'<meta property="(og:[\w:]+)" content="([^"]+)"',
+                page := (HTML / f"{name}.html").read_text(),
+            )
+        )
+        assert {"og:title", "og:description", "og:image"} <= {*tags}, name
+        assert tags["og:image"].endswith("_static/clocks.png")
+        title = re.sub("<.*?>", "", re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)[1])
+        assert html.unescape(tags["og:title"]) == html.unescape(title).strip().rstrip("#")
+        descriptions[name] = tags["og:description"]
+    assert descriptions["euler"].startswith("Can the position of a vector be encoded")
 
 
 def test_every_page_has_the_icon(links):

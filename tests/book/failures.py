@@ -63,8 +63,8 @@ def build(mistake, folder):
     """A sentence if the build does not react to the mistake as it should, or None."""
     text, expected = MISTAKES[mistake]
     folder.mkdir()
-    for name in ("_config.yml", "offline.py", "docstrings.py"):
-        shutil.copy(BOOK / name, folder)
+    for path in (BOOK / "_config.yml", *BOOK.glob("*.py")):
+        shutil.copy(path, folder)
     shutil.copytree(BOOK / "_static", folder / "_static")
     (folder / "_extra").mkdir()
     (folder / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
