@@ -63,7 +63,7 @@ def build(mistake, folder):
     """A sentence if the build does not react to the mistake as it should, or None."""
     text, expected = MISTAKES[mistake]
     folder.mkdir()
-    for name in ("_config.yml", "offline.py", "docstrings.py"):
+    for name in ("_config.yml", "offline.py", "docstrings.py", "in_page.py"):
         shutil.copy(BOOK / name, folder)
     shutil.copytree(BOOK / "_static", folder / "_static")
     (folder / "_extra").mkdir()
