@@ -24,33 +24,40 @@ const inPage = (() => {
     });
 
   const unpacked = async (name) => {
-    const packed = received[name].map((part) => Uint8Array.from(atob(part), (c) => c.charCodeAt(0)));
+    const packed = received[name].map((part) => {
+      const text = atob(part);
+      const bytes = new Uint8Array(text.length);
+      for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+      return bytes;
+    });
     delete received[name];
     return new Response(new Blob(packed).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
   };
 
   const PYTHON = `
-import ast, json, linecache, pprint, traceback
+import ast, contextlib, io, json, linecache, pprint, traceback
 
 def run_cell(source, number, namespace):
-    """Run a cell; the value of its last line is printed as a notebook does."""
+    """Run a cell: whether it succeeds, and what it prints, with the value of its last line as in a notebook."""
     name = f"<cell {number}>"
     linecache.cache[name] = (len(source), None, source.splitlines(True), name)
-    try:
-        tree = ast.parse(source, name)
-        shown = tree.body and isinstance(tree.body[-1], ast.Expr)
-        last = ast.Expression(tree.body.pop().value) if shown else None
-        exec(compile(tree, name, "exec"), namespace)
-        value = eval(compile(last, name, "eval"), namespace) if last else None
-        if value is not None:
-            print(repr(value) if isinstance(value, str) else pprint.pformat(value, sort_dicts=False))
-    except BaseException as error:
-        found = traceback.TracebackException.from_exception(error)
-        while found.stack and found.stack[0].filename != name:
-            found.stack.pop(0)
-        print("".join(found.format()), end="")
-        return False
-    return True
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            tree = ast.parse(source, name)
+            shown = tree.body and isinstance(tree.body[-1], ast.Expr)
+            last = ast.Expression(tree.body.pop().value) if shown else None
+            exec(compile(tree, name, "exec"), namespace)
+            value = eval(compile(last, name, "eval"), namespace) if last else None
+            if value is not None:
+                print(repr(value) if isinstance(value, str) else pprint.pformat(value, sort_dicts=False))
+        except BaseException as error:
+            found = traceback.TracebackException.from_exception(error)
+            while found.stack and found.stack[0].filename != name:
+                found.stack.pop(0)
+            print("".join(found.format()))
+            return False, printed.getvalue()
+    return True, printed.getvalue()
 
 def explain(text, options):
     """What the library says about a config, or the sentence of its error."""
@@ -103,26 +110,34 @@ def explain(text, options):
 
   let namespace = null;
 
+  // Calls one of the two functions above: [whether it succeeded, text].
+  const call = (one, name, ...values) => {
+    const run = one.globals.get(name);
+    const answer = run(...values);
+    try {
+      return answer.toJs();
+    } finally {
+      answer.destroy();
+      run.destroy();
+    }
+  };
+
   const runCell = async (cell) => {
-    const outcome = [];
     const one = await python;
     namespace ??= one.toPy({ __name__: "__main__" });
-    one.setStdout({ batched: (line) => outcome.push(line) });
-    one.setStderr({ batched: (line) => outcome.push(line) });
     cell.status.textContent = "running";
-    cell.ran = false; // also while it runs, and if it fails
+    cell.ran = false;
     await drawn();
-    const run = one.globals.get("run_cell");
     const from = performance.now();
-    cell.ran = run(cell.code.innerText.replace(/\u00a0/g, " "), cell.number, namespace);
+    const [ran, printed] = call(one, "run_cell", cell.code.innerText.replace(/\u00a0/g, " "), cell.number, namespace);
     const seconds = ((performance.now() - from) / 1000).toFixed(2);
-    run.destroy();
-    cell.status.textContent = `${cell.ran ? "ran" : "failed"} in your browser, ${seconds} s`;
+    cell.ran = ran;
+    cell.status.textContent = `${ran ? "ran" : "failed"} in your browser, ${seconds} s`;
     cell.node.querySelector(":scope > .cell_output")?.remove();
     const output = make("div", cell.node, { className: "cell_output docutils container" });
-    if (outcome.length) {
+    if (printed) {
       const box = make("div", output, { className: "output text_plain highlight-none notranslate" });
-      make("pre", make("div", box, { className: "highlight" }), { textContent: outcome.join("\n") });
+      make("pre", make("div", box, { className: "highlight" }), { textContent: printed.trimEnd() });
     }
   };
 
@@ -226,11 +241,7 @@ def explain(text, options):
         const options = { part: part.value };
         if (layout.value) options.layout = layout.value;
         if (length.value) options.seq_len = Number(length.value);
-        const explain = one.globals.get("explain");
-        const found = explain(text.value, JSON.stringify(options));
-        const [good, words] = found.toJs();
-        found.destroy();
-        explain.destroy();
+        const [good, words] = call(one, "explain", text.value, JSON.stringify(options));
         answer.textContent = words;
         answer.classList.toggle("wrong", !good);
         answer.hidden = false;

@@ -327,7 +327,7 @@ def opened_as_file(browser):
 
 
 def faults(tab):
-    theme = "fontawesome", "net::ERR_FAILED", "preload"
+    theme = "fontawesome", "net::ERR_FAILED", "net::ERR_ABORTED", "preload"
     return [w for w in tab.wrong if not any(word in w for word in theme)]
 
 
@@ -381,8 +381,8 @@ def test_every_cell_with_a_button_runs(name, opened_as_file):
 @needs_python
 def test_the_decoder(opened_as_file):
     tab = opened_as_file
-    tab.open("decoder", 1300)
     page = tab.page
+    tab.wrong.clear()
     page.goto(f"{tab.site}/decoder.html?model_type=qwen3")
     text = page.locator(".decoder textarea")
     page.wait_for_function("document.querySelector('.decoder textarea')?.value.includes('qwen3')")
