@@ -125,23 +125,37 @@ def library():
 
 
 def examples():
-    """Of every family of rope_xp a config: its model_type and the defaults of its class."""
+    """Of every model_type in rope_xp's tables a config: the defaults of the model's class, and ``llama3``."""
+    lines = {name: line for table in tables() for name, line in table.lines.items()}
+    made = {name: defaults(name, line) for name, line in lines.items() if " " not in name}
+    for table in tables():
+        for name, other in table.same_as.items():
+            made[name] = defaults(name, lines[other])
+        for name, part in table.text_part_of.items():
+            made[name] = {"model_type": name, "text_config": defaults(part, lines.get(part, {}))}
     llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     llama3["original_max_position_embeddings"] = 8192
-    found = {"llama3": {"model_type": "llama", "num_hidden_layers": 32, "head_dim": 128}}
-    found["llama3"] |= {"max_position_embeddings": 131072, "rope_theta": 500000.0}
-    found["llama3"]["rope_scaling"] = llama3
-    for table in tables():
-        for name, line in table.lines.items():
-            config = {"model_type": name, **line.get("defaults", {})}
-            if "rope_parameters" in line:
-                config["rope_parameters"] = line["rope_parameters"]
-            try:
-                configs.explain(config)
-            except (ValueError, TypeError):  # a name of the table that no config has
-                continue
-            found.setdefault(name, config)
-    return dict(sorted(found.items()))
+    made["llama3"] = {"model_type": "llama", "num_hidden_layers": 32, "head_dim": 128}
+    made["llama3"] |= {"max_position_embeddings": 131072, "rope_theta": 500000.0}
+    made["llama3"]["rope_scaling"] = llama3
+    return {name: config for name, config in sorted(made.items()) if is_complete(config)}
+
+
+def defaults(model_type, line):
+    """A config with what a line of the tables has."""
+    config = {"model_type": model_type, **line.get("defaults", {})}
+    if "rope_parameters" in line:
+        config["rope_parameters"] = line["rope_parameters"]
+    return config
+
+
+def is_complete(config):
+    """Whether the library can read it: the defaults of some classes are not enough."""
+    try:
+        configs.explain(config)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def bundle(pyodide, archive, home):

@@ -71,9 +71,10 @@ def explain(text, options):
 `;
 
   const start = async (progress) => {
+    Object.keys(received).forEach((name) => delete received[name]); // of an attempt that failed
     await script("parts.js");
     for (const [i, name] of inPage.parts.entries()) {
-      progress(i / (inPage.parts.length + 4));
+      progress((0.6 * i) / inPage.parts.length); // the rest is for starting Python
       await script(name);
     }
     const ask = window.fetch;
@@ -86,8 +87,9 @@ def explain(text, options):
     window.fetch = answers;
     try {
       const python = await loadPyodide({ indexURL: home, fullStdLib: false });
-      progress((inPage.parts.length + 2) / (inPage.parts.length + 4));
+      progress(0.8);
       await python.loadPackage("numpy", { messageCallback: () => {} });
+      progress(0.9);
       python.unpackArchive(await unpacked("library.zip"), "zip", { extractDir: "/lib/python3.12/site-packages" });
       python.runPython(PYTHON);
       progress(1);
@@ -155,7 +157,7 @@ def explain(text, options):
       bar.className = "in-page-bar";
       cell.node.querySelector(".cell_input").after(bar);
       const button = make("button", bar, { type: "button", textContent: "run" });
-      button.title = "runs in your browser, after the cells above that have not run (Shift+Enter)";
+      button.title = "runs in your browser, after the cells above that have not run (Shift+Enter); the first time loads about 13 MB";
       cell.status = make("span", bar, { className: "in-page-status" });
       cell.status.setAttribute("aria-live", "polite");
       const run = async () => {
@@ -218,11 +220,11 @@ def explain(text, options):
     const answer = make("pre", node, { className: "in-page-answer", hidden: true });
 
     const fill = (name) => {
+      status.textContent = name in examples ? "" : `there is no example with the name ${name}`;
       if (!(name in examples)) return;
       family.value = name;
       text.value = JSON.stringify(examples[name], null, 2);
       answer.hidden = true;
-      status.textContent = "";
     };
     const fromAddress = () => fill(decodeURIComponent(location.hash.slice(1)) || new URLSearchParams(location.search).get("model_type") || "llama3");
     family.addEventListener("change", () => {

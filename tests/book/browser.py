@@ -400,6 +400,8 @@ def test_the_decoder(opened_as_file):
     page.wait_for_function("document.querySelector('.decoder textarea').value.includes('131072')")
     explain.click()
     answer.filter(has_text="Llama3(factor=8").wait_for()
+    page.evaluate("location.hash = 'nowhere'")
+    page.get_by_text("there is no example with the name nowhere").wait_for()
     assert not faults(tab), report("decoder", faults(tab))
 
 

@@ -72,6 +72,11 @@ def test_what_is_fetched_becomes_scripts(tmp_path):
     examples = json.loads(examples.removesuffix(";\n"))
     assert len(examples) > 100
     assert examples["qwen3"]["model_type"] == "qwen3"
+    assert (
+        examples["kimi_k2"]["qk_rope_head_dim"] == 64
+    )  # of deepseek_v3, which it shares a line with
+    assert examples["aya_vision"]["text_config"]["model_type"] == "cohere2"
+    assert not [name for name in examples if " " in name]
 
 
 @pytest.mark.parametrize("is_there", [False, True])
