@@ -12,7 +12,10 @@ class AuthorYearLabels(BaseLabelStyle):
 
     def format_labels(self, sorted_entries):
         """The label of each entry."""
-        labels = [f"{_names(e.persons['author'])}, {e.fields['year']}" for e in sorted_entries]
+        labels = [
+            f"{_names(e.persons['author'])}, {e.fields.get('year', 'no year')}"
+            for e in sorted_entries
+        ]
         several = {label for label, count in Counter(labels).items() if count > 1}
         seen = Counter()
         for label in labels:
