@@ -794,11 +794,12 @@ def clock_origin():
     ax.set(xlabel="the clock was started so many seconds earlier", ylabel="change of a score")
     return Plot(
         figure,
-        """A log-log plot of the largest change of a score against how much earlier the clock was
-        started, from a millisecond to fifty years. Float32 stamps in seconds: 1e-5 at the start,
-        rising in steps from a minute on, about ten from a few months on. Float64 angles: flat up to
-        a minute, then rising in proportion to the time, to 3e-6 at fifty years. Integer nanoseconds
-        with exact phases: flat at 1e-14, the rounding of float64 products.""",
+        f"""A log-log plot of the largest change of a score against how much earlier the clock was
+        started, from a millisecond to fifty years. Float32 stamps in seconds: {curves["float32"][0]:.0e} at the
+        start, rising in steps from a few minutes on, up to {max(curves["float32"]):.0f} in the end. Float64 angles: about
+        level up to a minute, then rising in proportion to the time, to {curves["float64"][-1]:.0e} at fifty years.
+        Integer nanoseconds with exact phases: level, at most {max(curves["exact"]):.0e}, the rounding of float64
+        products.""",
     )
 
 
