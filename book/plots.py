@@ -150,7 +150,8 @@ def _stack(figure, width=3.5):
             size = legend.get_texts()[0].get_fontsize()
             columns = 2 if size * max(map(len, lines)) < 230 else 1
             below = (0.5, -0.55 * len(panels) / height)
-            ax.legend(loc="upper center", bbox_to_anchor=below, ncols=columns, fontsize=size)
+            place = {"loc": "upper center", "bbox_to_anchor": below}
+            ax.legend(legend.legend_handles, lines, ncols=columns, fontsize=size, **place)
             height += 0.2 * len(lines) / columns
     names = [label.get_text() for label in first.get_yticklabels()]
     if any(len(name) > 20 and "$" not in name for name in names):  # names, above their rows
