@@ -745,7 +745,7 @@ def precision_error():
     return Plot(
         figure,
         """A log-log plot of the largest error of a cosine or sine against the position, from 1 to ten
-        million. Bfloat16 positions: no error up to 256, then at once about 1, and from a few
+        million. Bfloat16 positions: no error up to 256, then at once about 1, and from about a
         thousand on 2, the largest possible. Float32 angles: 1e-6 at the start, then rising along
         the line position times 2 to the -24, 0.06 at a million and 0.8 at ten million. The exact
         phase is flat: below 1e-7 in float32 and below 2e-16 in float64 at every position.""",
@@ -961,7 +961,8 @@ def losses(excess):
     return Plot(
         figure,
         f"""Curves of the added loss, summed from the first token to the last of {len(total)}, for
-        {len(ends)} changes to the encoding. All start at 0. Most rise steadily, the changed base far less.
+        {len(ends)} changes to the encoding. All start at 0 and stay near it, some below, for about 15 tokens. Then they
+        rise, with few steps back, the changed base far less than the others.
         Sums at the last token, in nats: {numbers}.""",
     )
 
