@@ -40,7 +40,7 @@ PART = 3 * 2**18  # bytes in a script, a multiple of three: base64 of the parts 
 def runnable(sources):
     """Of the cells of a page, in order, whether each can run with what `MODULES` has.
 
-    A cell cannot if it imports another module, or uses a name that such a cell made or changed.
+    A cell cannot if it imports another module, opens a file, or uses a name that such a cell made or changed.
     """
     spoiled, found = set(), []
     for source in sources:
@@ -60,7 +60,7 @@ def runnable(sources):
             if isinstance(node, ast.ImportFrom):
                 modules.add((node.module or "").partition(".")[0])
                 imported |= {alias.asname or alias.name for alias in node.names}
-        runs = modules <= MODULES and not used & spoiled
+        runs = modules <= MODULES and not used & (spoiled | {"open"})  # there are no files
         if runs:
             spoiled -= made | imported
         else:

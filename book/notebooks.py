@@ -88,6 +88,7 @@ def plain(text, numbers, sources, titles):
     text = re.sub(
         r"^```\{note\}\n(.*?)^```$", r"**Note.** \1", text, flags=re.MULTILINE | re.DOTALL
     )
+    text = re.sub(r"^```\{container\}.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     folded = r"^( *)(`{3,})\{dropdown\} (.+?)\n(.*?)^\1\2$"
     return re.sub(
         folded,

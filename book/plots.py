@@ -1032,7 +1032,7 @@ def sizes(found, library):
         ax.set_xticklabels(["1 KiB", "16 KiB", "¼ MiB", "4 MiB", "64 MiB", "1 GiB"], fontsize=8)
         ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         ax.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-        ax.legend(fontsize=7)
+        ax.legend(fontsize=8)
         some = [points[i] for i in sorted({0, len(points) // 2, len(points) - 1})]
         at_some = {name: [f"{point['ns'][name]:.2g}" for point in some] for name in names}
         values = "; ".join(f"{name}: {', '.join(ns)}" for name, ns in at_some.items())
