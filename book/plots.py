@@ -874,6 +874,28 @@ def gap(gaps, measured, unseen, length):
     )
 
 
+def after_text(between, after):
+    """Loss of paragraphs at their second reading against the tokens read in between: mean and range."""
+    figure, ax = axes(height=3.2)
+    named = {"no schedule" if name == "none" else name: rows for name, rows in after.items()}
+    for (name, each), colour, dash in zip(named.items(), CYCLE, DASHES, strict=False):
+        rows = np.asarray(each)  # (paragraphs, between)
+        ax.fill_between(between, rows.min(0), rows.max(0), color=colour, alpha=0.2, linewidth=0)
+        ax.plot(between, rows.mean(0), color=colour, linestyle=dash, marker="o", ms=3, label=name)
+    ax.set(xlabel="tokens in between", ylabel="loss, nats per token", ylim=(0, None))
+    ax.legend(loc="lower right")
+    values = "; ".join(
+        f"{name}: " + ", ".join(f"{value:.1f}" for value in np.mean(rows, axis=0))
+        for name, rows in named.items()
+    )
+    return Plot(
+        figure,
+        f"""Three lines with their ranges: the mean loss of {len(after["none"])} paragraphs that are read for the
+        second time against the number of tokens in between. At {", ".join(map(str, between))} tokens the means are,
+        {values}.""",
+    )
+
+
 # --- practice.md ---------------------------------------------------------------------------------
 
 

