@@ -29,7 +29,6 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from rope_xp import scaling
-from rope_xp.attention import attention, rotate_ranges
 from rope_xp.positions import SelfExtend
 
 BOOK = Path(__file__).parents[1] / "book"
@@ -38,7 +37,7 @@ import model
 from model import llm
 
 TRAINED, FACTOR, LENGTH, BIN, SEED = 8192, 2, 16_384, 512, 0
-LENGTHS = [2048, 4096, 5120, 6144, 7168, 8192, 10_240, 12_288, 16_384]
+LENGTHS = [2048, 4096, 6144, 8192, 10_240, 12_288, 16_384]
 METHODS = {
     "none": None,
     "linear": scaling.Linear(FACTOR),
@@ -76,6 +75,15 @@ def text_with_keys(tokenizer, rng, length):
     return torch.asarray(tokens[:length]), np.asarray(of_text[:length]), keys
 
 
+def softmax_attention(q, k, v, mask, head_dim=None):
+    """torch's, of one row; ``mask`` None is causal."""
+    scale = (head_dim or q.shape[-1]) ** -0.5
+    out = functional.scaled_dot_product_attention(
+        q[None], k[None], v[None], mask, is_causal=mask is None, scale=scale, enable_gqa=True
+    )
+    return out[0, ..., :head_dim]
+
+
 class Reader:
     """The model with a method, and the keys, before rotation, and values of what it has read."""
 
@@ -89,24 +97,40 @@ class Reader:
         self.layers = []
 
     def attend(self, q, k, v, positions, seq_len):
-        """Of queries at ``positions``, which are the last; by pieces, which bound the memory."""
-        n = k.shape[-2]
+        """Of queries at ``positions``, which are the last of all."""
+        at = torch.arange(k.shape[-2])
         if self.ranges is not None:
-            found = []
-            for at in torch.split(positions, 512):
-                piece = q[..., at[0] - positions[0] : at[-1] + 1 - positions[0], :]
-                last = int(at[-1]) + 1
-                there = self.ranges(at, torch.arange(last))
-                q1, k1, others = rotate_ranges(self.rope, piece, k[..., :last, :], there)
-                found.append(attention(q1, k1, v[..., :last, :], ranges=others, causal=True))
+            pieces = torch.split(positions, 512)
+            found = [self.attend_ranges(q[:, p - positions[0]], k, v, p) for p in pieces]
             return torch.cat(found, dim=-2)
         q = self.rope(q, positions=positions, seq_len=seq_len)
-        k = self.rope(k, positions=torch.arange(n), seq_len=seq_len)
-        mask = None if len(positions) == n else torch.arange(n) <= positions[:, None]
-        out = functional.scaled_dot_product_attention(
-            q[None], k[None], v[None], attn_mask=mask, is_causal=mask is None, enable_gqa=True
+        k = self.rope(k, positions=at, seq_len=seq_len)
+        mask = None if len(positions) == len(at) else at <= positions[:, None]
+        return softmax_attention(q, k, v, mask)
+
+    def attend_ranges(self, q, k, v, positions):
+        """With two ranges of distances: what `rope_xp.attention.attention` computes, in less memory.
+
+        A key is there once for each range, as two halves of which one is zero, and masked where a
+        query is in the other range. Near ones are only the last of all, far ones all but these.
+        """
+        first, last = int(positions[0]), int(positions[-1])
+        at, window = torch.arange(last + 1), self.ranges.window
+        near, far = self.ranges(positions, at)
+        n, m = slice(max(first - window + 1, 0), None), slice(max(last - window + 1, 0))
+        k, v = k[:, : last + 1], v[:, : last + 1]
+        k_near = self.rope(k[:, n], positions=near.k_positions[n])
+        k_far = self.rope(k[:, m], positions=far.k_positions[m])
+        q = [self.rope(q, positions=each.q_positions) for each in (near, far)]
+        k = [functional.pad(k_near, (0, k.shape[-1])), functional.pad(k_far, (k.shape[-1], 0))]
+        mask = [~far.where[:, n] & (at[n] <= positions[:, None]), far.where[:, m]]
+        q, k, v, mask = (
+            torch.cat(q, -1),
+            torch.cat(k, -2),
+            torch.cat([v[:, n], v[:, m]], -2),
+            torch.cat(mask, -1),
         )
-        return out[0]
+        return softmax_attention(q, k, functional.pad(v, (0, v.shape[-1])), mask, v.shape[-1])
 
     def forward(self, tokens, n=0):
         """Hidden states of tokens after the first ``n`` of those that were read; what is read if n is 0."""
