@@ -20,6 +20,13 @@ from urllib.parse import urlsplit
 BOOK = Path(__file__).parent
 CATALOGUES = BOOK / "locale" / "{}" / "LC_MESSAGES"
 NAMES = {"zh_CN": ("zh", "中文")}  # of a language: its folder among the pages, its own name
+WORDS = {  # that are options of Sphinx, and not in a catalogue
+    "zh_CN": {
+        "numfig_format": {"figure": "图 %s", "table": "表 %s"},
+        "nb_code_prompt_show": "显示代码",
+        "nb_code_prompt_hide": "隐藏代码",
+    }
+}
 
 
 def translated(language):
@@ -40,8 +47,8 @@ def _link(app, pagename, templatename, context, doctree):
             (f"../{pagename}.html", "English") if there else (f"{folder}/{pagename}.html", name)
         )
         code = "en" if there else language.replace("_", "-")
-        link = {"type": "link", "url": url, "text": text, "label": "language", "tooltip": text}
-        context["header_buttons"].insert(0, link)
+        link = f'<a class="language" lang="{code}" hreflang="{code}" href="{url}">{text}</a>'
+        context["body"] = f"{link}\n{context['body']}"
         context["metatags"] += f'<link rel="alternate" hreflang="{code}" href="{url}" />\n'
 
 
@@ -114,9 +121,10 @@ def build(language):
     html = BOOK / "_build" / "html"
     with tempfile.TemporaryDirectory() as home:
         options = {"language": language, "locale_dirs": ["locale"], "html_extra_path": []}
-        options |= {"translation_progress_classes": "untranslated"}
+        options |= {"translation_progress_classes": "untranslated", **WORDS[language]}
         out = sphinx("html", home, translated(language), **options)
         take(out, html, html / folder, translated(language))
+    translate_contents(html / folder, language)
 
 
 def take(out, html, home, pages):
@@ -137,6 +145,18 @@ def take(out, html, home, pages):
         path.write_text(
             re.sub(r'\b(href|src)="([^"]+)"', lambda m: moved(m, home), path.read_text())
         )
+
+
+def translate_contents(home, language):
+    """The titles of the parts: jupyter-book makes them after Sphinx has translated the pages."""
+    from babel.messages.pofile import read_po  # noqa: PLC0415
+
+    with Path(str(CATALOGUES).format(language), "intro.po").open("rb") as file:
+        known = {m.id: m.string for m in read_po(file) if isinstance(m.id, str) and m.string}
+    pattern = r'(?<=<span class="caption-text">)[^<]+'
+    for path in home.glob("*.html"):
+        text = re.sub(pattern, lambda m: known.get(m[0], m[0]), path.read_text())
+        path.write_text(text)
 
 
 def moved(found, home):
