@@ -96,16 +96,25 @@
     const input = Object.assign(document.createElement("input"), { type: "range", min: 0, max: values.length - 1, value: at });
     const output = document.createElement("output");
     output.setAttribute("aria-live", "off"); // the input has its value as text
-    output.style.minWidth = `${Math.max(...values.map((v) => format(v).length))}ch`;
     labelled(controls, label, input).append(output);
+    const widen = () => { output.style.minWidth = `${Math.max(...values.map((v) => format(v).length))}ch`; };
     const show = () => {
       output.textContent = format(values[input.valueAsNumber]);
       input.setAttribute("aria-valuetext", output.textContent);
     };
     input.addEventListener("input", () => { show(); changed(); });
+    widen();
     show();
     if (play) addPlay(input, label, facts);
-    return () => input.valueAsNumber;
+    const index = () => input.valueAsNumber;
+    // Another list, for a figure whose menu changes what the slider means.
+    index.reset = (others, value) => {
+      values = others;
+      Object.assign(input, { max: values.length - 1, value });
+      widen();
+      show();
+    };
+    return index;
   };
 
   // A menu; a call returns the chosen option.
@@ -727,6 +736,69 @@
         show(fixed(rates[i][0], 4), fixed(rates[i][1], 4), fixed(Math.cos(angles[i][point]), 3));
       };
       return [height + gridHeight + 16, update];
+    };
+  };
+
+  // A model with one thing broken: its loss at each value, and that of each token of a paragraph.
+  figures.broken = ({ data, slider, choice, facts }) => {
+    const names = Object.keys(data.mistakes);
+    const name = choice({ label: "what is broken", options: names, value: names[0] });
+    const first = data.mistakes[names[0]];
+    const value = slider({ label: "value", values: first.labels, at: first.labels.length - 1 });
+    let shown = names[0];
+    const show = facts(["loss (nats per token):", 5], ["lowest and highest of eight:", 12], ["without the mistake:", 5]);
+    return (svg, width) => {
+      const [most, letter, row] = [12, 7.3, 21];
+      const columns = Math.floor((width - 12) / letter);
+      let [x, y] = [0, 0];
+      const boxes = data.tokens.map((token) => {
+        if (x + token.length > columns) [x, y] = [0, y + 1];
+        x += token.length;
+        return [x - token.length, y, token];
+      });
+      const top = 300;
+      const words = element("g", {}, svg);
+      const rects = boxes.map(([column, line, token]) => {
+        const [left, middle] = [6 + column * letter, top + line * row];
+        const rect = element("rect", { x: left, y: middle, width: token.length * letter, height: row - 3, rx: 2 }, words);
+        text(words, left, middle + 14, token, { "text-anchor": "start", "font-family": "monospace", "white-space": "pre", "xml:space": "preserve", textLength: token.length * letter });
+        return rect;
+      });
+      const none = text(svg, 6, top + 14, "The tokens of gaps were not recorded.", { "text-anchor": "start" });
+      const height = top + (y + 1) * row + 4;
+      const graph = element("g", {}, svg);
+      const update = () => {
+        if (name() !== shown) {
+          shown = name();
+          value.reset(data.mistakes[shown].labels, data.mistakes[shown].labels.length - 1);
+        }
+        const { labels, losses, right, tokens } = data.mistakes[shown];
+        graph.replaceChildren();
+        const count = labels.length;
+        const wide = Math.max(...labels.map((label) => label.length)) * 7 + 14;
+        const every = Math.ceil(count / Math.max(2, Math.floor((width - 60) / wide)));
+        const ticks = labels.map((label, i) => [i, label]).filter(([i]) => i % every === 0);
+        const at = axes(graph, [0, 0, width, 270], {
+          x: { from: -0.5, to: count - 0.5, ticks, label: shown },
+          y: { from: 0, to: most, ticks: [0, 2, 4, 6, 8, 10, 12], label: "nats per token" },
+        });
+        const all = range(0, count - 1);
+        const line = (j) => at.points(all, losses.map((each) => each[j]));
+        element("path", { d: `${polyline([...line(1), ...line(2).reverse()])}Z`, ...fill("blue", 0.2) }, graph);
+        element("path", { d: polyline(line(0)), ...stroke("blue") }, graph);
+        element("path", { d: circles(line(0), 3), ...fill("blue") }, graph);
+        element("path", { d: `M${at.left} ${at.y(losses[right][0])}H${at.right}`, ...stroke("grey", "5 4", 1.5) }, graph);
+        element("path", { d: circles([line(0)[value()]], 7), ...stroke("red", "", 3) }, graph);
+        [["— mean, and range of eight paragraphs", "blue"], ["- - without the mistake", "grey"]].forEach(([said, colour], i) =>
+          text(graph, at.left + 8, at.top + 12 + 17 * i, said, { "text-anchor": "start", ...fill(colour) }));
+        set(words, { visibility: tokens ? "visible" : "hidden" });
+        set(none, { visibility: tokens ? "hidden" : "visible" });
+        // The first token has no loss: nothing comes before it.
+        rects.forEach((rect, i) => set(rect, fill("red", tokens && i ? 0.55 * Math.min(1, tokens[value()][i - 1] / most) : 0)));
+        const [mean, low, high] = losses[value()];
+        show(fixed(mean, 2), `${fixed(low, 2)} to ${fixed(high, 2)}`, fixed(losses[right][0], 2));
+      };
+      return [height, update];
     };
   };
 })();

@@ -23,6 +23,7 @@ spec.loader.exec_module(editions)
 def kept(text):
     """What a translation must not change: roles, formulas, code, links, numbers."""
     found = []
+    text = re.sub(r"(\{\w+\})`[^`<]+<([^`>]+)>`", r"\1`\2`", text)  # a role's own words
     for pattern in (r"\{[\w:]+\}`[^`]+`", r"`[^`]+`", r"\$[^$]+\$", r"\]\([^)]+\)"):
         found += re.findall(pattern, text)
         text = re.sub(pattern, " ", text)
