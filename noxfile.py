@@ -155,7 +155,9 @@ def book(session):
     session.env.update({"HF_HUB_OFFLINE": "1", **ONE_THREAD})
     shutil.rmtree("book/_build", ignore_errors=True)
     session.run("jupyter-book", "build", "book", "-W", "-n", "--keep-going")
-    session.run("pytest", "tests/book/test_book.py", "tests/book/test_citations.py")
+    session.run("python", "book/editions.py", "build")
+    tests = [f"tests/book/test_{what}.py" for what in ("book", "citations", "numbers", "editions")]
+    session.run("pytest", *tests)
     session.run("python", "tests/book/failures.py")
 
 

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 HTML = Path(os.environ.get("ROPE_XP_BOOK", ROOT / "book" / "_build" / "html"))
 CHAPTERS = re.findall(r"(?:file|root): (\w+)", (ROOT / "book" / "_toc.yml").read_text())
 OTHERS = ["search", "genindex", "py-modindex", "_modules/index", "_modules/rope_xp/rope"]
+CHINESE = sorted(f"zh/{path.stem}" for path in (ROOT / "book" / "locale" / "zh_CN").rglob("*.po"))
 WIDTHS = (1300, 390)
 
 
@@ -260,7 +261,7 @@ def report(name, wrong):
     return f"\nThe page {name} of the book:\n" + "\n".join(f"- {w}." for w in dict.fromkeys(wrong))
 
 
-@pytest.mark.parametrize("name", [*CHAPTERS, *OTHERS])
+@pytest.mark.parametrize("name", [*CHAPTERS, *OTHERS, *CHINESE, "zh/search"])
 def test_page(name, tabs):
     wrong = []
     for (theme, tab), (first, second) in zip(tabs.items(), (WIDTHS, WIDTHS[::-1]), strict=True):
@@ -297,7 +298,7 @@ CUT = """async ({ width }) => {
 }"""
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
+@pytest.mark.parametrize("name", [*CHAPTERS, *CHINESE])
 def test_what_is_cut_has_an_edge(name, tabs):
     wrong = []
     for width in (375, 768, 1280):
@@ -314,7 +315,7 @@ LETTERS = """() => [...document.querySelectorAll("svg.plot")].filter((n) => n.ge
 })"""
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
+@pytest.mark.parametrize("name", [*CHAPTERS, *CHINESE])
 def test_still_figures_can_be_read_on_a_phone(name, tabs):
     tabs["light"].open(name, 375)
     wrong = tabs["light"].page.evaluate(LETTERS)
@@ -454,6 +455,48 @@ def test_the_decoder(opened_as_file):
     page.evaluate("location.hash = 'nowhere'")
     page.get_by_text("there is no example with the name nowhere").wait_for()
     assert not faults(tab), report("decoder", faults(tab))
+
+
+# --- languages -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CHINESE)
+def test_a_switch_leads_to_the_other_language_and_back(name, tabs):
+    tab = tabs["light"]
+    page = tab.page
+    for width in WIDTHS:
+        tab.open(name, width)
+        assert page.locator("html").get_attribute("lang") == "zh-CN"
+        page.locator("a.language", has_text="English").click()
+        page.wait_for_url(f"{tab.site}/{name.removeprefix('zh/')}.html")
+        assert page.locator("html").get_attribute("lang") == "en"
+        page.locator("a.language", has_text="中文").click()
+        page.wait_for_url(f"{tab.site}/{name}.html")
+    wrong = [w for w in tab.wrong if "ERR_ABORTED" not in w]  # the other page is opened meanwhile
+    assert not wrong, report(name, wrong)
+
+
+def test_only_pages_with_a_translation_have_a_switch(tabs):
+    tabs["light"].open("planes", 1300)
+    assert tabs["light"].page.locator("a.language").count() == 0
+
+
+def test_words_of_chinese_pages_are_found(tabs):
+    tab = tabs["light"]
+    tab.open("zh/search", 1300)
+    tab.page.goto(f"{tab.site}/zh/search.html?q=衰减")
+    tab.page.wait_for_selector("#search-results a[href*='decay.html']", timeout=10_000)
+    assert not tab.wrong, report("zh/search", tab.wrong)
+
+
+def test_cells_of_chinese_pages_run(opened_as_file):
+    tab = opened_as_file
+    tab.open("zh/euler", 1300)
+    if not tab.page.locator(".cell.in-page").count():
+        pytest.skip("the book was built without what its cells need to run")
+    tab.page.locator(".in-page-bar button").first.click()
+    tab.page.wait_for_function(DONE, arg=0, timeout=60_000)
+    assert tab.page.evaluate(DONE, 0).startswith("ran"), report("zh/euler", faults(tab))
 
 
 # --- search --------------------------------------------------------------------------------------
