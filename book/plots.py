@@ -407,14 +407,15 @@ def static_axes(data, *, scheme, row, column):
     return Plot(
         figure,
         f"""A square of {n} by {n} patches. A menu chooses one of five schemes, sliders the row and
-        the column of a query. Each patch is coloured by the mean over all pairs of the cosine of
-        the angle between it and the query: 1 at the query itself, less elsewhere. Beside it, that
+        the column of a query. Each patch is colored by the mean, over all pairs, of the cosine of
+        the angle between it and the query: 1 at the query itself, less elsewhere. A second panel shows that
         mean against the steps from the query along a row, along a column and along the two
         diagonals, and small circles at the values that a sum of the row's and the column's part would have
         on a diagonal. In all schemes but the golden directions both diagonals lie on the circles.
-        With golden directions they do not, by up to {data["mixed"]["golden directions"]:.2f}.
-        After {n - 1} steps the values are, {numbers}. With sections the whole square is nearly one
-        colour.""",
+        With golden directions they do not; the largest difference from such a sum, at any offset, is
+        {data["mixed"]["golden directions"]:.2f}.
+        After {n - 1} steps the values are, {numbers}. With sections the whole square has nearly one
+        color.""",
     )
 
 
@@ -435,12 +436,12 @@ def static_directions(data, *, scheme, pair, row, column):
     return Plot(
         figure,
         f"""A square of {n} by {n} patches, a rose of arrows, and sixteen clocks. A menu chooses one
-        of five schemes, sliders a pair, a row and a column. The square is coloured by the cosine of
-        the chosen pair's angle, which makes stripes across the direction in which it turns. The
-        rose has an arrow for each pair: its direction over the image, and the longer the faster
-        the pair. The clocks show the angles of all pairs at the chosen row and column. Axial
-        schemes and sections have arrows to the right and downwards only, so their stripes are
-        upright or level; pairs of the time axis have no arrow and no stripes. Golden directions
+        of five schemes, and sliders choose a pair, a row and a column. The square is colored by the cosine of
+        the chosen pair's angle, which makes stripes across the direction in which the pair turns. The
+        rose has an arrow for each pair. The arrow has the pair's direction in the image, and is longer for faster
+        pairs. The clocks show the angles of all pairs at the chosen row and column. In axial
+        schemes and sections, arrows point only to the right and downwards, so the stripes are
+        vertical or horizontal; pairs of the time axis have no arrow and no stripes. Golden directions
         point all around, and the stripes are oblique.""",
     )
 
@@ -792,14 +793,14 @@ def clock_origin():
         ax.plot(origins / second, curves[name], color=colour, linestyle=dash)
         ax.annotate(label, (at[0] / second * 1e3, at[1]), color=colour)
     ax.set(xscale="log", yscale="log", ylim=(1e-17, 1e3))
-    ax.set(xlabel="the clock was started so many seconds earlier", ylabel="change of a score")
+    ax.set(xlabel="seconds by which the clock was started earlier", ylabel="change of a score")
     return Plot(
         figure,
         f"""A log-log plot of the largest change of a score against how much earlier the clock was
-        started, from a millisecond to fifty years. Float32 stamps in seconds: {curves["float32"][0]:.0e} at the
-        start, rising in steps from a few minutes on, up to {max(curves["float32"]):.0f} in the end. Float64 angles: about
-        level up to a minute, then rising in proportion to the time, to {curves["float64"][-1]:.0e} at fifty years.
-        Integer nanoseconds with exact phases: level, at most {max(curves["exact"]):.0e}, the rounding of float64
+        started, from a millisecond to fifty years. With float32 stamps in seconds the change is {curves["float32"][0]:.0e} at
+        first, rises in steps from a few minutes on, and reaches up to {max(curves["float32"]):.0f}. With float64 angles it is about
+        level up to a minute, then rises in proportion to the time, to {curves["float64"][-1]:.0e} at fifty years.
+        With integer nanoseconds and exact phases it is level, at most {max(curves["exact"]):.0e}, the rounding of float64
         products.""",
     )
 
@@ -919,11 +920,11 @@ def ridges(axial, dense, positions):
     return Plot(
         figure,
         f"""Two squares of scores, from {-reach} to {reach} rows and columns around a query, divided
-        by the largest. Left, axial: a peak in the middle and lower ones above and below it and to
-        its sides, a pattern that is its own mirror image left to right and top to bottom; at the end
+        by the largest. Left, axial: a peak in the middle and lower peaks above, below and on both sides of
+        it. The pattern is symmetric from side to side and from top to bottom; at the end
         of both diagonals the score is {corners[0][0]:.2f}. Right, golden directions: one ridge along the diagonal from the upper
         left to the lower right, {corners[1][0]:.2f} at its end, and lower values on both sides of
-        it; at the end of the other diagonal it is {corners[1][1]:.2f}.""",
+        it; at the end of the other diagonal the score is {corners[1][1]:.2f}.""",
     )
 
 
@@ -983,9 +984,9 @@ def losses(excess):
     return Plot(
         figure,
         f"""Curves of the added loss, summed from the first token to the last of {len(total)}, for
-        {len(ends)} changes to the encoding. All start at 0 and stay near it, some below, for about 15 tokens. Then they
-        rise, with few steps back, the changed base far less than the others.
-        Sums at the last token, in nats: {numbers}.""",
+        {len(ends)} changes to the encoding. All start at 0 and stay near it for about 15 tokens, partly below. Then they
+        rise, with a few small drops; the changed base rises far less than the others.
+        The sums at the last token, in nats: {numbers}.""",
     )
 
 
@@ -1012,7 +1013,7 @@ def speed(found, use):
     ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    ax.set_xlabel("time of ours / time of the peer (bar: at most this)")
+    ax.set_xlabel("time of the library / time of the peer (bar: limit)")
     for verdict, (marker, colour, fill) in VERDICTS.items():
         ax.plot(
             [], [], marker, color=colour, markerfacecolor=colour if fill else "none", label=verdict
@@ -1025,7 +1026,7 @@ def speed(found, use):
     )
     return Plot(
         figure,
-        f"""{len(cases)} rows of points on a logarithmic axis, one row for each pair of contenders, a point
+        f"""{len(cases)} rows of points on a logarithmic axis, one row for each case and peer, a point
         for each shape and dtype, and a bar at the limit that was set. Of all points: {numbers}.
         The largest ratio of each row: {worst}.""",
     )
@@ -1064,8 +1065,9 @@ def sizes(found, library):
     return Plot(
         figure,
         f"""The time for each number on {library}, against the size of the array from 1 KiB to at most
-        1 GiB, both axes logarithmic; a panel for each layout, a line for each contender. Lines fall where
-        the call costs more than the numbers, and are level where memory decides.
+        1 GiB, both axes logarithmic, with a panel for each layout and a line for each contender. Lines fall
+        as long as the call costs more than the numbers. The copy rises again where arrays no longer fit
+        into the cache of the processor.
         {" ".join(described)}""",
     )
 

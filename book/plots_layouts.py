@@ -36,6 +36,6 @@ def layers(models):
     )
     return Plot(
         figure,
-        f"""One row of squares for each model, a square for each of its first layers, in the color of the base of its
-        rotation, or in a light one where it does not rotate. From the first layer on, {words}.""",
+        f"""One row of squares for each model, a square for each of its first layers, colored by the base of its
+        rotation, or light gray where it does not rotate. From the first layer on, {words}.""",
     )

@@ -25,6 +25,6 @@ def loss_by_length(table, lengths):
     )
     return Plot(
         figure,
-        f"""Horizontal bars, three for each encoding: the loss on {lengths[0]}, {lengths[1]} and {lengths[2]} bytes
-        of context, with a line from the lowest to the highest seed. At the shortest and the longest: {ends}.""",
+        f"""Horizontal bars, three for each encoding: the mean loss at {lengths[0]}, {lengths[1]} and {lengths[2]} bytes,
+        with a line from the lowest to the highest seed. The first and the last of the three: {ends}.""",
     )

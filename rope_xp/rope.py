@@ -80,16 +80,16 @@ class RoPE:
         Base of the geometric frequencies, :math:`b` in :math:`b^{-2i/d_r}`.
     rotary_dim : int, optional
         Number of rotated features, even; the others are returned unchanged. Default: all from
-        ``rotary_start`` on, also in what `dataclasses.replace` makes: ``fields``, ``asdict`` and the
-        printed form of an object leave out a ``rotary_dim`` that was not given.
+        ``rotary_start`` on. One that was not given is left out of ``fields``, ``asdict`` and the printed
+        form, and `dataclasses.replace` computes it anew.
     rotary_start : int
         First rotated feature.
     scaling : rope_xp.scaling.Schedule or a tuple of them, optional
         A frequency schedule, from `rope_xp.scaling` or your own; default: no scaling. With ``axes``, a
         tuple has one, or None, for each axis: the pairs of an axis have the frequencies that its
         schedule gives for the axis's width and base, or where the axes share one list, for the whole
-        list. Their factors must be the same, as they are for all pairs; what multiplies the tables of
-        one axis only (DyPE's YaRN) is a product with the columns of its pairs, after `cos_sin`.
+        list. Their factors must be the same, as they are for all pairs. To multiply the tables of one
+        axis only (DyPE's YaRN), multiply the columns of its pairs after `cos_sin`.
     axes : rope_xp.axes.Axes, optional
         An axis scheme, from `rope_xp.axes` or your own, for positions with several axes (images, video,
         text with images); default: one axis.
@@ -97,13 +97,13 @@ class RoPE:
         ``"exact"``: phases that are correct to about the last bit at every position. ``"float32"``:
         what transformers computes, with its rounded frequencies. See `cos_sin`.
     query_scale : rope_xp.scaling.QueryScale, optional
-        By what the model multiplies queries besides, depending on their position. A description: no
-        method here applies it, because keys are not multiplied. Pass ``rope.query_scale(positions)`` to
+        Factors by which the model also multiplies queries, depending on their positions. No method
+        here applies them, because keys are not multiplied. Pass ``rope.query_scale(positions)`` to
         `rope_xp.attention.attention`.
     ranges : optional
-        A scheme from `rope_xp.positions`, as `~rope_xp.positions.DualChunk`, in which distances depend on
-        the range that they are in. A description, too: pass ``rope.ranges(q_positions, k_positions)`` to
-        `rope_xp.attention.rotate_ranges`.
+        A scheme from `rope_xp.positions`, such as `~rope_xp.positions.DualChunk`, which changes distances
+        by the range that they are in. No method here applies it, either: pass
+        ``rope.ranges(q_positions, k_positions)`` to `rope_xp.attention.rotate_ranges`.
 
     Raises
     ------
@@ -225,10 +225,10 @@ class RoPE:
         Returns
         -------
         RoPE
-            For latent attention (MLA), ``head_dim`` is the slice that rotates, but of a GGUF file the whole
-            head, whose last features rotate. With ``axes`` for text
-            with images and for vision towers: see the notes there. Its ``query_scale`` is that of the
-            layers that rotate; the others, as in Llama 4, can have one, which `layer_ropes` gives. Its
+            For latent attention (MLA), ``head_dim`` is the size of the slice that rotates; from a GGUF file,
+            it is that of the whole head, whose last features rotate. It has ``axes`` for text with images
+            and for vision towers: see the notes there. Its ``query_scale`` is that of the layers that
+            rotate; the others can have one, too, as in Llama 4, which `layer_ropes` gives. Its
             ``ranges`` is a `rope_xp.positions.DualChunk` where there is a ``dual_chunk_attention_config``.
 
         Raises
@@ -262,7 +262,7 @@ class RoPE:
         seq_len : int or a tuple of them, optional
             Length in use. It matters only to schedules that depend on it; None: within the original
             context. With ``axes``, an int is the length along every axis, and a tuple has one, or
-            None, for each: a video's frames are not as many as its rows.
+            None, for each: a video need not have as many frames as rows.
 
         Returns
         -------
@@ -349,8 +349,8 @@ class RoPE:
         q, k : array, shape (..., seq, head_dim)
             float16, bfloat16, float32 or float64. Their dtypes and numbers of heads may differ.
         positions : integer or real array, shape (seq,) or (batch, seq), optional
-            NumPy arrays and sequences of numbers, too, whatever the library of ``q``; so for ``offset``.
-            Integers of any dtype, or real numbers, as in `rope_xp.cos_sin`. Default: ``offset + 0 …
+            NumPy arrays and sequences of numbers are accepted, whatever the library of ``q``, also for
+            ``offset``. Integers of any dtype, or real numbers, as in `rope_xp.cos_sin`. Default: ``offset + 0 …
             seq − 1``. ``batch`` is the first axis of ``q``. With ``axes`` the shape is (n_axes, seq) or
             (n_axes, batch, seq), and the default is that of text: the same on every axis. A scheme of
             images, in which equal coordinates do not give the encoding of one axis, has no default.

@@ -644,7 +644,7 @@
     const name = choice({ label: "scheme", options: Object.keys(data.tables), value: "axial" });
     const row = slider({ label: "query, row", values: range(0, data.n - 1), at: 4 });
     const column = slider({ label: "query, column", values: range(0, data.n - 1), at: 3, play: true });
-    const show = facts(["least in the square:", 6], ["furthest from a sum of a row's and a column's part:", 6]);
+    const show = facts(["lowest in the square:", 6], ["largest difference from a row's plus a column's part:", 6]);
     return (svg, width) => {
       const { n, least } = data;
       const [boxes, height] = panels(width, [squareHeight(width), width >= 540 ? squareHeight(width) : 270]);

@@ -19,8 +19,8 @@ kernel keeps that low for some arrays:
 
 A kernel is a module with ``supports(plan, arrays)`` and ``rotate(plan, arrays, xp)``; `dispatch` lists
 those of each library in order of preference, and `evaluate` takes the first that supports the arrays.
-The formula comes with the plan, from `rope_xp.rotation`. All kernels give the same bits, except that
-NumPy rounds a complex product once less: `complex_pairs` on large arrays, without llvmlite.
+The formula comes with the plan, from `rope_xp.rotation`. All kernels give eager arrays the same bits, except
+that NumPy rounds a complex product once less: `complex_pairs` on large arrays, without llvmlite.
 """
 
 from rope_xp._kernels.concat import interleave, replace_features, write_into

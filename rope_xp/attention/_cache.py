@@ -50,8 +50,8 @@ class KVCache(_Fields):
     Raises
     ------
     ValueError, TypeError
-        Of each method, if ``length`` is no number of tokens between 0 and the capacity. The cache is
-        then what it was.
+        Of each method, if ``length`` is no number of tokens between 0 and the capacity. The cache then
+        stays as it was.
 
     Notes
     -----
@@ -90,7 +90,7 @@ class KVCache(_Fields):
     ) -> "KVCache":
         """A cache of ``shape`` (..., capacity, head_dim); default: in NumPy and float32.
 
-        ``v_dim`` is the width of the values, if it is another one than that of the keys. Raises
+        ``v_dim`` is the width of the values, if it differs from that of the keys. Raises
         ValueError or TypeError if ``shape`` is none.
         """
         return cls(*_slots.empty_arrays(shape, v_dim, xp, dtype, device))
@@ -146,7 +146,7 @@ class KVCache(_Fields):
             Where the keys were rotated to, if not at `next_positions` and after; so for the tokens of a
             tree of drafts, which are at their depths.
         counts : integer array, shape (batch,), optional
-            How many of the tokens of each row are tokens; those behind are padding and left out.
+            Number of tokens in each row; those after them are padding and are left out.
 
         Raises
         ------
@@ -189,7 +189,7 @@ class KVCache(_Fields):
         """The cache without the ``n`` tokens after the first ``keep``; later tokens move up by ``n``.
 
         With ``keep`` > 0 this is a sliding window with attention sinks (Xiao et al. 2023,
-        arXiv:2309.17453); `WindowCache` is one that moves nothing. ``rope`` is the encoding that rotated
+        arXiv:2309.17453); `WindowCache` is one that does not move its window. ``rope`` is the encoding that rotated
         the keys.
 
         Raises ValueError if the cache, or a row of it, does not have these tokens, TypeError if

@@ -25,9 +25,9 @@ def causal_mask(
 ) -> Array:
     """Which keys a query may attend to: those whose position is not after its own.
 
-    Positions alone do not tell which tokens belong together: those of packed sequences start anew at
-    each, so give documents (`rope_xp.positions.packed_documents`), and siblings in a tree of drafts have
-    the same position, so join the mask of the drafts with `tree_mask`.
+    Positions do not determine which tokens belong together. Those of packed sequences start anew in
+    each, so pass documents (`rope_xp.positions.packed_documents`). Siblings in a tree of drafts have the
+    same position, so combine the mask of the drafts with `tree_mask`.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def attention_mask(
     Parameters
     ----------
     q_tokens, k_tokens : rope_xp.positions.Tokens, or array of positions as for `causal_mask`
-        Default for ``k_tokens``: those of the queries. Fields that only one of them has are in the other
-        what `Tokens` has by default.
+        Default for ``k_tokens``: those of the queries. Where only one of them has a
+        field, the other has the default of `Tokens`.
     causal : bool
         Whether a query sees no later key, unless in the same image.
     window : int, optional
@@ -154,7 +154,7 @@ def flex_mask_mod(
     window: int | None = None,
     sinks: int = 0,
 ) -> Callable[[Any, Any, Any, Any], Any]:
-    """The same as a ``mask_mod`` for torch's FlexAttention, which makes no array of all pairs.
+    """`attention_mask` as a ``mask_mod`` for torch's FlexAttention, which makes no array of all pairs.
 
     Parameters
     ----------

@@ -44,9 +44,9 @@ def rotate_ranges(
 
     Notes
     -----
-    Each range costs a rotation of the queries, and one of the keys where they have other positions. A cache
-    has keys that are not rotated (`KVCache.drop` would turn them), or there is one for the keys of each
-    range, of which `~rope_xp.positions.DualChunk` needs one and the others two.
+    Each range costs a rotation of the queries, and one of the keys where they have other positions. Either a
+    cache contains keys that are not rotated (do not use `KVCache.drop` then, which would rotate them), or
+    each set of rotated keys has a cache: one for `~rope_xp.positions.DualChunk`, two for the others.
 
     Examples
     --------

@@ -49,9 +49,9 @@ def attention(
         Factors on the queries, as `rope_xp.scaling.QueryScale` returns them for their positions. With
         fewer axes than the last form has, ``batch`` is the first axis of ``q``, whatever is between.
     ranges : sequence of (q, k, where), optional
-        Queries and keys that give the scores where the boolean array ``where``, which broadcasts to them, is
-        True, instead of ``q`` and ``k``, whose shapes they have; the last one counts. From
-        `rotate_ranges`, for schemes as `rope_xp.positions.SelfExtend`.
+        Other queries and keys, of the shapes of ``q`` and ``k``, for the scores where the boolean array
+        ``where``, which broadcasts to the scores, is True; the last True one counts. From
+        `rotate_ranges`, for schemes such as `rope_xp.positions.SelfExtend`.
 
     Returns
     -------

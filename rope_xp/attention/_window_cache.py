@@ -46,7 +46,7 @@ class WindowCache(NamedTuple):
     Angles of large positions are exact, unless ``rope.precision`` is ``"float32"``.
 
     Keys in the window are rounded once, sinks once more. `KVCache.drop` and `KVCache.append` give the
-    same, where each step costs what the window weighs.
+    same result, but each step costs as much as the whole window.
 
     Source: Xiao et al. 2023, arXiv:2309.17453, section 3.2: positions are those within the cache.
 

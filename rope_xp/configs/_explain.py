@@ -32,7 +32,7 @@ def explain(
     layout: Layout | None = None,
     part: Part = "text",
 ) -> str:
-    """What a config says about positions, as text: one table per kind of layer.
+    """What a config specifies about positions, as text: one table per kind of layer.
 
     Parameters
     ----------

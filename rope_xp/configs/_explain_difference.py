@@ -75,7 +75,7 @@ def explain_difference(
     -----
     llama.cpp turns adjacent features in models of the Llama line, whose weights its converter
     reorders for that; Meta's own checkpoints and torchtune's have this order, too. A difference in
-    pairing alone between such a file and a config.json is expected, and is said to be.
+    pairing alone between such a file and a config.json is expected, and is reported as such.
 
     Examples
     --------

@@ -18,8 +18,8 @@ from rope_xp.scaling import QueryScale
 class LayerRopes(tuple[RoPE | None, ...]):
     """The `RoPE` of every layer, None where a layer does not rotate; and what else scales its scores.
 
-    A tuple, and equal to other tuples of the same values; two of these are equal if what they have
-    besides is, too. To JAX it is a pytree without leaves, as `RoPE` is.
+    A tuple, equal to other tuples of the same values. Two `LayerRopes` are equal if their query scales and
+    softmax factors are equal, too. To JAX it is a pytree without leaves, as `RoPE` is.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def plot(
     config, seq_len, layout, part
         As in `explain`, encodings included.
     path : str or Path
-        The picture to write; its ending says which kind.
+        The picture to write; its suffix determines the format.
 
     Raises
     ------

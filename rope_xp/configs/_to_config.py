@@ -29,7 +29,7 @@ def to_config(
 ) -> dict[str, Any]:
     """The keys of a config that describe these encodings: config.json of transformers 5, or GGUF.
 
-    What `layer_ropes` does, the other way round. The result is read back before it is returned: a
+    The inverse of `layer_ropes`. The result is read back before it is returned: a
     config that would come out as another encoding is refused.
 
     Parameters
@@ -55,7 +55,7 @@ def to_config(
     dict
         Of a config.json ``rope_parameters``, one mapping or one for each layer type; ``head_dim``, with
         latent attention ``qk_rope_head_dim``; for a sequence the number of layers; and what else the
-        schedule and the family need. JSON has all of it. Of GGUF the metadata, by the names that
+        schedule and the family need. All of it can be written as JSON. Of GGUF the metadata, by the names that
         gguf-py has for them, and the tensors ``rope_freqs.weight``, ``rope_factors_short.weight`` and
         ``rope_factors_long.weight``: float32 arrays, shape (n_pairs,), or None.
 
@@ -76,7 +76,7 @@ def to_config(
     model_type of the table by ``layer_ropes(to_config(ropes, model_type=…))``, to which a family whose
     heads are hidden_size // num_attention_heads wide adds these two keys.
 
-    What two schedules say alike is written as one: `NTK` as its larger base, `NTKByParts` as YaRN with
+    Schedules that give the same encoding are written as one: `NTK` as its larger base, `NTKByParts` as YaRN with
     an attention factor of 1, `FrequencyFactors` as LongRoPE with two equal lists. In GGUF `Llama3` is
     a tensor of divisors, which has its numbers within 6e-8.
 

@@ -18,7 +18,7 @@ _FEWEST_PAIRS = 4
 
 
 class LayoutGuess(NamedTuple):
-    """What the weights of an attention layer tell of its pairs: the result of `guess_layout`.
+    """What the weights of an attention layer show about its pairs: the result of `guess_layout`.
 
     Parameters
     ----------
@@ -27,10 +27,10 @@ class LayoutGuess(NamedTuple):
     rotary_dim : int or None
         How many features of each head rotate, from the first on. None where the weights do not show it.
     p_value : float
-        At most so often do weights without a rotation give a layout, whichever.
+        An upper bound on how often weights without a rotation give any layout.
     score, next_score : float
-        Of this pairing and of the next best: by how many standard deviations its pairs are above
-        pairs at random.
+        Of this pairing and of the next best: the number of standard deviations by which its pairs are
+        above random pairs.
     """
 
     layout: Layout
@@ -47,17 +47,17 @@ def guess_layout(
     *,
     significance: float = 0.001,
 ) -> LayoutGuess:
-    """Tell from trained projections of queries and keys which layout they were trained with.
+    """Find the layout that trained projections of queries and keys were trained with.
 
-    For a checkpoint without a config, or one that was converted and nobody knows how. Where a config
-    is at hand, `RoPE.from_config` knows, and does not guess.
+    For a checkpoint without a config, or one whose conversion is not known. Where there is a config,
+    `RoPE.from_config` reads the layout from it and does not guess.
 
     Parameters
     ----------
     q_weight, k_weight : array, or sequence of arrays, one per layer
         Shape (heads * head_dim, in_features), as `torch.nn.Linear` has it; heads of k may be fewer. Real
-        numbers of any library: quantized weights must be dequantized. Several layers tell more than
-        one. The values are copied to the host.
+        numbers of any library: quantized weights must be dequantized. Several layers give more
+        evidence than one. The values are copied to the host.
     head_dim : int
         Features per head: even, at least 8.
     significance : float
@@ -95,8 +95,8 @@ def guess_layout(
     With half, rotary_dim is part of the pairing; it is None where features further on are paired at the same
     distance, as in images with one section per axis. With interleaved it is head_dim if the last two
     features are a pair on evidence of their own, since then all of them rotate, else None. The rotated
-    part must begin at the first feature: of other weights pass the rows of that part alone. That a layer
-    is refused is no proof that it has no rotation.
+    part must begin at the first feature: of other weights pass the rows of that part alone. A layer
+    that is refused can still have a rotation.
 
     Measured on weights of 4 bits, layer by layer, as stored and converted to the other layout: SmolLM2-135M
     57 answers of 60, Gemma 3 270M (norms of queries and keys) 36 of 36, all of them right; with all layers

@@ -50,7 +50,7 @@ def convert_layout(
     Raises
     ------
     ValueError
-        If a layout is unknown, a size of ``x`` is, ``axis`` does not exist, its length is not a multiple of
+        If a layout or a size of ``x`` is unknown, ``axis`` does not exist, its length is not a multiple of
         ``head_dim``, or the rotated part does not fit into the head.
     TypeError
         If ``x`` is not an array or a size is not an int.

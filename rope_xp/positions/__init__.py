@@ -1,8 +1,8 @@
 """Positions of tokens: plain, packed and padded sequences, shards, grids, and text with images and audio.
 
 Positions are integers of any dtype, or real numbers. Their shape is ``(seq,)`` or ``(batch, seq)``, with
-several axes ``(n_axes, seq)`` or ``(n_axes, batch, seq)``. What makes positions refuses a dtype that does
-not hold them.
+several axes ``(n_axes, seq)`` or ``(n_axes, batch, seq)``. Functions that make positions refuse a dtype that
+does not hold them.
 """
 
 import importlib

@@ -124,8 +124,8 @@ class ReRoPE:
     n/k, or keys that are not rotated. Positions n/k are float64 where the library has it; elsewhere
     they are exact below 2²⁴ steps of a ``factor`` that is a power of two, and rounded to float32 otherwise.
 
-    The authors' code multiplies queries besides by the logarithm of their position to the base of the
-    training length, and not by less than 1: `rope_xp.scaling.LogScale` (training length, offset=1).
+    The authors' code also multiplies queries by the logarithm of their position to the base of the
+    training length, but not by less than 1: `rope_xp.scaling.LogScale` (training length, offset=1).
 
     Source: Su 2023, kexue.fm/archives/9708; compared with the author's code (bojone/rerope), in which
     ``scaling_factor`` is :math:`k`.
@@ -184,7 +184,7 @@ class DualChunk:
     -----
     Called and used as `SelfExtend`. All three ranges have the same keys, so a cache needs them once,
     rotated to :math:`n \bmod s`. Up to ``chunk_size`` + 1 tokens, all distances are the plain ones. For
-    causal attention: keys of later chunks have no distance that means something.
+    causal attention: the distances of keys in later chunks have no meaning.
 
     Qwen2.5-1M has these numbers in its config, under ``dual_chunk_attention_config``, which vLLM reads and
     transformers does not: it goes on with the plain distances, which the model has not seen.
@@ -233,10 +233,10 @@ class DualChunk:
         )
 
     def softmax_factor(self, seq_len: int) -> float:
-        r"""What the scale of attention is multiplied by at a length: :math:`\max(1 + 0.1 \ln (n / L), 1)^2`.
+        r"""Factor on the scale of attention at a length: :math:`\max(1 + 0.1 \ln (n / L), 1)^2`.
 
         YaRN's, with ``scale=head_dim**-0.5 * scheme.softmax_factor(seq_len)``. vLLM multiplies queries and
-        keys by its root, keys at the length that there was when they came into the cache.
+        keys by its root; for keys, the length is that at which they were appended to the cache.
         """
         length = self.original_max_position_embeddings
         if length is None:

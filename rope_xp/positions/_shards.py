@@ -134,7 +134,7 @@ def zigzag_positions(
 ) -> Array:
     """Positions of the tokens on one of ``world_size`` devices in context parallelism.
 
-    Those of one sequence that is cut in zigzag order, where they are what `shard_indices` returns. Of
+    For one sequence that is cut in zigzag order, where they are what `shard_indices` returns. For
     packed sequences, take `packed_positions` at these indices.
 
     Parameters

@@ -26,7 +26,7 @@ class Tokens(NamedTuple):
 
     ``positions`` are for `RoPE`, all else for `rope_xp.attention.attention_mask`. Fields are arrays of one
     library, with tokens along the last axis, or None; as a named tuple, the value can be passed through
-    ``jax.jit`` and ``torch.compile`` as it is, and ``tokens._replace(documents=…)`` has another field.
+    ``jax.jit`` and ``torch.compile`` as it is, and ``tokens._replace(documents=…)`` replaces a field.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ class Tokens(NamedTuple):
         Documents and images with the same number are the same ones.
 
         Raises ValueError or TypeError if their arrays do not fit together, or if these are drafts: of
-        two trees, one does not know the other. Take the drafts that were accepted, and replace ``walk``
+        two trees, nothing relates the drafts. Take the drafts that were accepted, and replace ``walk``
         by None.
         """
         if not isinstance(other, Tokens):

@@ -10,7 +10,7 @@ as transformers 5.24.0 rounds it, so that 99 of 100 of its frequencies are repro
 implementations differ, the schedules follow transformers, and the docstring names the others.
 
 A query scale, `QueryScale`, is such a dataclass, too, but works on arrays: called with positions it
-returns what their queries are multiplied by.
+returns the factors on their queries.
 """
 
 import importlib

@@ -23,8 +23,8 @@ from rope_xp.positions._range import bounds
 class QueryScale(Protocol):
     """What `rope_xp.RoPE` requires of its ``query_scale``: this call, a hash, and equality by value.
 
-    A frozen dataclass whose fields are numbers has the last two. Whoever computes scores multiplies
-    queries by what the call returns; `rope_xp.RoPE` does not.
+    A frozen dataclass whose fields are numbers has the last two. The code that computes scores
+    multiplies queries by the result of the call; `rope_xp.RoPE` does not.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class PowerScale:
 class LearnedLogScale:
     r"""A logarithm with weights of the model for each head: :math:`w_h \ln(p + o) + b_h`.
 
-    Mistral Large 4 has it in all layers. A config has no more than that: ``weight`` and ``bias`` are in
+    Mistral Large 4 has it in all layers. ``weight`` and ``bias`` are not in the config: they are in
     the checkpoint (``softmax_scaling.scale`` and ``.bias`` of each layer) and are arguments of the call.
 
     Parameters

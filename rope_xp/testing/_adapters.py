@@ -17,8 +17,8 @@ def from_sequence(
 ) -> Implementation:
     """``fn(x)``, which rotates x to positions 0 … seq − 1, as ``fn(x, positions)``.
 
-    Tokens are put where their positions are, into a sequence that ends with the last of them; of tokens at
-    the same position each gets a call of its own.
+    Tokens are put where their positions are, into a sequence that ends with the last of them; tokens at
+    the same position are in separate calls.
 
     Parameters
     ----------

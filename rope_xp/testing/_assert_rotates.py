@@ -254,8 +254,8 @@ class _Trial:
         found = looks_like(definition, call, [], self.earlier)
         if found is None and case.memory is not None and case.memory.ndim > 1:
             found = (
-                "This looks like strides of x that it does not take as they are: where its elements are one "
-                "after the other it is right."
+                "This looks like strides of x that it ignores: where the elements of x are one after the "
+                "other, it is right."
             )
         text = " ".join(filter(None, (describe_difference(definition, call), found)))
         return text if name == "fn" else f"As a rotation to positions times -1: {text}"

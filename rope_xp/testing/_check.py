@@ -36,7 +36,7 @@ def check(
         refuses with an error of its own is reported as not tried: one of the two shapes, a dtype,
         positions beyond the end of its table. What it computes wrong fails.
     rope : RoPE
-        What it should be. Its ``precision`` is asked for, too: ``"exact"``, or ``"float32"``, angles that
+        What it should be. Its ``precision`` is tested, too: ``"exact"``, or ``"float32"``, angles that
         are products in float32 of frequencies in float32.
     seq_len : int or tuple, optional
         As in `RoPE.frequencies`, for schedules that depend on the length.

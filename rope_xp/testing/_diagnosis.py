@@ -47,7 +47,7 @@ class Diagnosis:
     rope : RoPE or None
         None where no RoPE does the same, but for the rounding and for `output_layout`.
     nearest : RoPE or None
-        ``rope``, or where that is None, what is left if what ``remarks`` say is put right.
+        ``rope``; where that is None, the RoPE that is left if the ``remarks`` are settled.
     remarks : tuple of str
         What else is unusual or wrong, in sentences.
     """

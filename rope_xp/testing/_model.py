@@ -44,7 +44,7 @@ class LayerDiagnosis:
     rope : RoPE or None
         What the config says; None: no rotation.
     differences, remarks : tuple of str
-        Sentences: what differs from the config, and what is said besides.
+        Sentences: what differs from the config, and other remarks.
     """
 
     number: int

@@ -60,7 +60,10 @@ def _worst(
     else:
         both = [int(definition.first[pair]), int(definition.second[pair])]
         a, b, c = (_both(values[row, head, token], both) for values in (given, got, want))
-        text += f"pair {pair} (features {both[0]} and {both[1]}): of {a} it makes {b}, the definition {c}"
+        text += (
+            f"pair {pair} (features {both[0]} and {both[1]}): from {a} it computes {b}, "
+            f"the definition gives {c}"
+        )
     return f"{text}; difference {error[at]:.2g}, bound {bounds[at]:.1g}."
 
 
@@ -94,7 +97,7 @@ def _pattern(
         elif len(bad) < size and not (one_at_a_time and name == "head"):
             found.append(f"{name}{'s' if len(bad) > 1 else ''} {_ranges(bad)} of {size}")
     if found:
-        yield f"Wrong are {', '.join(found)}; everything else is right."
+        yield f"Errors are only in {', '.join(found)}."
     moved = np.broadcast_to((want != given).any(axis=-1, keepdims=True), wrong.shape) & wrong
     if moved.any() and (got == given)[moved].all():
         yield "There x comes back unchanged: it is not rotated."

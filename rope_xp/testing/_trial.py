@@ -48,7 +48,7 @@ class Report:
         The library of the arrays that the implementation got.
     laws : tuple of Law
     not_tried : tuple of str
-        What the implementation refuses, a sentence each.
+        What the implementation refuses, one sentence for each.
     """
 
     library: str

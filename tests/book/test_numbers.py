@@ -88,7 +88,7 @@ COMPUTED = {
         "0.08": "100 * 2 * pi / 8192",
     },
     "time_stamps": {"2.4e-7": "2.0**-22", "1.2e-7": "2.0**-23"},
-    "trained": {"0.05": "pi / 64"},
+    "trained": {"0.05": "pi / 64", "0.14": "exp(-128 / 64)", "0.61": "exp(-128 / 256)"},
 }
 # What is typed and cannot be computed: where it is from.
 FLOAT32, FLOAT64 = "significant bits of float32", "significant bits of float64"

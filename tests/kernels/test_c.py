@@ -53,7 +53,7 @@ def test_the_kernel_rotates(tmp_path):
     [
         ("NO_STRIDES", "'heads and tokens swapped in memory, .*looks like strides of x"),
         ("WHOLE_BLOCKS", "wrote outside of x: .* a mask that is missing at the end"),
-        ("FIRST_ROW", "'an offset for each row, float32'.*Wrong are rows 1 to 2 of 3"),
+        ("FIRST_ROW", "'an offset for each row, float32'.*Errors are only in rows 1 to 2 of 3"),
         ("FLOAT16_ARITHMETIC", "Errors are as large as those of arithmetic in float16"),
     ],
 )

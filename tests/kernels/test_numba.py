@@ -60,7 +60,7 @@ MISTAKES = {
     "the first row's positions": (
         lambda x, p: rotate(x, p if p.ndim == 1 else p[:1]),
         undo,
-        "'an offset for each row, float32'.*Wrong are rows 1 to 2 of 3",
+        "'an offset for each row, float32'.*Errors are only in rows 1 to 2 of 3",
     ),
     "angles in float32": (
         lambda x, p: rotate(x, p.astype(np.float32), np.float32(1), INV_FREQ.astype(np.float32)),

@@ -68,7 +68,7 @@ def test_the_kernel_rotates():
 @pytest.mark.parametrize(
     ("fn", "text"),
     [
-        (partial(rotate, last=False), "Wrong are token 16 of 17"),
+        (partial(rotate, last=False), "Errors are only in token 16 of 17"),
         (partial(rotate, rows=False), "'an offset for each row, float32'.*rows 1 to 2 of 3"),
         (partial(rotate, sign=-1.0), "the other direction"),
     ],

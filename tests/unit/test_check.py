@@ -67,11 +67,13 @@ def test_what_differs_is_said_with_both_numbers():
         lambda x, positions: HALF(x, positions=np.where(positions > 0, positions + 1, 0))
     )
     found = re.search(
-        r"position (\d+), pair (\d) \(features (\d) and (\d)\): of \((.*?)\) it", text
+        r"position (\d+), pair (\d) \(features (\d) and (\d)\): from \((.*?)\) it", text
     )
     assert int(found[4]) == int(found[3]) + 4
     assert f"`fn` is not {HALF}" in text
-    assert re.search(r"it makes \(.+\), the definition \(.+\); difference .+, bound .+\.", text)
+    assert re.search(
+        r"it computes \(.+\), the definition gives \(.+\); difference .+, bound .+\.", text
+    )
 
 
 def test_pairs_within_the_blocks_of_each_axis():

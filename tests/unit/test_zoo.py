@@ -36,9 +36,7 @@ def reason_in(message, rope):
 
 
 def test_reason():
-    message = (
-        "`fn` is not X: the law. x: row 1, head 0, pair 3: of 1.2 it makes 0.5, bound 1e-05. Why"
-    )
+    message = "`fn` is not X: the law. x: row 1, head 0, pair 3: from 1.2 it computes 0.5, bound 1e-05. Why"
     assert reason_in(message, "Y") == "`fn` is not X: the law. x. Why"
 
 

@@ -43,7 +43,7 @@ def layout_of(config: Config, model_type: str, layout: str | None, own: str | No
     if layout is None and model_type not in READ_BY and own not in (None, found):
         msg = (
             f"`{KEY}` is not read by mlx-lm for model_type {quote(model_type)}, whose pairs are {own!r}, "
-            f"and must be absent, {got}; pass layout={found!r} if the weights are so"
+            f"and must be absent, {got}; pass layout={found!r} if the weights have that layout"
         )
         raise ValueError(msg)
     return found

@@ -106,9 +106,7 @@ def _llama_base(config: Config, is_scaled: bool) -> float:
     """The base that the code has where the file has none: that of Llama 1 and 2, or of Llama 3."""
     vocabulary = get_int(config, "vocab_size", minimum=-1)
     if vocabulary is None and not is_scaled:
-        msg = (
-            "`rope_theta` is required where there is no vocab_size that tells Llama 2 from Llama 3"
-        )
+        msg = "`rope_theta` is required where there is no vocab_size that distinguishes Llama 2 from 3"
         raise ValueError(msg)
     return 500000.0 if is_scaled or (vocabulary or 0) > 100_000 else 10000.0
 

@@ -36,7 +36,7 @@ def require_tensors(metadata: Metadata, architecture: Architecture) -> None:
         optional = "" if when is RopeFreqs.REQUIRED else ", or None if the file has none"
         msg = (
             f"`{needed[0]}` is required: in files of architecture {metadata.prefix[:-1]} this tensor, "
-            "not a key, has the divisors of the frequencies; hand in the path of the file or its "
+            "not a key, has the divisors of the frequencies; pass the path of the file or its "
             f"GGUFReader instead of the metadata, or add an entry {needed[0]!r} with its numbers{optional}"
         )
         raise ValueError(msg)
