@@ -10,6 +10,7 @@ is updated, and is shown in English.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -52,14 +53,16 @@ def _link(app, pagename, templatename, context, doctree):
         context["metatags"] += f'<link rel="alternate" hreflang="{code}" href="{url}" />\n'
 
 
-def _index_anew(app):
-    """Search finds the pages that are written, and Sphinx need not complain that others are missing."""
+def _prepare(app):
+    """Search finds the pages that are written, and figures have the words of the language."""
     if app.config.language in NAMES:
-        app.builder.load_indexer = lambda docnames: None
+        app.builder.load_indexer = lambda docnames: None  # else Sphinx misses the other pages
+        words = Path(BOOK, "locale", app.config.language, "figures.json").read_text()
+        app.add_js_file(None, body=f"window.figureWords = {json.dumps(json.loads(words))};")
 
 
 def setup(app):
-    app.connect("builder-inited", _index_anew)
+    app.connect("builder-inited", _prepare)
     app.connect("html-page-context", _link, priority=1000)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 

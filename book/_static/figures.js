@@ -23,6 +23,9 @@
     return `${digits} · 10${superscript(Number(power))}`;
   };
 
+  // In the language of the page, where editions.py has put its words.
+  const say = (words) => window.figureWords?.[words] ?? words;
+
   // --- elements ---------------------------------------------------------------------------------
 
   const set = (node, attributes) => {
@@ -38,7 +41,7 @@
   };
 
   const text = (parent, x, y, words, attributes = {}) =>
-    element("text", { x, y, "text-anchor": "middle", "font-size": 12, fill: "currentColor", ...attributes }, parent, words);
+    element("text", { x, y, "text-anchor": "middle", "font-size": 12, fill: "currentColor", ...attributes }, parent, say(words));
 
   const line = (parent, x1, y1, x2, y2, attributes = {}) =>
     element("line", { x1, y1, x2, y2, stroke: "currentColor", ...attributes }, parent);
@@ -56,7 +59,8 @@
 
   // --- inputs and facts -------------------------------------------------------------------------
 
-  const labelled = (controls, label, input) => {
+  const labelled = (controls, english, input) => {
+    const label = say(english);
     const [box, words] = [document.createElement("div"), document.createElement("label")];
     input.setAttribute("aria-label", label);
     words.append(label, input);
@@ -72,7 +76,7 @@
     let timer = null;
     const show = () => {
       button.textContent = timer ? "■" : "▶\uFE0E";
-      button.setAttribute("aria-label", `${timer ? "stop" : "play"}: ${label}`);
+      button.setAttribute("aria-label", `${say(timer ? "stop" : "play")}: ${say(label)}`);
       facts.setAttribute("aria-live", timer ? "off" : "polite");
     };
     const stop = () => { clearInterval(timer); timer = null; show(); };
@@ -120,7 +124,7 @@
   // A menu; a call returns the chosen option.
   const makeChoice = (controls, changed) => ({ label, options, value }) => {
     const select = document.createElement("select");
-    for (const option of options) select.add(new Option(option, option, false, option === value));
+    for (const option of options) select.add(new Option(say(option), option, false, option === value));
     labelled(controls, label, select);
     select.addEventListener("input", changed);
     return () => select.value;
@@ -132,7 +136,7 @@
       const fact = document.createElement("span");
       const number = document.createElement("b");
       number.style.minWidth = `${characters}ch`;
-      fact.append(`${words} `, number);
+      fact.append(`${say(words)} `, number);
       parent.append(fact, " ");
       return number;
     });
@@ -239,6 +243,7 @@
     const drawing = root.querySelector(".static");
     drawing.before(controls, svg, facts);
     drawing.hidden = true;
+    for (const summary of root.querySelectorAll("summary")) summary.textContent = say(summary.textContent);
     // One unit is one pixel, so that letters are as large on a phone; drawn again when the width changes.
     let drawn = 0;
     const layout = () => {
@@ -748,7 +753,7 @@
     let shown = names[0];
     const show = facts(["loss (nats per token):", 5], ["lowest and highest of eight:", 12], ["without the mistake:", 5]);
     return (svg, width) => {
-      const [most, letter, row] = [12, 7.3, 21];
+      const [most, letter, row] = [9, 7.3, 21];
       const columns = Math.floor((width - 12) / letter);
       let [x, y] = [0, 0];
       const boxes = data.tokens.map((token) => {
@@ -761,7 +766,8 @@
       const rects = boxes.map(([column, line, token]) => {
         const [left, middle] = [6 + column * letter, top + line * row];
         const rect = element("rect", { x: left, y: middle, width: token.length * letter, height: row - 3, rx: 2 }, words);
-        text(words, left, middle + 14, token, { "text-anchor": "start", "font-family": "monospace", "white-space": "pre", "xml:space": "preserve", textLength: token.length * letter });
+        const [bare, before] = [token.trim(), token.length - token.trimStart().length];
+        text(words, left + before * letter, middle + 14, bare, { "text-anchor": "start", "font-family": "monospace", textLength: bare.length * letter });
         return rect;
       });
       const none = text(svg, 6, top + 14, "The tokens of gaps were not recorded.", { "text-anchor": "start" });
@@ -780,7 +786,7 @@
         const ticks = labels.map((label, i) => [i, label]).filter(([i]) => i % every === 0);
         const at = axes(graph, [0, 0, width, 270], {
           x: { from: -0.5, to: count - 0.5, ticks, label: shown },
-          y: { from: 0, to: most, ticks: [0, 2, 4, 6, 8, 10, 12], label: "nats per token" },
+          y: { from: 0, to: most, ticks: [0, 2, 4, 6, 8], label: "nats per token" },
         });
         const all = range(0, count - 1);
         const line = (j) => at.points(all, losses.map((each) => each[j]));
@@ -789,8 +795,8 @@
         element("path", { d: circles(line(0), 3), ...fill("blue") }, graph);
         element("path", { d: `M${at.left} ${at.y(losses[right][0])}H${at.right}`, ...stroke("grey", "5 4", 1.5) }, graph);
         element("path", { d: circles([line(0)[value()]], 7), ...stroke("red", "", 3) }, graph);
-        [["— mean, and range of eight paragraphs", "blue"], ["- - without the mistake", "grey"]].forEach(([said, colour], i) =>
-          text(graph, at.left + 8, at.top + 12 + 17 * i, said, { "text-anchor": "start", ...fill(colour) }));
+        [["— mean, and range of eight paragraphs", "blue"], ["- - without the mistake", "grey"]].forEach(([label, colour], i) =>
+          text(graph, at.left + 8, at.top + 12 + 17 * i, label, { "text-anchor": "start", ...fill(colour) }));
         set(words, { visibility: tokens ? "visible" : "hidden" });
         set(none, { visibility: tokens ? "hidden" : "visible" });
         // The first token has no loss: nothing comes before it.

@@ -4,6 +4,7 @@ The catalogues are read as they are; which paragraphs have no translation is see
 """
 
 import importlib.util
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -45,6 +46,14 @@ def test_a_changed_number_is_found():
     assert kept("At 8,192 tokens") != kept("8,191 个 token")
     assert kept("{doc}`euler`") != kept("{doc}`decay`")
     assert kept("$m - n$") != kept("$n - m$")
+
+
+@pytest.mark.parametrize("path", sorted((BOOK / "locale").glob("*/figures.json")))
+def test_words_of_figures_are_in_the_figures(path):
+    words = json.loads(path.read_text())
+    code = "\n".join((BOOK / name).read_text() for name in ("_static/figures.js", "moving.py"))
+    assert len(words) > 30
+    assert [each for each in words if f'"{each}"' not in code and f">{each}<" not in code] == []
 
 
 def without_translation(text):
