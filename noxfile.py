@@ -156,7 +156,10 @@ def book(session):
     shutil.rmtree("book/_build", ignore_errors=True)
     session.run("jupyter-book", "build", "book", "-W", "-n", "--keep-going")
     session.run("python", "book/editions.py", "build")
-    tests = [f"tests/book/test_{what}.py" for what in ("book", "citations", "numbers", "editions")]
+    tests = [
+        f"tests/book/test_{what}.py"
+        for what in ("book", "citations", "numbers", "editions", "social")
+    ]
     session.run("pytest", *tests)
     session.run("python", "tests/book/failures.py")
 

@@ -33,7 +33,7 @@ class Moving:
         return (
             f'<div class="moving" data-figure="{self.name}" data-alt="{alt}">'
             f'<script type="application/json">{data}</script>'
-            f'<div class="static">{self.static.svg()}</div>'
+            f'<div class="static">{self.static._repr_html_()}</div>'
             f"<details><summary>In words</summary><p>{alt}</p></details></div>"
         )
 

@@ -51,7 +51,11 @@ def broken(recorded, gaps, loss_at_gaps):
         means = np.asarray(each)  # (paragraphs, gaps)
         losses = np.stack([means.mean(0), means.min(0), means.max(0)], -1)
         label = f"gap, {'no schedule' if name == 'none' else name}"
-        rows[label] = {"labels": [named(gap) for gap in gaps], "losses": losses.round(3), "right": 0}
+        rows[label] = {
+            "labels": [named(gap) for gap in gaps],
+            "losses": losses.round(3),
+            "right": 0,
+        }
     data = {"tokens": recorded["tokens"], "mistakes": rows}
     return Moving("broken", data, worst(rows))
 

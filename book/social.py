@@ -1,11 +1,14 @@
 """A Sphinx extension: what a link to a page shows in social networks, and the picture for it."""
 
 import html
+import os
 import re
 import sys
 from pathlib import Path
 
 from docutils import nodes
+
+from editions import NAMES
 
 PICTURE = "_static/clocks.png"
 
@@ -13,18 +16,19 @@ PICTURE = "_static/clocks.png"
 def _tags(app, pagename, templatename, context, doctree):
     if doctree is None:
         return
-    # The address of a picture must be whole: set html_baseurl where the book is published.
-    base = app.config.html_baseurl.rstrip("/")
-    picture = f"{base}/{PICTURE}" if base else context["pathto"](PICTURE, resource=True)
     title = re.sub("<.*?>", "", context["title"])
     values = {
         "og:type": "article",
         "og:site_name": app.config.html_title,
         "og:title": html.unescape(title),
         "og:description": _description(doctree),
-        "og:image": picture,
-        "og:image:alt": "Clocks, one for each pair of a rotary encoding, at position 64",
     }
+    base = os.environ.get("ROPE_XP_BOOK_URL", "").rstrip("/")
+    if base:  # the addresses of a page and of its picture must be whole
+        folder = NAMES.get(app.config.language, ("", ""))[0]
+        values["og:url"] = "/".join(part for part in (base, folder, f"{pagename}.html") if part)
+        values["og:image"] = f"{base}/{PICTURE}"
+        values["og:image:alt"] = "Clocks, one for each pair of a rotary encoding, at position 64"
     tags = [f'<meta property="{k}" content="{html.escape(v)}" />' for k, v in values.items()]
     tags.append(f'<meta name="description" content="{html.escape(values["og:description"])}" />')
     tags.append('<meta name="twitter:card" content="summary_large_image" />')
