@@ -1,6 +1,7 @@
 """Translations have the numbers, formulas, code and references of their originals, and none is missing.
 
-The catalogues are read as they are; which paragraphs have no translation is seen in the built pages.
+Each paragraph of an English page must be in the catalogue: a change is seen without a build. The built
+pages are looked at as well, where there are any.
 """
 
 import importlib.util
@@ -54,6 +55,42 @@ def test_words_of_figures_are_in_the_figures(path):
     code = "\n".join((BOOK / name).read_text() for name in ("_static/figures.js", "moving.py"))
     assert len(words) > 30
     assert [each for each in words if f'"{each}"' not in code and f">{each}<" not in code] == []
+
+
+def differences(page, known):
+    """Words of an English page that its catalogue lacks, and paragraphs of the catalogue that the page lacks."""
+
+    def on_one_line(text):
+        return " ".join(text.split())
+
+    captions = re.findall(r"^    caption: \|\n((?:^      .*\n)+)", page, re.MULTILINE)
+    prose = re.sub(r"\A---\n.*?\n---\n", "", page, flags=re.DOTALL)
+    cells = r"^(\s*)```(?:\{(?:code-cell|container)\}|\w+\n).*?^\1```$"
+    prose = re.sub(cells, "", prose, flags=re.DOTALL | re.MULTILINE)
+    text = on_one_line("\n\n".join([prose, *captions]))
+    gone = [part for part in map(on_one_line, known) if part not in text]
+    for part in sorted(map(on_one_line, known), key=len, reverse=True):
+        text = text.replace(part, "\n")
+    text = re.sub(r"\([\w-]+\)=|\{\w+\}|\$\$ \(eq-[\w-]+\)", "\n", text)  # labels, directives
+    return [part for part in text.split("\n") if re.search(r"[^\W\d_]", part)], gone
+
+
+def test_a_changed_paragraph_is_found():
+    page = "---\na: b\n---\n\n(here)=\n# One\n\nTwo *or\nthree*.\n\n```{code-cell}\nfour()\n```\n"
+    assert differences(page, ["One", "Two *or three*."]) == ([], [])
+    assert differences(page, ["One", "Two."]) == ([" Two *or three*."], ["Two."])
+    assert differences(page, ["One", "Two *or three*.", "Four."]) == ([], ["Four."])
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_catalogues_have_the_paragraphs_of_the_english_pages(path):
+    with path.open("rb") as file:
+        messages = [m for m in pofile.read_po(file) if m.id]
+    page = (BOOK / f"{path.stem}.md").read_text()
+    parts = re.findall(r"caption: (.+)", (BOOK / "_toc.yml").read_text())
+    known = [m.id for m in messages if path.stem != "intro" or m.id not in parts]
+    assert differences(page, known) == ([], [])
+    assert [m.id for m in messages if not m.string and not m.id.startswith("\n")] == []
 
 
 def without_translation(text):
