@@ -8,21 +8,25 @@ from plots import BLUE, CYCLE, FAINT, GREY, Plot, axes
 PLAIN = "none"
 
 
-def _panels(n, columns, **options):
+def _panels(n, columns, xlabel, ylabel, **options):
     """Panels in rows; those that are left over are taken away."""
     rows = -(-n // columns)
-    figure, panels = axes(rows, columns, sharex=True, sharey=True, **options)
-    for ax in panels.flat[n:]:
+    figure, grid = axes(rows, columns, sharex=True, sharey=True, **options)
+    for ax in grid.flat[n:]:
         figure.delaxes(ax)
-    for ax in panels.flat[n - columns : n]:
+    panels = grid.flat[:n]
+    for ax in panels[::columns]:
+        ax.set_ylabel(ylabel)
+    for ax in panels[-columns:]:
+        ax.set_xlabel(xlabel)
         ax.tick_params(labelbottom=True)
-    return figure, panels.flat[:n]
+    return figure, panels
 
 
 def loss_by_position(losses, size, trained):
     """Mean loss of each ``size`` positions: (texts, bins) of each method, against no schedule."""
     others = [name for name in losses if name != PLAIN]
-    figure, panels = _panels(len(others), 3, width=8.4, height=4.6)
+    figure, panels = _panels(len(others), 3, "position", "nats per token", width=8.4, height=4.6)
     ends = size * np.arange(1, losses[PLAIN].shape[1] + 1)
     at = ends - size / 2
     for panel, name, color in zip(panels, others, CYCLE, strict=False):
@@ -37,9 +41,6 @@ def loss_by_position(losses, size, trained):
         panel.set_title(name, fontsize=9)
         panel.set(ylim=(0, None), xlim=(0, ends[-1]), xticks=[0, trained, ends[-1]])
         panel.set_xticklabels(["0", f"{trained:,}", f"{ends[-1]:,}"], fontsize=8)
-        panel.set_xlabel("position")
-        panel.set_ylabel("nats per token")
-        panel.label_outer(remove_inner_ticks=False)
     shown = [end for end in (2048, 4096, 8192, 10_240, 12_288, 16_384) if end in ends]
     columns = [list(ends).index(end) for end in shown]
     values = "; ".join(
@@ -67,7 +68,9 @@ def shares(asked, lengths):
 
 def passkeys(keys, lengths, trained):
     """A square for each length and depth, the fuller the more digits are right."""
-    figure, panels = _panels(len(keys), 4, width=8.4, height=5.4)
+    figure, panels = _panels(
+        len(keys), 4, "tokens read", "position of the key", width=8.4, height=5.4
+    )
     lines = []
     for panel, (name, asked) in zip(panels, keys.items(), strict=True):
         found = shares(asked, lengths)
@@ -84,9 +87,6 @@ def passkeys(keys, lengths, trained):
         panel.set_xticks([i + 0.5 for i in marked], [f"{lengths[i]:,}" for i in marked], fontsize=8)
         rows = range(0, len(found), 5)
         panel.set_yticks([i + 0.5 for i in rows], [f"{1000 * i + 500:,}" for i in rows], fontsize=8)
-        panel.set_xlabel("tokens read")
-        panel.set_ylabel("position of the key")
-        panel.label_outer(remove_inner_ticks=False)
         of_all = ", ".join(f"{value:.2f}" for value in np.nanmean(found, axis=0))
         lines.append(f"{panel.get_title()}: {of_all}")
     return Plot(
