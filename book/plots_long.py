@@ -1,7 +1,8 @@
 """What the chapter on stretching draws of long_context.json: a long text, read by several methods."""
 
 import numpy as np
-from matplotlib.patches import Rectangle
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 
 from plots import BLUE, CYCLE, FAINT, GREY, Plot, axes
 
@@ -66,6 +67,15 @@ def shares(asked, lengths):
     return found.mean(axis=0)
 
 
+def _squares(panel, where, **style):
+    """As one path, which is short in a page."""
+    squares = [
+        Path(np.add([column, row], [(0.06, 0.06), (0.94, 0.06), (0.94, 0.94), (0.06, 0.94)]))
+        for row, column in np.argwhere(where)
+    ]
+    panel.add_patch(PathPatch(Path.make_compound_path(*squares), linewidth=0, **style))
+
+
 def passkeys(keys, lengths, trained):
     """A square for each length and depth, the fuller the more digits are right."""
     figure, panels = _panels(
@@ -75,11 +85,9 @@ def passkeys(keys, lengths, trained):
     for panel, (name, asked) in zip(panels, keys.items(), strict=True):
         found = shares(asked, lengths)
         panel.grid(visible=False)
-        for (row, column), share in np.ndenumerate(found):
-            if np.isfinite(share):
-                place = (column + 0.06, row + 0.06), 0.88, 0.88
-                panel.add_patch(Rectangle(*place, facecolor=FAINT, alpha=0.35, linewidth=0))
-                panel.add_patch(Rectangle(*place, facecolor=BLUE, alpha=share, linewidth=0))
+        _squares(panel, np.isfinite(found), facecolor=FAINT, alpha=0.35)
+        for share in np.unique(found[found > 0]):
+            _squares(panel, found == share, facecolor=BLUE, alpha=share)
         panel.axvline(lengths.index(trained) + 1, color=GREY, linewidth=0.8, linestyle="-")
         panel.set_title("no schedule" if name == PLAIN else name, fontsize=9)
         panel.set(xlim=(0, len(lengths)), ylim=(len(found), 0))
