@@ -95,7 +95,8 @@ def passkeys(keys, lengths, trained):
         panel.set_xticks([i + 0.5 for i in marked], [f"{lengths[i]:,}" for i in marked], fontsize=8)
         rows = range(0, len(found), 5)
         panel.set_yticks([i + 0.5 for i in rows], [f"{1000 * i + 500:,}" for i in rows], fontsize=8)
-        of_all = ", ".join(f"{value:.2f}" for value in np.nanmean(found, axis=0))
+        means = [column[np.isfinite(column)] for column in found.T]
+        of_all = ", ".join(f"{m.mean():.2f}" if m.size else "not asked" for m in means)
         lines.append(f"{panel.get_title()}: {of_all}")
     return Plot(
         figure,
