@@ -243,6 +243,8 @@ def model(session):
     run_tests(session, "libraries", "numpy", "tests/configs/test_gguf_files.py")
     for backend in ("numpy", "torch", "jax"):
         run_tests(session, "libraries", backend, "tests/examples/test_llm.py")
+    run_tests(session, "libraries", "torch", "tests/examples/test_long_context.py")
+    run_tests(session, "libraries", "numpy", "tests/examples/test_model_pairs.py")
 
 
 @nox.session(default=False, tags=["full"], python=False, requires=["libraries"])
