@@ -21,7 +21,7 @@ if not PAGES:
 NUMBER = r"\d+(?:\.\d+)?"
 # What is typed and in no cell: an expression in Python, which must agree in the digits that are typed.
 COMPUTED = {
-    "break_it": {"256": "2**8"},
+    "break_it": {"256": "2**8", "2048": "2**11"},
     "comparison": {"113": "ceil(16 * 8 ** (15 / 16))", "2.77": "log(16)"},
     "errata": {"44": "2 * pi * 7", "256": "2**8"},
     "frequencies": {
