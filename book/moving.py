@@ -209,7 +209,7 @@ def schedule():
 
 def cache():
     """A cache from which tokens are dropped: the keys behind them move up."""
-    rope, n_keys, pair = RoPE(32, layout="half"), 16, 3
+    rope, n_keys, pair = RoPE(32, layout="half", base=100.0), 16, 3  # all pairs turn visibly
     rng = np.random.default_rng(0)
     q, k = rng.standard_normal((1, 32)), rng.standard_normal((n_keys, 32))
     keys = rope(k)
