@@ -157,7 +157,7 @@ def _stack(figure, width=3.5):
     if any(len(name) > 20 and "$" not in name for name in names):  # names, above their rows
         for y, name in enumerate(names):
             at = {"transform": first.get_yaxis_transform(), "in_layout": False}
-            first.text(0, y - 0.42, name, fontsize=7.5, **at)
+            first.text(0, y - 0.42, name, fontsize=8, **at)
         first.set_yticks([])
         first.set_ylim(len(names) - 0.5, -0.9)
         height = 0.42 * len(names) + 1.2

@@ -62,7 +62,7 @@ def broken(recorded, gaps, loss_at_gaps):
 
 def worst(rows):
     """Of each mistake the value with the highest mean loss."""
-    figure, ax = axes(width=6.4, height=6.6)
+    figure, ax = axes(width=6.4, height=4.8)
     names = list(rows)
     highest = {name: int(np.argmax(row["losses"][:, 0])) for name, row in rows.items()}
     ends = np.asarray([rows[name]["losses"][i] for name, i in highest.items()])
@@ -72,8 +72,7 @@ def worst(rows):
     ax.plot(ends[:, 0], at, "o", color=RED, linestyle="", label="at its worst")
     ax.plot(own, at, "s", color=BLUE, linestyle="", markersize=4, label="without the mistake")
     labels = [f"{name} {rows[name]['labels'][i]}" for name, i in highest.items()]
-    lines = [f"{name}\n{rows[name]['labels'][i]}" for name, i in highest.items()]
-    ax.set_yticks(at, lines, fontsize=10.5)  # the box of a figure takes some of a phone's width
+    ax.set_yticks(at, labels, fontsize=9)
     ax.invert_yaxis()
     ax.set_xlabel("nats per token")
     ax.axvline(own[0], color=GREY, linewidth=0.8)
