@@ -196,9 +196,9 @@ def static_sinusoid(data, *, p, k):
         figure,
         f"""Eight clocks, one for each pair of a sinusoidal encoding with 16 features. Each has two
         hands: a solid one for row p and a dashed one for row p + k, here p = {p} and k = {k}, and
-        the arc between them is filled. Sliders move p from 0 to 64 and k from 0 to 32. Moving p
-        turns both hands of a clock together and leaves every arc as it is; moving k changes the
-        arcs, which are k times the pair's frequency, given in degrees under each clock: about
+        the sector between them is filled. Sliders move p from 0 to 64 and k from 0 to 32. Moving p
+        turns both hands of a clock together and does not change the sectors. Moving k changes the
+        sectors. Their angle, k times the pair's frequency, is given in degrees under each clock: about
         {360 * data["shifts"][k, 0]:.0f} degrees in the first clock and
         {360 * data["shifts"][k, 7]:.2f} in the last. Bars below show the pair's sine and cosine in
         both rows.""",
@@ -216,13 +216,13 @@ def static_pairs(data, *, m):
         ax.set_title(f"$i = {i}$\n{turns:.2f}", fontsize=8)
     return Plot(
         figure,
-        f"""Sixteen clocks, one for each pair of a head of 32 features with base 10000, each with
-        one hand at the angle that the pair has at position m, and below it the turns made since
-        position 0. A slider moves m from 0 to 4096. Fast pairs spin while slow ones barely move. A
-        disc that is filled has completed a turn; otherwise the part that was passed is filled. At
-        m = {m}, {np.sum(data["turns"][at] >= 1)} of 16 pairs have completed one; at m = 4096,
-        {np.sum(data["turns"][-1] >= 1)} have, the first pair
-        {np.floor(data["turns"][-1, 0]):.0f} times, and the last has made
+        f"""Sixteen clocks, one for each pair of a head with 32 features and base 10000. Each has
+        one hand at the angle of the pair at position m. The number beside a clock is the number of
+        turns since position 0. A slider moves m from 0 to 4096. Fast pairs spin, and slow pairs
+        barely move. The disc of a pair that has completed a turn is filled. In the other discs, only
+        the part that the hand has passed is filled. At m = {m}, {np.sum(data["turns"][at] >= 1)} of
+        16 pairs have completed a turn. At m = 4096, {np.sum(data["turns"][-1] >= 1)} have: the first
+        pair has completed {np.floor(data["turns"][-1, 0]):.0f} turns, and the last has made
         {data["turns"][-1, 15]:.2f} of a turn.""",
     )
 
@@ -239,13 +239,13 @@ def static_base(data, *, base, context):
     ax.set(xlabel="pair $i$", ylabel="wavelength (tokens)")
     return Plot(
         figure,
-        f"""The wavelength of each of 64 pairs (128 features) on a logarithmic axis: points on a
-        rising straight line, and a dashed line at the context length. Filled circles below that
-        line are pairs that complete a turn within the context, open squares above it are pairs that
-        do not. A slider moves the base from 100 to 100 million, which tilts the line of points
-        about its first one, at 6.28 tokens; a menu chooses the context: 2k, 8k, 128k or 1M. With
-        base {base} and {context}, {turning} of 64 pairs complete a turn, and the slowest wavelength
-        is {waves[-1]:.0f} tokens.""",
+        f"""The wavelength of each of 64 pairs (128 features) on a logarithmic axis. The points lie on
+        a rising straight line, and a dashed line marks the context length. Filled circles below the
+        dashed line are pairs that complete a turn within the context. Open squares above it are pairs
+        that do not. A slider moves the base from 100 to 100 million, which tilts the line of points
+        about its first point, at 6.28 tokens. A menu chooses the context: 2k, 8k, 128k or 1M. With
+        base {base} and context {context}, {turning} of 64 pairs complete a turn, and the slowest
+        pair has a wavelength of {waves[-1]:.0f} tokens.""",
     )
 
 
@@ -468,11 +468,12 @@ def digits(bits, sines):
     below.set_xlabel("position")
     return Plot(
         figure,
-        f"""Two bands of stripes over the positions 0 to {len(bits) - 1}. Above, the six binary digits
-        of the position: the lowest changes at every step, each next one half as often, the highest
-        once, at 32. Below, the sines of six pairs: the first goes through a period in about 6 steps,
-        each next one takes twice as long, and the sixth completes about a third of one. The
-        stripes above have sharp edges, those below are smooth.""",
+        f"""Two panels of stripes over the positions 0 to {len(bits) - 1}, one below the other. The
+        first has the six binary digits of the position. The lowest digit changes at every step, each
+        next digit half as often, and the highest once, at 32. The second has the sines of six pairs.
+        The first sine completes a period in about 6 steps, each next one takes twice as long, and the
+        sixth completes about a third of its period. The first panel has two colors and sharp edges,
+        and in the second the colors change gradually.""",
     )
 
 
@@ -493,12 +494,12 @@ def sinusoid(table, steps, products):
     far = products[abs(steps) >= 10]
     return Plot(
         figure,
-        f"""Left, a map of {dim} features over {n} positions, from -1 to 1. The first features go up and
-        down every few positions, later ones more and more slowly, and from about half way down
-        features hardly change: sines stay near 0, cosines near 1, in alternating rows. Right, the
-        product of the encodings of two positions over the number of steps between them: 1 at zero,
-        falling steeply within 10 steps, then rippling between {far.min():.2f} and {far.max():.2f} up
-        to {steps[-1]} steps; the same on both sides.""",
+        f"""Left, a map of {dim} features over {n} positions, from -1 to 1. The first features rise and
+        fall every few positions, and later features more and more slowly. In the lower half of the
+        map, features change little: in alternating rows, sines stay near 0 and cosines near 1. Right,
+        the product of the encodings of two positions against the number of steps between them. It is
+        1 at zero, falls steeply within 10 steps, and then varies between {far.min():.2f} and
+        {far.max():.2f} up to {steps[-1]} steps. It is the same for positive and negative steps.""",
     )
 
 
@@ -514,11 +515,12 @@ def buckets(distances, found):
     ax.legend(loc="center right")
     return Plot(
         figure,
-        """Steps of bucket numbers against the position of the key minus that of the query, from -160
-        to 160. With both directions, earlier keys have buckets 0 to 15 and later keys 17 to 31; near
-        the query each distance up to 7 has its own, farther out the steps widen, and from 91 on all is
-        one bucket, 15 or 31. With earlier keys only, distances up to 15 have their own, bucket 31 begins
-        at 113 steps, and all later keys are in bucket 0.""",
+        """Bucket numbers, as two step curves, against the position of the key minus that of the query,
+        from -160 to 160. In the curve for both directions, keys up to the query have buckets 0 to 15
+        and later keys have buckets 17 to 31. Each distance up to 7 has its own bucket. Farther out the
+        steps widen, and all distances from 91 on share one bucket in each direction, 15 or 31. In the
+        curve for earlier keys only, each distance up to 15 has its own bucket, bucket 31 begins at a
+        distance of 113, and all later keys are in bucket 0.""",
     )
 
 
@@ -533,9 +535,10 @@ def slopes(distances, biases):
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return Plot(
         figure,
-        f"""Straight lines that start at 0 and fall with the distance, one per head: the first of {heads}
-        heads loses {-biases[0][1]:g} per step and is at -8 after {8 / -biases[0][1]:.0f} steps, each head
-        falls half as steeply as the one before, and the last loses {-biases[-1][1]:g} per step.""",
+        f"""Straight lines that start at 0 and fall with the distance, for six of {heads} heads. The line
+        of the first head falls by {-biases[0][1]:g} per step and reaches -8 after
+        {8 / -biases[0][1]:.0f} steps. From each head to the next, the slope is halved, and the line of
+        the last head falls by {-biases[-1][1]:g} per step.""",
     )
 
 
@@ -594,12 +597,12 @@ def layouts(matrices):
     figure.colorbar(image, ax=panels, shrink=0.8, label="entry of $R(3)$")
     return Plot(
         figure,
-        f"""Two 8 by 8 matrices with four 2 by 2 rotations each. Interleaved, the rotations are squares
-        along the diagonal: rows and columns 0 and 1, 2 and 3, 4 and 5, 6 and 7. Half, each is spread
-        over rows and columns i and i + 4: cosines along the diagonal, minus the sine four to the
-        right of it, plus the sine four below. The first pair has cosine {matrices[0][0, 0]:.2f} and
-        sine {matrices[0][1, 0]:.2f}, the last {matrices[0][6, 6]:.2f} and
-        {matrices[0][7, 6]:.2f}. All other entries are zero.""",
+        f"""Two 8 by 8 matrices with four 2 by 2 rotations each. In the interleaved layout, the rotations
+        are squares along the diagonal, in rows and columns 0 and 1, 2 and 3, 4 and 5, 6 and 7. In the
+        half layout, each rotation occupies rows and columns i and i + 4: cosines are on the diagonal,
+        negated sines four columns to the right of it, and sines four rows below it. The first pair has
+        cosine {matrices[0][0, 0]:.2f} and sine {matrices[0][1, 0]:.2f}, and the last has
+        {matrices[0][6, 6]:.2f} and {matrices[0][7, 6]:.2f}. All other entries are zero.""",
     )
 
 
@@ -623,9 +626,9 @@ def wavelengths(bases, inv_freqs, *, contexts):
     ax.legend(loc="lower right")
     return Plot(
         figure,
-        f"""Wavelength in positions per turn, on a logarithmic scale, against the pair, 0 to {last}. Every
-        base gives a straight line that starts at 6.28; the larger the base, the steeper. They end at
-        {"; ".join(longest)}. Horizontal lines mark contexts of
+        f"""Wavelength in positions per turn, on a logarithmic scale, against the pair, 0 to {last}. Each
+        base gives a straight line that starts at 6.28. A larger base gives a steeper line. The lines
+        end at {"; ".join(longest)}. Horizontal lines mark contexts of
         {", ".join(f"{context:,}" for context in contexts)} positions.""",
     )
 
