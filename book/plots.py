@@ -127,13 +127,19 @@ def save_preview(figure, path):
 
 
 def _stack(figure, width=3.5):
-    """Make a figure as narrow as a phone: panels one below the other, each with its legend below."""
+    """Make a figure as narrow as a phone: panels one below the other, each with its legend below.
+
+    Square panels, of which there were more than four in a row, are four in a row.
+    """
     panels = [ax for ax in figure.axes if ax.get_subplotspec() is not None]
     first, last = panels[0], panels[-1]
     rows, columns = first.get_subplotspec().get_gridspec().get_geometry()
     wide, height = figure.get_size_inches()
     if columns > 1:
-        grid = figure.add_gridspec(len(panels), 1)
+        square = first.get_aspect() != "auto"
+        across = 4 if square and columns > 4 else 1
+        down = -(-len(panels) // across)
+        grid = figure.add_gridspec(down, across)
         share_x = last in first.get_shared_x_axes().get_siblings(first)
         for spec, ax in zip(grid, panels, strict=True):
             ax.set_subplotspec(spec)
@@ -141,8 +147,8 @@ def _stack(figure, width=3.5):
             ax.set_ylabel(ax.get_ylabel() or first.get_ylabel())
             if share_x:
                 ax.set_xlabel(last.get_xlabel())
-        square = first.get_aspect() != "auto"
-        height = len(panels) * (0.95 * width if square else max(1.8, 0.7 * height / rows))
+        each = 0.95 * width if square else max(1.8, 0.7 * height / rows)
+        height = down * (each if across == 1 else height / rows)
     for ax in panels:
         legend = ax.get_legend()
         if legend is not None:
