@@ -27,13 +27,18 @@ def named(value):
     return f"{value:,}".replace("-", "−")
 
 
+def of_paragraphs(losses):
+    """Mean, lowest and highest of losses (values, paragraphs)."""
+    losses = np.asarray(losses)
+    return np.stack([losses.mean(1), losses.min(1), losses.max(1)], -1)  # (values, 3)
+
+
 def table(recorded):
     """Of each mistake its values, and mean, lowest and highest loss of eight paragraphs for each."""
-    found = {}
-    for name, each in recorded["mistakes"].items():
-        means = np.asarray(each["means"])  # (values, paragraphs)
-        found[name] = each["values"], np.stack([means.mean(1), means.min(1), means.max(1)], -1)
-    return found
+    return {
+        name: (each["values"], of_paragraphs(each["means"]))
+        for name, each in recorded["mistakes"].items()
+    }
 
 
 def broken(recorded, gaps, loss_at_gaps):
@@ -48,12 +53,10 @@ def broken(recorded, gaps, loss_at_gaps):
         for name, (values, losses) in table(recorded).items()
     }
     for name, each in loss_at_gaps.items():
-        means = np.asarray(each)  # (paragraphs, gaps)
-        losses = np.stack([means.mean(0), means.min(0), means.max(0)], -1)
         label = f"gap, {'no schedule' if name == 'none' else name}"
         rows[label] = {
             "labels": [named(gap) for gap in gaps],
-            "losses": losses.round(3),
+            "losses": of_paragraphs(np.transpose(each)).round(3),
             "right": 0,
         }
     data = {"tokens": recorded["tokens"], "mistakes": rows}
